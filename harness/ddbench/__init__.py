@@ -1,1 +1,52 @@
-"""ddbench."""
+"""ddbench: a benchmark harness for dataset distillation. These names are what plugins import."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ddbench.architectures import Architecture as Architecture
+    from ddbench.architectures import has_batchnorm as has_batchnorm
+    from ddbench.artifacts import Work as Work
+    from ddbench.datasets import Dataset as Dataset
+    from ddbench.hookspecs import Converged as Converged
+    from ddbench.hookspecs import Facts as Facts
+    from ddbench.hookspecs import MethodInfo as MethodInfo
+    from ddbench.hookspecs import Unsupported as Unsupported
+    from ddbench.hookspecs import hookimpl as hookimpl
+    from ddbench.inits import Init as Init
+    from ddbench.synthetic import SyntheticSet as SyntheticSet
+    from ddbench.task import Task as Task
+
+__version__ = "0.1.0"
+
+# Raised whenever a change of the core alters results: part of every condensation's identity.
+NUMERICS = 1
+
+# Imported on first use, so that commands which need no torch do not load it.
+_HOMES = {
+    "Architecture": "ddbench.architectures",
+    "Converged": "ddbench.hookspecs",
+    "Dataset": "ddbench.datasets",
+    "Facts": "ddbench.hookspecs",
+    "Init": "ddbench.inits",
+    "MethodInfo": "ddbench.hookspecs",
+    "SyntheticSet": "ddbench.synthetic",
+    "Task": "ddbench.task",
+    "Unsupported": "ddbench.hookspecs",
+    "Work": "ddbench.artifacts",
+    "has_batchnorm": "ddbench.architectures",
+    "hookimpl": "ddbench.hookspecs",
+}
+__all__ = [*_HOMES, "NUMERICS", "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ddbench' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,169 @@
+"""Artifacts: what several condensations share, built once under a lock and metered once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ddbench.files import locked, write_json
+from ddbench.meter import StepMeter
+
+MANIFEST = "manifest.json"
+METER = "meter.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact: its folder, and what building it cost."""
+
+    id: str
+    kind: str
+    folder: Path
+    spec: Mapping[str, Any]
+    seconds: float
+    flops: int
+    lower_bound: bool  # whether work that no formula counts dominates
+    bytes: int
+
+    def record(self) -> dict[str, Any]:
+        """Return what a result keeps of it, ready for JSON."""
+        costs = {"seconds": self.seconds, "flops": self.flops, "lower_bound": self.lower_bound}
+        return {"id": self.id, "kind": self.kind, **costs, "bytes": self.bytes}
+
+
+class Work:
+    """What a builder gets: a folder that outlives a kill, and the meter of its cost.
+
+    A builder looks in `folder` for what an earlier, killed build left there and goes on from it.
+    It enters `meter` once per training step (``with work.meter: ...``), and calls `save` whenever
+    a part is complete, so that its cost is not lost with the process.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        """Take up the work in `folder`, with the costs of earlier attempts."""
+        self.folder = folder
+        self.meter = StepMeter(device)
+        self._elsewhere = 0.0
+        self._since = time.perf_counter()
+        if (folder / METER).exists():
+            saved = json.loads((folder / METER).read_text())
+            self.meter.load(saved["meter"])
+            self._elsewhere = saved["seconds"]
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds of all attempts so far."""
+        return self._elsewhere + time.perf_counter() - self._since
+
+    def save(self) -> None:
+        """Write the costs so far beside the parts that are complete."""
+        record = {"meter": self.meter.state(), "seconds": self.seconds}
+        write_json(self.folder / METER, record)
+
+
+def artifact_id(kind: str, spec: Mapping[str, Any]) -> str:
+    """Return `kind` and the hash of everything that determines the artifact."""
+    text = json.dumps(spec, sort_keys=True)
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+class ArtifactStore:
+    """The folder of artifacts that runs and jobs share."""
+
+    def __init__(self, root: Path) -> None:
+        """Use `root`, which need not exist yet."""
+        self.root = root
+
+    def get(
+        self,
+        kind: str,
+        spec: Mapping[str, Any],
+        build: Callable[[Work], None],
+        device: torch.device,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> Artifact:
+        """Return the artifact, built by `build` if nobody has; others wait for the builder.
+
+        `waiting` is called at every poll while another process builds it.
+        """
+        name = artifact_id(kind, spec)
+        found = self.find(name)
+        if found is None:
+            with locked(self.root / "locks" / name, waiting):
+                found = self.find(name) or self._build(name, kind, spec, build, device)
+        return found
+
+    def find(self, name: str) -> Artifact | None:
+        """Return the finished artifact of this id, or None."""
+        folder = self.root / name
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text())
+            return Artifact(folder=folder, **{key: manifest[key] for key in _KEPT})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def __iter__(self) -> Iterator[Artifact]:
+        """Go through the finished artifacts, by id."""
+        for manifest in sorted(self.root.glob(f"*/{MANIFEST}")):
+            artifact = self.find(manifest.parent.name)
+            if artifact is not None:
+                yield artifact
+
+    def half_built(self) -> list[Path]:
+        """Return the folders of builds that have not finished."""
+        folders = (p for p in self.root.glob("*") if p.is_dir() and p.name != "locks")
+        return sorted(p for p in folders if self.find(p.name) is None)
+
+    def remove(self, name: str) -> None:
+        """Remove an artifact, finished or not; waits for whoever is building it."""
+        with locked(self.root / "locks" / name):
+            shutil.rmtree(self.root / name, ignore_errors=True)
+
+    def _build(
+        self,
+        name: str,
+        kind: str,
+        spec: Mapping[str, Any],
+        build: Callable[[Work], None],
+        device: torch.device,
+    ) -> Artifact:
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        work = Work(folder, device)
+        with _costs_kept(work):
+            build(work)
+        (folder / METER).unlink(missing_ok=True)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        manifest = {
+            "id": name,
+            "kind": kind,
+            "spec": dict(spec),
+            "seconds": work.seconds,
+            "flops": work.meter.flops,
+            "lower_bound": work.meter.lower_bound,
+            "bytes": size,
+        }
+        write_json(folder / MANIFEST, manifest)
+        return Artifact(folder=folder, **{key: manifest[key] for key in _KEPT})
+
+
+_KEPT = ("id", "kind", "spec", "seconds", "flops", "lower_bound", "bytes")
+
+
+@contextmanager
+def _costs_kept(work: Work) -> Iterator[None]:
+    """Keep the costs of a build that is interrupted, for the one that goes on."""
+    try:
+        yield
+    except BaseException:
+        work.save()
+        raise
