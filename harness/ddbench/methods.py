@@ -1,0 +1,218 @@
+"""Methods: found through entry points, loaded and validated one at a time."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from ddbench.fingerprints import file_fingerprint, package_fingerprint
+from ddbench.hookspecs import METHODS_GROUP, MethodHooks, MethodInfo
+
+REQUIRED = ("init", "condense_step", "export")
+
+
+class MethodError(Exception):
+    """A method that cannot be used: unknown, broken, misspelt or incomplete; says which and why."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """An entry point of a method, not imported yet.
+
+    Attributes:
+        name: The method's name.
+        target: ``module`` or ``module:object``.
+        distribution: Who brings it, "" for a file.
+        version: Of that distribution.
+        code: Fingerprint of the code: the version of a released install, a hash otherwise.
+        path: The file, for a method from a file.
+    """
+
+    name: str
+    target: str
+    distribution: str
+    version: str
+    code: str
+    path: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, in words."""
+        return self.path or f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A loaded method: its hooks, and what it tells about itself."""
+
+    name: str
+    hook: Any
+    info: MethodInfo
+    found: Found
+
+
+def discover(files: Iterable[Path | str] = ()) -> dict[str, Found]:
+    """Return every installed method by name, and those of `files`; imports none of them.
+
+    Raises:
+        MethodError: Two distributions bring a method of the same name.
+    """
+    found: dict[str, Found] = {}
+    for entry in _entries():
+        if entry.name in found and found[entry.name].source != entry.source:
+            raise MethodError(
+                f"method {entry.name!r} is brought by both {found[entry.name].source} and "
+                f"{entry.source}; uninstall one of them"
+            )
+        found[entry.name] = entry
+    for file in files:
+        entry = from_file(Path(file))
+        found[entry.name] = entry  # someone who names a file means that file
+    return dict(sorted(found.items()))
+
+
+def _entries() -> Iterable[Found]:
+    seen: set[str] = set()
+    for distribution in distributions():
+        name = distribution.metadata["Name"] or ""
+        if name.lower() in seen:  # a second copy later on the path is shadowed by the first
+            continue
+        seen.add(name.lower())
+        for point in distribution.entry_points:
+            if point.group == METHODS_GROUP:
+                yield _found(point, distribution)
+
+
+def _found(point: EntryPoint, distribution: Distribution) -> Found:
+    version = distribution.version
+    code = package_fingerprint(distribution, point.module)
+    return Found(point.name, point.value, distribution.metadata["Name"], version, code)
+
+
+def from_file(path: Path) -> Found:
+    """Return the method in a Python file; its name is the file's, without ``.py``.
+
+    Raises:
+        MethodError: There is no such file.
+    """
+    if not path.is_file() or path.suffix != ".py":
+        raise MethodError(f"--plugin {path}: no such Python file; give the path of a .py file")
+    name = path.stem.replace("_", "-")
+    return Found(name, path.stem, "", "", file_fingerprint(path), str(path.resolve()))
+
+
+def find(name: str, available: dict[str, Found]) -> Found:
+    """Return the method called `name`.
+
+    Raises:
+        MethodError: There is none; the message suggests a close name, or how to install it.
+    """
+    if name in available:
+        return available[name]
+    raise MethodError(unknown(name, available))
+
+
+def unknown(name: str, available: Iterable[str]) -> str:
+    """Return what to tell someone who named a method that is not installed."""
+    names = sorted(available)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"pip install ddbench-{name}, if it exists"
+    return f"method {name!r} is not installed; {hint} Installed: {', '.join(names) or 'none'}"
+
+
+def load(found: Found) -> Method:
+    """Import one method and check its hooks.
+
+    Raises:
+        MethodError: It does not import, or a hook is misspelt, missing or ill-formed.
+    """
+    try:
+        plugin = _import(found)
+    except Exception as error:
+        raise MethodError(
+            f"method {found.name!r} from {found.source} does not import: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return bind(plugin, found)
+
+
+def _import(found: Found) -> object:
+    if found.path:
+        spec = importlib.util.spec_from_file_location(found.target, found.path)
+        assert spec is not None and spec.loader is not None  # noqa: S101  (it is a .py file)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[found.target] = module  # dataclasses look their module up by name
+        spec.loader.exec_module(module)
+        return module
+    return EntryPoint(found.name, found.target, METHODS_GROUP).load()
+
+
+def bind(plugin: object, found: Found | None = None) -> Method:
+    """Return `plugin`, a module or an object with the hooks, as a method of its own manager.
+
+    Raises:
+        MethodError: As `load`.
+    """
+    found = found or Found(type(plugin).__name__.lower(), "", "bound", "0", "bound")
+    manager = pluggy.PluginManager("ddbench")
+    manager.add_hookspecs(MethodHooks)
+    try:
+        manager.register(plugin, name=found.name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise MethodError(f"method {found.name!r} from {found.source}: {error}") from error
+    _check_hooks(manager, plugin, found)
+    return Method(found.name, manager.hook, _described(manager, found), found)
+
+
+def _check_hooks(manager: pluggy.PluginManager, plugin: object, found: Found) -> None:
+    known = [name for name in vars(MethodHooks) if not name.startswith("_")]
+    for name in known:
+        implementations = getattr(manager.hook, name).get_hookimpls()
+        if any(impl.hookwrapper or impl.wrapper for impl in implementations):
+            raise MethodError(
+                f"method {found.name!r} from {found.source}: hook {name} is a wrapper; "
+                "a method implements its hooks plainly"
+            )
+        if not implementations and name in REQUIRED:
+            undecorated = callable(inspect.getattr_static(plugin, name, None))
+            remedy = "put @hookimpl above it" if undecorated else f"add {name} with @hookimpl"
+            raise MethodError(
+                f"method {found.name!r} from {found.source}: hook {name} is missing; {remedy}"
+            )
+
+
+def _described(manager: pluggy.PluginManager, found: Found) -> MethodInfo:
+    info = manager.hook.describe()
+    info = MethodInfo() if info is None else info
+    place = f"method {found.name!r} from {found.source}: describe"
+    if not isinstance(info, MethodInfo):
+        raise MethodError(f"{place} returned {type(info).__name__}; expected a MethodInfo")
+    config = info.config
+    if not (isinstance(config, type) and is_dataclass(config)):
+        raise MethodError(f"{place}: config is {config!r}; expected a frozen dataclass")
+    if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise MethodError(f"{place}: {config.__name__} is not frozen; @dataclass(frozen=True)")
+    try:
+        config()
+    except TypeError as error:
+        raise MethodError(
+            f"{place}: {config.__name__} has options without a default ({error}); "
+            "give each its published value"
+        ) from error
+    return info
+
+
+def option_names(info: MethodInfo) -> list[str]:
+    """Return the names of a method's options."""
+    return [field.name for field in fields(info.config)]

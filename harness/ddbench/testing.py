@@ -1,0 +1,78 @@
+"""For authors of methods: small tasks without a run, and the loop that condenses on them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ddbench.artifacts import ArtifactStore
+from ddbench.hookspecs import Converged
+from ddbench.inits import register_inits
+from ddbench.synthetic import SyntheticSet
+from ddbench.task import Task
+
+
+def toy_task(
+    *,
+    classes: int = 3,
+    channels: int = 1,
+    size: int = 8,
+    per_class: int = 20,
+    ipc: int = 1,
+    seed: int = 0,
+    architecture: str = "convnet-w8-d1",
+    store: Path | str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Task:
+    """Return a task on blobs: `per_class` noisy copies of one random image for each class."""
+    generator = torch.Generator().manual_seed(7)
+    centres = torch.randn(classes, channels, size, size, generator=generator, dtype=dtype)
+    noise = torch.randn(classes, per_class, channels, size, size, generator=generator, dtype=dtype)
+    images = (centres[:, None] + 0.5 * noise).flatten(0, 1).to(device)
+    labels = torch.arange(classes).repeat_interleave(per_class).to(device)
+    return Task(
+        images=images,
+        labels=labels,
+        num_classes=classes,
+        dataset="toy",
+        fingerprint=f"toy-{classes}-{channels}-{size}-{per_class}-{dtype}",
+        strategy="color_crop_cutout_scale_rotate",
+        architecture=architecture,
+        ipc=ipc,
+        seed=seed,
+        store=ArtifactStore(Path(store or tempfile.mkdtemp(prefix="ddbench-test-"))),
+    )
+
+
+def condense(method: Any, task: Task, config: Any, steps: int, init: str = "real") -> SyntheticSet:  # noqa: ANN401
+    """Run a method (an object with the hooks, called by keyword) on `task` and export.
+
+    The plain loop of the runner, without metering, checkpoints or isolation.
+    """
+    from ddbench.methods import bind
+
+    hook = bind(method).hook
+    state = hook.init(task=task, synthetic=register_inits()[init].build(task), config=config)
+    for step in range(steps):
+        try:
+            hook.condense_step(state=state, task=task, step=step)
+        except Converged:
+            break
+    return hook.export(state=state, task=task)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run the block with one CPU thread, as jobs do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
