@@ -1,0 +1,202 @@
+"""The run folder: where results are, how they are written, and how any of them is read.
+
+::
+
+    manifests/<host>-<start>.json      versions, commit, device, command, registry as resolved
+    condensations/<id>/result.json     one record; beside it synthetic.safetensors, initial.safetensors,
+                                       curve.csv, log.txt, snapshots/<step>.safetensors, checkpoint/
+    evaluations/<id>.json              one record
+    claims/<id>                        locked by the process that works on the job
+
+A record is one JSON object with ``schema``, ``kind`` ("condensation" or "evaluation"), ``id``,
+``status`` ("done", "failed" or "skipped") and the fields that `runner` and `evaluate` write.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ddbench.files import write_json
+
+SCHEMA = 1
+DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+RESULT, SET, INITIAL = "result.json", "synthetic.safetensors", "initial.safetensors"
+
+
+class RunError(Exception):
+    """A folder that is no run, or cannot be one; says which and what to do."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths in a run folder."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of its folder."""
+        return self.root.resolve().name
+
+    def condensation(self, id: str) -> Path:
+        """Return the folder of a condensation."""
+        return self.root / "condensations" / id
+
+    def result(self, id: str) -> Path:
+        """Return the file of a condensation's record."""
+        return self.condensation(id) / RESULT
+
+    def set_file(self, id: str, snapshot: int | None = None) -> Path:
+        """Return the file of a synthetic set: the final one, or that after `snapshot` steps."""
+        folder = self.condensation(id)
+        return folder / SET if snapshot is None else folder / "snapshots" / f"{snapshot}.safetensors"
+
+    def checkpoint(self, id: str) -> Path:
+        """Return the file that a condensation resumes from."""
+        return self.condensation(id) / "checkpoint" / "state.safetensors"
+
+    def evaluation(self, id: str) -> Path:
+        """Return the file of an evaluation's record."""
+        return self.root / "evaluations" / f"{id}.json"
+
+    def claim(self, id: str) -> Path:
+        """Return the lock file of a job."""
+        return self.root / "claims" / id
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            RunError: It cannot be written, or is something else than a run.
+        """
+        if self.root.exists() and not self.root.is_dir():
+            raise RunError(f"--out {self.root}: is a file; name a folder")
+        if self.root.is_dir() and any(self.root.iterdir()) and not self.is_run():
+            raise RunError(
+                f"--out {self.root}: holds other things than a run of ddbench; name a new folder"
+            )
+        try:
+            for part in ("manifests", "condensations", "evaluations", "claims"):
+                (self.root / part).mkdir(parents=True, exist_ok=True)
+            probe = self.root / "claims" / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise RunError(
+                f"--out {self.root}: cannot be written ({error.strerror}); name another folder"
+            ) from error
+
+    def is_run(self) -> bool:
+        """Say whether the folder looks like a run."""
+        return (self.root / "manifests").is_dir() and (self.root / "condensations").is_dir()
+
+
+def open_run(path: Path | str) -> RunFolder:
+    """Return the run folder at `path`.
+
+    Raises:
+        RunError: There is none.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.root.exists():
+        raise RunError(f"{path}: no such folder; name one that `ddbench run` wrote (runs/<name>)")
+    if not folder.is_run():
+        raise RunError(f"{path}: is not a run folder; name one that `ddbench run` wrote")
+    return folder
+
+
+@dataclass
+class Records:
+    """All records of a run folder, and the files that could not be read.
+
+    Attributes:
+        condensations: Records by id.
+        evaluations: Records by id.
+        manifests: In order of their start.
+        unreadable: (file, reason) of torn, foreign or newer files.
+    """
+
+    condensations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    manifests: list[dict[str, Any]] = field(default_factory=list)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def read_run(folder: RunFolder) -> Records:
+    """Read every record of a run; torn, foreign and newer files are listed, never fatal."""
+    records = Records()
+    kinds = {
+        "condensation": (folder.root / "condensations", f"*/{RESULT}", records.condensations),
+        "evaluation": (folder.root / "evaluations", "*.json", records.evaluations),
+    }
+    for kind, (place, pattern, into) in kinds.items():
+        for path in sorted(place.glob(pattern)):
+            try:
+                record = read_record(path, kind)
+            except ValueError as error:
+                records.unreadable.append((path, str(error)))
+            else:
+                into[record["id"]] = record
+    for path in sorted((folder.root / "manifests").glob("*.json")):
+        try:
+            records.manifests.append(_read_object(path))
+        except ValueError as error:
+            records.unreadable.append((path, str(error)))
+    records.manifests.sort(key=lambda manifest: str(manifest.get("started", "")))
+    return records
+
+
+def read_record(path: Path, kind: str) -> dict[str, Any]:
+    """Return one record.
+
+    Raises:
+        ValueError: The file is torn, foreign, of another kind, or of a newer schema; says which.
+    """
+    record = _read_object(path)
+    if record.get("kind") != kind or not isinstance(record.get("id"), str):
+        raise ValueError(f"no {kind} record of ddbench")
+    if not isinstance(record.get("schema"), int) or record["schema"] > SCHEMA:
+        raise ValueError(
+            f"schema {record.get('schema')!r} is newer than this ddbench reads ({SCHEMA}); upgrade"
+        )
+    if record.get("status") not in (DONE, FAILED, SKIPPED):
+        raise ValueError(f"status {record.get('status')!r} is none of done, failed, skipped")
+    home = path.parent.name if kind == "condensation" else path.stem
+    if record["id"] != home:
+        raise ValueError(f"holds the record of {record['id']}; was it copied here?")
+    return record
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not whole JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"holds a {type(record).__name__}; expected an object")
+    return record
+
+
+def finished(path: Path, kind: str) -> dict[str, Any] | None:
+    """Return the record at `path` if it can be read, else None."""
+    try:
+        return read_record(path, kind)
+    except ValueError:
+        return None
+
+
+def write_record(path: Path, kind: str, record: Mapping[str, Any]) -> None:
+    """Write one record, whole or not at all."""
+    write_json(path, {"schema": SCHEMA, "kind": kind, **record})
+
+
+def all_sets(folder: RunFolder) -> Iterator[tuple[str, Path]]:
+    """Go through the final synthetic sets of a run, (condensation id, file)."""
+    for path in sorted((folder.root / "condensations").glob(f"*/{SET}")):
+        yield path.parent.name, path
