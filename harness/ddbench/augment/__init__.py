@@ -1,0 +1,146 @@
+"""Augment batches of images, differentiably, with one transform for several batches or without.
+
+A *strategy* names what may happen to a batch: operations of DSA joined by `_`, of which each batch
+gets one ("color_crop_cutout_scale_rotate"), or "none", or one of DC's ("dc-mnist", "dc-bn"), which
+choose for each image. All randomness is drawn on the CPU from the generator that is passed in, in a
+fixed order: the operation, then its parameters (in the order that its `draw_` function states).
+So one seed gives one transform on every device, and "none" draws nothing.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from ddbench.augment import dc, dsa
+from ddbench.augment.operation import Parameters
+
+OPERATIONS = dsa.OPERATIONS | dc.OPERATIONS
+
+__all__ = ["OPERATIONS", "Transform", "augment", "augment_alike", "draw", "operations"]
+
+
+@dataclass(frozen=True)
+class Transform:
+    """One operation (or None) with its parameters drawn, for images of one size.
+
+    parameters: CPU tensors whose first axis counts images, 1 standing for any number of them.
+    """
+
+    operation: str | None
+    size: tuple[int, int]  # (H, W)
+    parameters: Parameters
+
+    def apply(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the images (B, ch, H, W) transformed, with their shape, dtype and device.
+
+        A pure function of images and parameters, differentiable any number of times in the images
+        and usable under torch.func. Raises ValueError for images it was not drawn for.
+        """
+        self._check(images)
+        if self.operation is None:
+            return images
+        parameters = {name: _like(images, value) for name, value in self.parameters.items()}
+        return OPERATIONS[self.operation].apply(images, parameters)
+
+    def _check(self, images: torch.Tensor) -> None:
+        if images.dim() != 4 or tuple(images.shape[2:]) != self.size:
+            raise ValueError(
+                f"augment: images have shape {tuple(images.shape)}; "
+                f"the transform was drawn for (B, ch, {self.size[0]}, {self.size[1]})"
+            )
+        if not images.is_floating_point():
+            raise ValueError(f"augment: images are {images.dtype}; normalise them to float first")
+        for name, value in self.parameters.items():
+            if value.shape[0] not in (1, images.shape[0]):
+                raise ValueError(
+                    f"augment: {images.shape[0]} images, but {name} was drawn for "
+                    f"{value.shape[0]}; draw for as many images, or with shared=True"
+                )
+
+
+def draw(
+    strategy: str,
+    count: int,
+    size: tuple[int, int],
+    generator: torch.Generator,
+    shared: bool,
+    channels: int = 1,
+) -> Transform:
+    """Draw one operation of the strategy and its parameters for `count` images of size (H, W).
+
+    shared: one set of parameters for all images, whatever their number (siamese), instead of one
+    per image. channels only matters to the noise of "dc-bn", which has a value for every pixel.
+    Raises ValueError for an unknown operation.
+    """
+    names = operations(strategy)
+    if not names:
+        return Transform(None, size, {})
+    name = names[int(torch.randint(len(names), (), generator=generator))]
+    shape = (channels, *size)
+    return Transform(name, size, OPERATIONS[name].draw(1 if shared else count, shape, generator))
+
+
+def augment(strategy: str, generator: torch.Generator, images: torch.Tensor) -> torch.Tensor:
+    """Return the images (B, ch, H, W) under one operation, its parameters drawn for each of them.
+
+    The form for training networks: in the inner loop of DSA, and in evaluation.
+    """
+    count, channels, *size = images.shape
+    transform = draw(
+        strategy, count, (size[0], size[1]), generator, shared=False, channels=channels
+    )
+    return transform.apply(images)
+
+
+def augment_alike(
+    strategy: str, generator: torch.Generator, *batches: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Return the batches under one transform, the same for each image of each of them (siamese).
+
+    batches: (B, ch, H, W) each, of any B, alike in ch, H and W. The form for matching real and
+    synthetic images. Raises ValueError when the images differ in shape.
+    """
+    shapes = {tuple(images.shape[1:]) for images in batches}
+    if len(shapes) != 1:
+        raise ValueError(
+            f"augment_alike: batches of images of shapes {sorted(shapes)}; one shape is needed"
+        )
+    channels, height, width = shapes.pop()
+    transform = draw(strategy, 1, (height, width), generator, shared=True, channels=channels)
+    return tuple(transform.apply(images) for images in batches)
+
+
+def operations(strategy: str) -> tuple[str, ...]:
+    """Return the names of the operations in a strategy, none for "none".
+
+    Raises ValueError naming the first unknown or repeated operation.
+    """
+    if strategy == "none":
+        return ()
+    names = tuple(strategy.split("_"))
+    for index, name in enumerate(names):
+        if name not in OPERATIONS:
+            raise ValueError(_unknown(name, strategy, OPERATIONS))
+        if name in names[:index]:
+            raise ValueError(
+                f"augment: operation {name!r} twice in strategy {strategy!r}; drop one"
+            )
+    return names
+
+
+def _unknown(name: str, strategy: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, [*known, "none"], n=1)
+    suggestion = f"did you mean {close[0]!r}? " if close else ""
+    return (
+        f"augment: unknown operation {name!r} in strategy {strategy!r}; {suggestion}"
+        f"known: {', '.join(known)}, joined by '_', or none"
+    )
+
+
+def _like(images: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """Move a parameter to the images' device, and to their dtype when it is floating."""
+    if parameter.is_floating_point():
+        parameter = parameter.to(images.dtype)  # before the move: not every device has float64
+    return parameter.to(images.device, non_blocking=True)
