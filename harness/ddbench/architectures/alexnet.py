@@ -24,15 +24,16 @@ def build(shape: Shape, num_classes: int, options: Options) -> Network:
     channels, *sides = shape
     image = (sides[0], sides[1])
     require_poolings(image, poolings=3)
-    size, padding = padded(image), first_padding(image, LAYERS[0][1])
+    size = padded(image)
     layers: list[nn.Module] = []
     for full_width, kernel, pooled in LAYERS:
         width = scaled(full_width, options["width"])
+        padding = (kernel // 2, kernel // 2) if layers else first_padding(image, kernel)
         layers += _convolution(channels, width, kernel, padding, options["norm"], size)
         if pooled:
             layers.append(nn.MaxPool2d(2))
             size = halved(size)
-        channels, padding = width, (1, 1) if kernel == 3 else (2, 2)
+        channels = width
     return Network(nn.Sequential(*layers), nn.Linear(channels * size[0] * size[1], num_classes))
 
 
