@@ -1,0 +1,53 @@
+"""Real data by name: what there is, where it is, how it is read, cached and identified.
+
+Importing this package needs numpy only; `ddbench.datasets.tensors` takes datasets to a device.
+"""
+
+from __future__ import annotations
+
+from ddbench.datasets.catalogue import (
+    Listing,
+    adopt,
+    fetch,
+    find,
+    fingerprint,
+    listing,
+    load,
+    locate,
+    register_datasets,
+)
+from ddbench.datasets.dataset import (
+    WITH_FLIP,
+    WITHOUT_FLIP,
+    Dataset,
+    chance,
+    class_counts,
+    majority_accuracy,
+)
+from ddbench.datasets.errors import DatasetError, DatasetMissing
+from ddbench.datasets.source import COMMON_OPTIONS, Option, Presence, Source, resolve_options
+
+__all__ = [
+    "COMMON_OPTIONS",
+    "WITHOUT_FLIP",
+    "WITH_FLIP",
+    "Dataset",
+    "DatasetError",
+    "DatasetMissing",
+    "Listing",
+    "Option",
+    "Presence",
+    "Source",
+    "adopt",
+    "chance",
+    "class_counts",
+    "fetch",
+    "find",
+    "fingerprint",
+    "listing",
+    "load",
+    "locate",
+    "majority_accuracy",
+    "register_datasets",
+    "resolve_options",
+]

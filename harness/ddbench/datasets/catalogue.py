@@ -1,0 +1,321 @@
+"""Find a dataset by name, load it, and say what is there; fetch and import what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ddbench.datasets import cache as cached
+from ddbench.datasets.dataset import Dataset, check, class_counts, fingerprint_of, measure
+from ddbench.datasets.embedded import MnistMini, Toy, split_by_class
+from ddbench.datasets.errors import DatasetError, DatasetMissing, did_you_mean
+from ddbench.datasets.folders import AnyImageFolder, Mhist, TinyImageNet
+from ddbench.datasets.images import resize
+from ddbench.datasets.layouts import place, staged
+from ddbench.datasets.npz import AnyNpzFile
+from ddbench.datasets.source import Presence, Progress, Source, resolve_options
+from ddbench.datasets.torchvision_sets import torchvision_sets
+
+Sources = Mapping[str, Source]
+SUBSET_SEED = 0  # of the option train_per_class
+
+
+def register_datasets() -> dict[str, Source]:
+    """Return the built-in datasets by name, as an extension returns its own."""
+    sources: list[Source] = [
+        MnistMini(),
+        *torchvision_sets(),
+        TinyImageNet(),
+        Mhist(),
+        AnyNpzFile(),
+        AnyImageFolder(),
+        Toy(),
+    ]
+    return {source.name: source for source in sources}
+
+
+def find(name: str, sources: Sources | None = None) -> Source:
+    """Return the source of a name, or of a `kind:argument` such as `npz:/path/file.npz`.
+
+    Raises:
+        DatasetError: Unknown, with the nearest known name.
+    """
+    known = register_datasets() if sources is None else sources
+    kind, colon, argument = name.partition(":")
+    if colon and f"{kind}:" in known:
+        if not argument:
+            raise DatasetError(f"dataset {name!r} needs a path after the colon")
+        return known[f"{kind}:"].at(argument)
+    if name not in known:
+        raise DatasetError(f"unknown dataset {name!r}{did_you_mean(name, known)}")
+    return known[name]
+
+
+def load(
+    name: str,
+    *,
+    roots: Iterable[Path] = (),
+    cache: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    sources: Sources | None = None,
+) -> Dataset:
+    """Return the dataset of this name, from the cache where it is there already.
+
+    Args:
+        name: A registered name, `npz:/path/file.npz` or `folder:/path`.
+        roots: Data roots, searched in this order.
+        cache: Folder that keeps arrays between processes; None keeps nothing.
+        options: Options of the dataset; see `Source.options` and `COMMON_OPTIONS`.
+        sources: Every dataset known, by name; None stands for the built-in ones.
+
+    Raises:
+        DatasetMissing: The files are not there.
+        DatasetError: An unknown name or option; corrupt, truncated or mislabelled files.
+    """
+    source, folders, resolved = _asked(name, roots, options, sources)
+
+    def build() -> Dataset:
+        return _read(source, folders, resolved)
+
+    if cache is None or not source.cached:
+        return build()
+    entry = cached.entry_of(Path(cache), source, folders, resolved)
+    return cached.read_or_build(entry, source.name, resolved, build)
+
+
+def fingerprint(
+    name: str,
+    *,
+    roots: Iterable[Path] = (),
+    cache: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    sources: Sources | None = None,
+) -> str:
+    """Return the dataset's content fingerprint; arguments and errors are those of `load`.
+
+    Where the cache has it, only the names, sizes and times of the files are looked at.
+    """
+    source, folders, resolved = _asked(name, roots, options, sources)
+    if cache is not None and source.cached:
+        facts = cached.read_facts(cached.entry_of(Path(cache), source, folders, resolved))
+        if facts is not None:
+            return str(facts["fingerprint"])
+    return load(name, roots=folders, cache=cache, options=options, sources=sources).fingerprint
+
+
+def _asked(
+    name: str,
+    roots: Iterable[Path],
+    options: Mapping[str, Any] | None,
+    sources: Sources | None,
+) -> tuple[Source, tuple[Path, ...], dict[str, Any]]:
+    """Return source, roots and resolved options of a dataset whose files are there."""
+    source = find(name, sources)
+    resolved = resolve_options(source, options or {})
+    folders = _expanded(roots)
+    presence = source.locate(folders)
+    if not presence.present:
+        raise DatasetMissing(source.name, presence.remedy)
+    return source, folders, resolved
+
+
+def _expanded(roots: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(Path(root).expanduser() for root in roots)
+
+
+def _read(source: Source, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
+    """Return the source's dataset, checked and completed; errors name the place of its files."""
+    where = str(source.locate(roots).where or source.name)
+    try:
+        dataset = source.load(roots, options)
+    except OSError as error:  # a file that cannot be opened, or vanished while being read
+        named = error.filename or where
+        raise DatasetError(
+            f"{named}: cannot be read ({error.strerror or error}); check it, or get it again"
+        ) from error
+    return complete(replace(dataset, options=dict(options)), source, where)
+
+
+def complete(dataset: Dataset, source: Source, where: str) -> Dataset:
+    """Check what a source has read, apply the common options, measure what is not known.
+
+    Known normalisation holds for the images as distributed: after the option `size` has resized
+    them it is measured anew (not so for a source that resizes by itself, as MHIST does).
+
+    Raises:
+        DatasetError: See `dataset.check`.
+    """
+    check(dataset, where)
+    size, per_class = dataset.options.get("size"), dataset.options.get("train_per_class")
+    notes = [dataset.notes, *_size_notes(dataset, source, per_class)]
+    if size is not None and dataset.shape[1:] != (size, size):
+        notes.append(f"resized from {dataset.shape[1]}x{dataset.shape[2]} to {size}x{size}")
+        dataset = _resized(dataset, size)
+    if per_class is not None and per_class < class_counts(dataset).max():
+        notes.append(f"a fixed random subset of at most {per_class} training images a class")
+        dataset = _subset(dataset, per_class)
+    if not dataset.mean:
+        mean, std = measure(dataset.train_images)
+        dataset = replace(dataset, mean=mean, std=std)
+    dataset = replace(dataset, notes="; ".join(note for note in notes if note))
+    return replace(dataset, fingerprint=fingerprint_of(dataset))
+
+
+def _size_notes(dataset: Dataset, source: Source, per_class: int | None) -> list[str]:
+    """Say where a split is not of the published size (the toy's size is for its options to say)."""
+    splits = [
+        ("train", len(dataset.train_labels), source.train_size),
+        ("test", len(dataset.test_labels), source.test_size),
+    ]
+    if source.options.get("train_per_class"):
+        return []
+    return [
+        f"{split}: {number:,} images where {published:,} are published"
+        for split, number, published in splits
+        if published is not None and number != published
+    ]
+
+
+def _resized(dataset: Dataset, size: int) -> Dataset:
+    return replace(
+        dataset,
+        train_images=resize(dataset.train_images, size),
+        test_images=resize(dataset.test_images, size),
+        mean=(),
+        std=(),
+    )
+
+
+def _subset(dataset: Dataset, per_class: int) -> Dataset:
+    kept, _ = split_by_class(np.asarray(dataset.train_labels), per_class, SUBSET_SEED)
+    return replace(
+        dataset,
+        train_images=dataset.train_images[kept],
+        train_labels=dataset.train_labels[kept],
+    )
+
+
+def locate(name: str, *, roots: Iterable[Path] = (), sources: Sources | None = None) -> Presence:
+    """Say whether a dataset's files are there, where, and what would make them be.
+
+    Raises:
+        DatasetError: An unknown name.
+    """
+    return find(name, sources).locate(_expanded(roots))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One line of `ddbench data`; None where only the files tell."""
+
+    name: str
+    summary: str
+    num_classes: int | None
+    shape: tuple[int, int, int] | None
+    train_size: int | None
+    test_size: int | None
+    licence: str
+    homepage: str
+    present: bool
+    where: str
+    remedy: str
+
+
+def listing(*, roots: Iterable[Path] = (), sources: Sources | None = None) -> list[Listing]:
+    """Return one line for every dataset known, in the order of registration."""
+    folders = _expanded(roots)
+    known = register_datasets() if sources is None else sources
+    return [_line(source, source.locate(folders)) for source in known.values()]
+
+
+def _line(source: Source, presence: Presence) -> Listing:
+    return Listing(
+        source.name,
+        source.summary,
+        source.num_classes,
+        source.shape,
+        source.train_size,
+        source.test_size,
+        source.licence,
+        source.homepage,
+        presence.present,
+        "" if presence.where is None else str(presence.where),
+        presence.remedy,
+    )
+
+
+def fetch(
+    name: str,
+    *,
+    root: Path,
+    progress: Progress = lambda message: None,
+    sources: Sources | None = None,
+) -> Path | None:
+    """Download a dataset into the data root; return where it is (None where no files are needed).
+
+    The files are downloaded beside, checked by loading them, and moved into place when whole. One
+    that is there already is left as it is.
+
+    Raises:
+        DatasetError: Nothing to download, no network, or a file that is not what it should be.
+    """
+    source, root = find(name, sources), Path(root).expanduser()
+    presence = source.locate((root,))
+    if not presence.present:
+        with staged(root) as folder:
+            source.fetch(folder, progress)
+            progress(f"checking {source.name}")
+            _verified(source, folder, str(root))
+            place(folder, root)
+        presence = source.locate((root,))
+    return presence.where
+
+
+def adopt(
+    name: str,
+    path: Path,
+    *,
+    root: Path,
+    progress: Progress = lambda message: None,
+    sources: Sources | None = None,
+) -> Path | None:
+    """Copy a dataset that lies at `path` into the data root; return where it is then.
+
+    `path` is the archive as distributed, a folder with the files in it or below (packed with gzip
+    or not), or an .npz of MedMNIST's layout. The copy is checked by loading it before it is moved
+    into place.
+
+    Raises:
+        DatasetError: Nothing usable at `path`, damaged files, or a root that has the set already.
+    """
+    source, root, path = find(name, sources), Path(root).expanduser(), Path(path).expanduser()
+    if not path.exists():
+        raise DatasetError(f"{path}: there is no such file or folder")
+    present = source.locate((root,))
+    if present.present:
+        raise DatasetError(
+            f"{source.name}: is already at {present.where or 'hand'}; delete that first to replace"
+            " it"
+        )
+    with staged(root) as folder:
+        progress(f"copying {path}")
+        source.adopt(path, folder)
+        progress(f"checking {source.name}")
+        _verified(source, folder, str(path))
+        place(folder, root)
+    return source.locate((root,)).where
+
+
+def _verified(source: Source, folder: Path, origin: str) -> None:
+    """Load what was put into `folder`; errors speak of where it came from."""
+    presence = source.locate((folder,))
+    if not presence.present:
+        raise DatasetError(f"{origin}: is incomplete: {presence.remedy}")
+    try:
+        _read(source, (folder,), resolve_options(source, {}))
+    except DatasetError as error:
+        raise DatasetError(str(error).replace(str(folder), origin)) from error

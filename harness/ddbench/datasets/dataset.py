@@ -1,0 +1,203 @@
+"""The record that every dataset becomes: arrays of bytes, labels, and how to normalise them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ddbench.datasets.errors import DatasetError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# The siamese augmentation of a set: mirrored digits and letters are other characters, or none.
+WITHOUT_FLIP = "color_crop_cutout_scale_rotate"
+WITH_FLIP = "color_crop_cutout_flip_scale_rotate"
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Real images with their labels, in memory or mapped from the cache; not to be written to.
+
+    A `Source` may leave `mean`, `std`, `options` and `fingerprint` empty: loading fills them in.
+
+    Attributes:
+        name: The name it was asked for by.
+        train_images: (n, ch, H, W) uint8.
+        train_labels: (n,) int64, 0 .. C-1.
+        test_images: (m, ch, H, W) uint8.
+        test_labels: (m,) int64.
+        classes: The C class names, in the order of the labels.
+        mean: Mean of each channel, of pixels in [0, 1]; () means "measure it".
+        std: Standard deviation of each channel, in the same unit.
+        augment: The siamese augmentation strategy that suits the images.
+        fingerprint: sha256, in hex, of all that decides a result; see `fingerprint_of`.
+        options: Every option as resolved, defaults included.
+        notes: What a report should say about the data, or "".
+    """
+
+    name: str
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    augment: str = WITH_FLIP
+    fingerprint: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    notes: str = ""
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.classes)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(ch, H, W) of an image."""
+        channels, height, width = self.train_images.shape[1:]
+        return channels, height, width
+
+    @property
+    def zca(self) -> bool:
+        """Whether the images are to be whitened instead of normalised with mean and std."""
+        return bool(self.options.get("zca", False))
+
+
+def class_counts(dataset: Dataset) -> NDArray[np.int64]:
+    """Return the number of training images of each class, (C,)."""
+    return np.bincount(dataset.train_labels, minlength=dataset.num_classes).astype(np.int64)
+
+
+def chance(dataset: Dataset) -> float:
+    """Return the accuracy of a guess that is uniform over the classes, in [0, 1]."""
+    return 1.0 / dataset.num_classes
+
+
+def majority_accuracy(dataset: Dataset) -> float:
+    """Return the test accuracy of always answering the commonest training class, in [0, 1].
+
+    Of several commonest classes the first is taken.
+    """
+    majority = int(class_counts(dataset).argmax())
+    return float(np.mean(dataset.test_labels == majority))
+
+
+def check(dataset: Dataset, where: str) -> None:
+    """Raise unless the arrays fit together and every class has training and test images.
+
+    `where` begins the message: the file or folder that a person would look at.
+
+    Raises:
+        DatasetError: Naming `where`, the value and what would do.
+    """
+    if dataset.num_classes < 2:
+        raise DatasetError(
+            f"{where}: has {dataset.num_classes} class ({', '.join(dataset.classes) or 'none'});"
+            " a dataset needs at least two"
+        )
+    _check_split(dataset, "train", dataset.train_images, dataset.train_labels, where)
+    _check_split(dataset, "test", dataset.test_images, dataset.test_labels, where)
+    if dataset.train_images.shape[1:] != dataset.test_images.shape[1:]:
+        raise DatasetError(
+            f"{where}: training images are {_size(dataset.train_images)}, test images"
+            f" {_size(dataset.test_images)}; both must have one size (option size resizes them)"
+        )
+    if len(dataset.mean) != len(dataset.std) or len(dataset.mean) not in (0, dataset.shape[0]):
+        raise DatasetError(
+            f"{where}: {len(dataset.mean)} means and {len(dataset.std)} stds for"
+            f" {dataset.shape[0]} channels; give one of each per channel, or none to measure them"
+        )
+    if any(not std > 0 for std in dataset.std):
+        raise DatasetError(f"{where}: std {dataset.std} is not positive in every channel")
+
+
+def _check_split(
+    dataset: Dataset, split: str, images: np.ndarray, labels: np.ndarray, where: str
+) -> None:
+    if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape[1:]:
+        raise DatasetError(
+            f"{where}: {split} images are {images.dtype} of shape {images.shape};"
+            " expected uint8 of shape (n, channels, height, width)"
+        )
+    if labels.ndim != 1 or labels.dtype != np.int64:
+        raise DatasetError(
+            f"{where}: {split} labels are {labels.dtype} of shape {labels.shape};"
+            " expected int64 of shape (n,)"
+        )
+    if len(images) != len(labels):
+        raise DatasetError(
+            f"{where}: {len(images)} {split} images but {len(labels)} labels: images and labels"
+            " are not of one set, or a file is cut short; get the files again"
+        )
+    _check_labels(dataset, split, labels, where)
+
+
+def _check_labels(dataset: Dataset, split: str, labels: np.ndarray, where: str) -> None:
+    classes = dataset.num_classes
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if len(outside):
+        raise DatasetError(
+            f"{where}: {len(outside)} {split} labels are outside 0..{classes - 1}"
+            f" (the first is {outside[0]}): mislabelled, or the file of another dataset"
+        )
+    counts = np.bincount(labels, minlength=classes)
+    empty = [dataset.classes[c] for c in np.flatnonzero(counts == 0)]
+    if empty:
+        named = ", ".join(repr(name) for name in empty[:5]) + (" ..." if len(empty) > 5 else "")
+        raise DatasetError(
+            f"{where}: {len(empty)} of {classes} classes have no {split} images: {named};"
+            " add images of them, or take the class out of both splits"
+        )
+
+
+def _size(images: np.ndarray) -> str:
+    return "x".join(str(length) for length in images.shape[1:])
+
+
+def measure(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and (population) std of each channel of pixels in [0, 1].
+
+    Counts of the 256 pixel values make both exact up to one rounding, so they are the same on
+    every machine. A channel of one colour throughout gets std 1, and thus becomes all zeros.
+    """
+    moments = [_moments(images[:, channel]) for channel in range(images.shape[1])]
+    return tuple(mean for mean, _ in moments), tuple(std for _, std in moments)
+
+
+def _moments(pixels: NDArray[np.uint8]) -> tuple[float, float]:
+    counts = np.zeros(256, dtype=np.int64)
+    for start in range(0, len(pixels), 4096):  # bincount copies its input to int64
+        counts += np.bincount(pixels[start : start + 4096].reshape(-1), minlength=256)
+    number = sum(map(int, counts))
+    total = sum(value * int(count) for value, count in enumerate(counts))
+    squares = sum(value * value * int(count) for value, count in enumerate(counts))
+    scaled_variance = number * squares - total * total  # an integer: nothing cancels
+    std = math.sqrt(scaled_variance / (number * number)) / 255
+    return total / number / 255, std or 1.0
+
+
+def fingerprint_of(dataset: Dataset) -> str:
+    """Return the sha256 of the arrays, the normalisation, ZCA and the augmentation strategy.
+
+    Where the files lie and how they are packed does not count: CIFAR-10 has one fingerprint as an
+    npz and as torchvision keeps it. Options that change pixels show in the arrays.
+    """
+    digest = hashlib.sha256()
+    for array in (
+        dataset.train_images,
+        dataset.train_labels,
+        dataset.test_images,
+        dataset.test_labels,
+    ):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    digest.update(repr((dataset.mean, dataset.std, dataset.zca, dataset.augment)).encode())
+    return digest.hexdigest()

@@ -1,0 +1,47 @@
+"""What can be wrong with a dataset, and the remedy that each error names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DatasetError(ValueError):
+    """A dataset that is unknown, corrupt, truncated, mislabelled, or asked for wrongly."""
+
+
+class DatasetMissing(LookupError):
+    """A dataset whose files are not there; a run skips its jobs and shows the remedy.
+
+    Attributes:
+        name: The dataset.
+        remedy: What would make it present, as one line.
+    """
+
+    def __init__(self, name: str, remedy: str) -> None:
+        """Keep the two parts apart, for tables."""
+        super().__init__(name, remedy)
+        self.name, self.remedy = name, remedy
+
+    def __str__(self) -> str:
+        """Return both parts as one line."""
+        return f"{self.name}: {self.remedy}"
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" where a known name is near, then the list of all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(wrong.lower().replace("_", "-"), names, n=1, cutoff=0.6)
+    near = near or [name for name in names if _bare(name) == _bare(wrong)][:1]
+    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{suggestion} (available: {', '.join(names)})"
+
+
+def _bare(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
