@@ -1,0 +1,6 @@
+"""Engines: how the jobs of a plan get done, here or in processes of their own."""
+
+from ddbench.engines.jobs import Event, Job, Jobs, Observer
+from ddbench.engines.local import run_local
+
+__all__ = ["Event", "Job", "Jobs", "Observer", "run_local"]

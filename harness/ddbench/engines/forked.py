@@ -1,0 +1,92 @@
+"""What a forked worker process does. The fork server imports this module, and so torch, once."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch._dynamo  # without it every job pays two seconds at its first optimizer
+
+from ddbench.engines.jobs import job_from
+from ddbench.engines.worker import do, limited
+from ddbench.extensions import Extensions
+from ddbench.methods import Found, load
+from ddbench.plan import Condensation
+from ddbench.runner import Control, Stopped
+from ddbench.setting import Setting
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(
+    pipe: Connection, record: Mapping[str, Any], setting: Setting, found: Mapping[str, Any] | None
+) -> None:
+    """Do one job and say so through `pipe`; end at once when the other end is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the runner decides
+    _die_with_parent()
+    job = job_from(record)
+    told_to_stop = threading.Event()
+    threading.Thread(target=_listen, args=(pipe, told_to_stop), daemon=True).start()
+    _log_to(_log_path(setting, job.id, isinstance(job, Condensation)))
+    torch.set_num_threads(setting.threads)
+    sending = threading.Lock()
+
+    def send(event: Mapping[str, Any]) -> None:
+        with sending:
+            pipe.send(event)
+
+    def method(name: str) -> Any:  # noqa: ANN401
+        assert found is not None  # noqa: S101  (a condensation comes with its method)
+        return load(Found(**found))
+
+    report = limited(lambda event: send({"event": "step", **event}))
+    control = Control(told_to_stop.is_set, report)
+    try:
+        done = do(job, setting, method, Extensions.installed(), control)
+    except Stopped:
+        send({"event": "stopped"})
+    else:
+        send({"event": "claimed"} if done is None else {"event": "end", "record": done})
+    sys.stdout.flush()
+    os._exit(0)  # a plugin's threads and exit handlers are no reason to linger
+
+
+def _listen(pipe: Connection, told_to_stop: threading.Event) -> None:
+    """Hear the runner; its death closes the pipe, and then nobody wants the result."""
+    try:
+        while pipe.recv() == "stop":
+            told_to_stop.set()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process with the fork server, which ends with the runner."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "prctl"):
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _log_path(setting: Setting, id: str, condensation: bool) -> Path:
+    if condensation:
+        return setting.run.condensation(id) / "log.txt"
+    return setting.folder / "logs" / f"{id}.txt"
+
+
+def _log_to(path: Path) -> None:
+    """Send what the job prints, in Python or below, to its log."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)

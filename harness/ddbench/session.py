@@ -1,0 +1,326 @@
+"""A session: installed methods and data, a registry and choices -> plan -> run folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ddbench
+from ddbench import datasets, results
+from ddbench.engines import Jobs, Observer, run_local
+from ddbench.extensions import Extensions
+from ddbench.files import write_json
+from ddbench.methods import Found, Method, discover
+from ddbench.plan import Choices, MissingData, Plan, World, make
+from ddbench.probe import Answer, in_child, in_process
+from ddbench.registry import Registry, RegistryError
+from ddbench.results import RunFolder
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a session looks and keeps things.
+
+    Attributes:
+        cache: Datasets, artifacts and answers kept between runs.
+        roots: Data roots, in the order of search.
+        plugins: Python files that bring a method each.
+    """
+
+    cache: Path
+    roots: tuple[Path, ...] = ()
+    plugins: tuple[Path, ...] = ()
+
+
+def default_cache() -> Path:
+    """Return the user's cache folder for ddbench."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "ddbench"
+
+
+@dataclass(frozen=True)
+class KnownDataset:
+    """The planner's view of a dataset."""
+
+    name: str
+    fingerprint: str
+    num_classes: int
+    shape: tuple[int, int, int]
+    class_counts: tuple[int, ...]
+    augment: str
+
+
+@dataclass
+class Session:
+    """All that a command needs to plan and run.
+
+    Attributes:
+        registry: As read.
+        places: Where things are.
+        found: Methods by name.
+        extensions: Datasets, architectures, inits, observers.
+        ask: How methods are asked; in a child process unless methods are bound here.
+        bound: Methods that are loaded here, for the inline engine.
+    """
+
+    registry: Registry
+    places: Places
+    found: dict[str, Found]
+    extensions: Extensions
+    ask: Answer
+    bound: Mapping[str, Method] = field(default_factory=dict)
+
+    @classmethod
+    def installed(cls, registry: Registry, places: Places) -> Session:
+        """Return a session over what is installed."""
+        found = discover(places.plugins)
+        return cls(registry, places, found, Extensions.installed(), in_child(found, places.cache))
+
+    @classmethod
+    def of(
+        cls,
+        registry: Registry,
+        places: Places,
+        methods: Mapping[str, Method],
+        extensions: Extensions | None = None,
+    ) -> Session:
+        """Return a session over methods bound in this process: tests and notebooks."""
+        found = {name: replace(method.found, name=name) for name, method in methods.items()}
+        extensions = extensions or Extensions()
+        return cls(registry, places, found, extensions, in_process(methods), methods)
+
+    def plan(self, choices: Choices) -> Plan:
+        """Return the plan of a run.
+
+        Raises:
+            RegistryError: Every unknown name and refused option at once.
+        """
+        names = lambda: self.extensions.datasets  # noqa: E731
+        return make(self.registry, choices, World(self.found, self.ask, self._facts, names))
+
+    def _facts(self, name: str, options: Mapping[str, Any]) -> KnownDataset:
+        try:
+            dataset = datasets.load(
+                name,
+                roots=self.places.roots,
+                cache=self.places.cache,
+                options=options,
+                sources=self.extensions.datasets,
+            )
+        except datasets.DatasetMissing as missing:
+            raise MissingData(str(missing)) from missing
+        counts = tuple(int(count) for count in datasets.class_counts(dataset))
+        about = (dataset.num_classes, dataset.shape, counts, dataset.augment)
+        return KnownDataset(name, dataset.fingerprint, *about)
+
+    def named_datasets(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
+        """Return the registry's own datasets, as jobs need them."""
+        return {k: (d.source, d.options) for k, d in self.registry.datasets.items()}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a plan is carried out.
+
+    Attributes:
+        out: The run folder.
+        device: "cpu", "cuda", "cuda:0".
+        jobs: Jobs at once; None is one for each core (CPU) or each GPU.
+        threads: CPU threads of a job.
+        checkpoint_s: Seconds between checkpoints.
+        keep_state: Keep the final state of each condensation.
+        stop_after: Seconds after which the run checkpoints and ends.
+        inline: One job after the other in this process.
+        command: What was typed, for the manifest.
+    """
+
+    out: Path
+    device: str = "cpu"
+    jobs: int | None = None
+    threads: int = 1
+    checkpoint_s: float = 60.0
+    keep_state: bool = False
+    stop_after: float | None = None
+    inline: bool = False
+    command: tuple[str, ...] = ()
+    preset: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        folder: The run folder.
+        plan: What was planned.
+        jobs: What became of it.
+        stopped: "" or why the run ended with work left.
+    """
+
+    folder: RunFolder
+    plan: Plan
+    jobs: Jobs
+    stopped: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 1 some job failed, 3 nothing could run, 4 more to do, 130 interrupted."""
+        if self.stopped:
+            return 130 if self.stopped == "interrupted" else 4
+        broken = any(skipped.failed for skipped in self.plan.skipped)
+        if not self.plan.condensations and self.plan.skipped:
+            return 1 if broken else 3
+        return 1 if self.jobs.failed or broken else 0
+
+
+def carry_out(
+    session: Session, plan: Plan, options: RunOptions, observe: Observer = lambda event: None
+) -> Outcome:
+    """Do what is missing of a plan in a run folder; write the manifest beside the results."""
+    folder = RunFolder(options.out)
+    folder.create()
+    started = datetime.now(UTC)
+    commit, dirty = git_commit()
+    manifest = {
+        "started": started.isoformat(timespec="milliseconds"),
+        "command": list(options.command),
+        "commit": commit,
+        "dirty": dirty,
+        "versions": {"ddbench": ddbench.__version__, "python": platform.python_version()},
+        "preset": options.preset,
+        "registry": session.registry.dump(),
+        "plan": plan.record(),
+        "options": {"device": options.device, "threads": options.threads, "jobs": options.jobs},
+        "host": socket.gethostname(),
+    }
+    stamp = started.strftime("%Y%m%dT%H%M%S%f")
+    path = folder.root / "manifests" / f"{_file_name(socket.gethostname())}-{stamp}.json"
+    write_json(path, manifest)
+    jobs = Jobs.left(plan, folder)
+    observe({"event": "plan", "jobs": jobs, "plan": plan})
+    stopped = ""
+    if jobs.pending:
+        with _reasons_to_stop(options.stop_after) as reasons:
+            _engine(session, jobs, options, commit, observe, lambda: bool(reasons))
+        stopped = reasons[0] if reasons and jobs.pending else ""
+    ended = datetime.now(UTC).isoformat(timespec="milliseconds")
+    write_json(path, manifest | {"ended": ended, "stopped": stopped})
+    session.extensions.notify("run_finished", folder=str(folder.root))
+    return Outcome(folder, plan, jobs, stopped)
+
+
+def _engine(
+    session: Session,
+    jobs: Jobs,
+    options: RunOptions,
+    commit: str | None,
+    observe: Observer,
+    stop: Callable[[], bool],
+) -> None:
+    from ddbench.setting import Setting
+
+    count = 1 if options.inline else options.jobs or default_jobs(options.device, options.threads)
+    setting = Setting(
+        folder=options.out.resolve(),
+        cache=session.places.cache.resolve(),
+        roots=session.places.roots,
+        datasets=session.named_datasets(),
+        device=options.device,
+        threads=options.threads,
+        jobs=count,
+        checkpoint_s=options.checkpoint_s,
+        keep_state=options.keep_state,
+        commit=commit,
+    )
+    if options.inline:
+        from ddbench.engines.inline import run_inline
+        from ddbench.methods import load
+
+        def method(name: str) -> Method:
+            return session.bound[name] if name in session.bound else load(session.found[name])
+
+        run_inline(jobs, setting, method, session.extensions, observe, stop)
+    else:
+        run_local(jobs, setting, session.found, observe, stop)
+
+
+def default_jobs(device: str, threads: int) -> int:
+    """Return how many jobs run at once: one for each core, or one on a GPU."""
+    if device.startswith("cuda"):
+        return 1
+    return max(1, len(os.sched_getaffinity(0)) // threads)
+
+
+@contextmanager
+def _reasons_to_stop(stop_after: float | None) -> Iterator[list[str]]:
+    """Collect reasons to stop: Ctrl-C, SIGTERM, SIGUSR1, the time limit. A second Ctrl-C raises."""
+    reasons: list[str] = []
+
+    def interrupted(number: int, frame: Any) -> None:  # noqa: ANN401
+        if reasons and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        reasons.append("interrupted" if number == signal.SIGINT else signal.Signals(number).name)
+
+    handled = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {s: signal.signal(s, interrupted) for s in handled} if in_main else {}
+    timer = threading.Timer(stop_after or 0, lambda: reasons.append(f"--stop-after {stop_after:g}s"))
+    timer.daemon = True
+    if stop_after is not None:
+        timer.start()
+    try:
+        yield reasons
+    finally:
+        timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def git_commit() -> tuple[str | None, bool]:
+    """Return the commit of the checkout that ddbench runs from, and whether it has been edited."""
+    place = Path(__file__).parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(place), *words], capture_output=True, text=True, timeout=10,
+                check=True,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    tracked = git("ls-files", "--error-unmatch", __file__)
+    if not commit or not tracked:
+        return None, False
+    return commit, bool(git("status", "--porcelain", "--untracked-files=no"))
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", text)
+
+
+def parse_duration(text: str, option: str) -> float:
+    """Return seconds of "90", "90s", "9m", "2h".
+
+    Raises:
+        RegistryError: It is none of those.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|)", text.strip())
+    if not match or float(match[1]) == 0:
+        raise RegistryError([f"{option} {text}: is no duration; write 90s, 9m, 2h"])
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]

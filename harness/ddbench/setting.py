@@ -1,0 +1,82 @@
+"""The setting of a run: what every job needs beside itself, as plain values for any process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ddbench.artifacts import ArtifactStore, Work
+from ddbench.datasets import load
+from ddbench.datasets.tensors import TensorData, Whitening, fit_zca, prepare
+from ddbench.extensions import Extensions
+from ddbench.results import RunFolder
+
+if TYPE_CHECKING:
+    from ddbench.datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a run reads and writes, and on what it computes.
+
+    Attributes:
+        folder: The run folder.
+        cache: Where datasets and artifacts are kept between runs.
+        roots: Where datasets are looked for.
+        datasets: Names of the registry's own datasets -> (source, options).
+        device: "cpu" or "cuda", "cuda:1", ...
+        threads: CPU threads of a job.
+        jobs: Jobs at once, for the record.
+        checkpoint_s: Seconds between two checkpoints.
+        keep_state: Keep the last checkpoint of a finished condensation, to extend it.
+        command: What was typed.
+    """
+
+    folder: Path
+    cache: Path
+    roots: tuple[Path, ...] = ()
+    datasets: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    device: str = "cpu"
+    threads: int = 1
+    jobs: int = 1
+    checkpoint_s: float = 60.0
+    keep_state: bool = False
+    observers: tuple[str, ...] = ()
+    commit: str | None = None
+
+    @property
+    def run(self) -> RunFolder:
+        """The run folder."""
+        return RunFolder(self.folder)
+
+    def store(self) -> ArtifactStore:
+        """Return the artifacts that runs share."""
+        return ArtifactStore(self.cache / "artifacts")
+
+    def dataset(self, name: str, extensions: Extensions) -> Dataset:
+        """Return the dataset of this name in the registry."""
+        source, options = self.datasets.get(name, (name, {}))
+        return load(
+            source,
+            roots=self.roots,
+            cache=self.cache,
+            options=options,
+            sources=extensions.datasets,
+        )
+
+    def tensors(self, dataset: Dataset) -> TensorData:
+        """Return the dataset on the device, normalised, or whitened by a shared artifact."""
+        device = torch.device(self.device)
+        if not dataset.zca:
+            return prepare(dataset, device)
+
+        def build(work: Work) -> None:
+            fit_zca(dataset.train_images).save(work.folder / "whitening.safetensors")
+
+        spec = {"dataset": dataset.fingerprint, "epsilon": 0.1, "version": 1}
+        artifact = self.store().get("zca", spec, build, torch.device("cpu"))
+        return prepare(dataset, device, Whitening.load(artifact.folder / "whitening.safetensors"))
