@@ -206,7 +206,7 @@ def _slot_of(token: str, name: str, family: Architecture) -> tuple[Slot, str]:
 def _unknown_family(name: str, known: Mapping[str, Architecture]) -> str:
     guess = _respelt(name, known)
     head = name.split("-")[0]
-    hint = f"; did you mean '{guess}'?" if guess else did_you_mean(head.lower(), known)
+    hint = f" (did you mean '{guess}'?)" if guess else did_you_mean(head.lower(), known)
     return f"unknown architecture '{name}'{hint}; families: {', '.join(sorted(known))}"
 
 
@@ -223,6 +223,6 @@ def _respelt(name: str, known: Mapping[str, Architecture]) -> str | None:
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the nearest of `words`, or nothing."""
+    """Return ` (did you mean 'x'?)` for the nearest of `words`, or nothing."""
     near = difflib.get_close_matches(word, list(words), n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    return f" (did you mean '{near[0]}'?)" if near else ""
