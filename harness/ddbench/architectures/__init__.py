@@ -1,8 +1,8 @@
 """The network zoo: `build("convnet-w32", (1, 28, 28), 10)` and the families behind such names.
 
 A name is a family and tokens: the papers' ConvNetW32, ConvNetASwishBN, AlexNetBN and ResNet18BN_AP
-are `convnet-w32`, `convnet-swish-bn`, `alexnet-bn` and `resnet18-bn-ap`. `-w0.25` means a quarter of
-every hidden width in any family; `listing` says which other tokens each has.
+are `convnet-w32`, `convnet-swish-bn`, `alexnet-bn` and `resnet18-bn-ap`. Any family takes
+`-w0.25`, a quarter of every hidden width; `listing` says which other tokens each has.
 
 Networks have PyTorch's default initialisation, drawn from the global generator: whoever builds one
 forks and seeds that generator. Other distributions add families by the hook
