@@ -1,0 +1,426 @@
+"""DATM: Difficulty-Aligned Trajectory Matching (Guo et al., ICLR 2024), and MTT.
+
+Train a student on the synthetic set from the weights of an expert, and pull where it ends towards
+where the expert went in some epochs of real data. MTT (Cazenavette et al., CVPR 2022) does that
+with fixed labels from any early epoch. DATM draws its starts from a range of epochs that fits the
+size of the set (early epochs hold easy patterns, for few images) and widens as it goes; it
+learns soft labels too, and skips steps whose loss says that the student went astray.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from ddbench import Facts, MethodInfo, SyntheticSet, Task, Unsupported, has_batchnorm, hookimpl
+
+from .experts import ExpertRecipe, Experts, trajectories
+from .flat import FlatNetwork
+from .matching import GRADIENTS, Match, Problem, draw_batches
+from .start import LABELS, predicted_correctly
+
+
+class Diverged(RuntimeError):
+    """The student's learning rate, the loss or the images left what training can work with."""
+
+
+@dataclass(frozen=True)
+class MTTConfig:
+    """Options of MTT; the defaults are those of CIFAR-10 at ipc 10."""
+
+    student_steps: int = 30  # N
+    match_epochs: int = 2  # M_e, expert epochs between start and target
+    max_start_epoch: int = 20  # T+, exclusive: starts are 0..T+ - 1
+    lr_images: float = 100.0
+    lr_lr: float = 1e-5  # learning rate of the student's learning rate
+    lr_student: float = 0.001  # alpha, where it starts
+    lr_floor: float | None = None  # what alpha may not fall below; None, as published: no floor
+    momentum: float = 0.5  # of the images' and alpha's updates
+    batch_synthetic: int | None = None  # images in a student step; None: the whole set
+    augment: str = "dsa"  # of the student's batches: dsa (the dataset's own), none or a strategy
+    grad_mode: str = "adjoint"  # or unroll (the same numbers, more memory), tesla (biased)
+    batch_train: int = 256  # in the set's own evaluation
+    experts: int = 100
+    expert_epochs: int = 50
+    expert_lr: float = 0.01
+    expert_batch: int = 256
+    expert_augment: str = "dsa"
+    expert_seed: int = 0
+    experts_together: int | None = None  # trained at once; None: 1 on CPU, 10 on CUDA
+    keep: str = "all"  # snapshots stored: all, or only the window that these options can read
+
+    # What DATM adds, at rest.
+    min_start_epoch: ClassVar[int] = 0
+    first_max_start_epoch: ClassVar[int | None] = None
+    expand_until: ClassVar[int] = 0
+    threshold: ClassVar[float] = math.inf
+    label_init: ClassVar[str | None] = None
+    label_epoch: ClassVar[int] = -1
+    rho: ClassVar[float] = 0.0
+    gsam_alpha: ClassVar[float] = 0.0
+    adaptive: ClassVar[bool] = True
+    lr_labels: ClassVar[float] = 0.0
+    momentum_labels: ClassVar[float] = 0.0
+
+
+@dataclass(frozen=True)
+class DATMConfig:
+    """Options of DATM; the defaults are those of CIFAR-10 at ipc 10."""
+
+    student_steps: int = 80  # N
+    match_epochs: int = 2  # M_e, expert epochs between start and target
+    min_start_epoch: int = 0  # T-
+    first_max_start_epoch: int | None = 10  # T, exclusive, at step 0; None: T+ from the start
+    max_start_epoch: int = 20  # T+, exclusive, from step `expand_until` on
+    expand_until: int = 1000  # the step at which the range has become [T-, T+)
+    threshold: float = 1.0  # of the loss, above which a step changes nothing
+    lr_images: float = 100.0
+    lr_labels: float = 2.0
+    lr_lr: float = 1e-5  # learning rate of the student's learning rate
+    lr_student: float = 0.01  # alpha, where it starts
+    lr_floor: float | None = None  # what alpha may not fall below; None, as published: no floor
+    momentum: float = 0.5  # of the images' and alpha's updates
+    momentum_labels: float = 0.9
+    batch_synthetic: int | None = None  # images in a student step; None: the whole set
+    augment: str = "dsa"  # of the student's batches: dsa (the dataset's own), none or a strategy
+    grad_mode: str = "adjoint"  # or unroll (the same numbers, more memory), tesla (biased)
+    label_init: str = "ensemble_correct"  # or single
+    label_epoch: int = -1  # expert epoch that chooses images and gives labels; -1: the last
+    batch_train: int = 128  # in the set's own evaluation
+    experts: int = 100
+    expert_epochs: int = 100
+    expert_lr: float = 0.01
+    expert_batch: int = 256
+    expert_augment: str = "dsa"
+    rho: float = 0.01  # GSAM's ascent; 0: plain SGD
+    gsam_alpha: float = 0.3
+    adaptive: bool = True  # ASAM's scaling of the ascent
+    expert_seed: int = 0
+    experts_together: int | None = None  # trained at once; None: 1 on CPU, 10 on CUDA
+    keep: str = "all"  # snapshots stored: all, or only the window that these options can read
+
+
+Config = DATMConfig | MTTConfig
+
+
+@dataclass
+class State:
+    """What a condensation learns, and where it stands in the experts."""
+
+    images: torch.Tensor  # (M, ch, H, W) float32, normalised; a leaf
+    labels: torch.Tensor  # (M, C) float32 logits, a leaf; or (M,) int64, fixed
+    lr: torch.Tensor  # () float32, the student's; a leaf
+    optimizers: list[torch.optim.Optimizer]
+    order: torch.Tensor  # (experts,) int64, CPU: the order in which this pass goes through them
+    position: int  # in that order
+    config: Config = field(metadata={"checkpoint": False})
+    network: FlatNetwork = field(metadata={"checkpoint": False})
+    experts: Experts = field(metadata={"checkpoint": False})
+
+
+class TrajectoryMatching:
+    """The algorithm of both methods; which of them it is, the options say."""
+
+    def __init__(self, info: MethodInfo) -> None:
+        """Take what the method tells about itself."""
+        self.info = info
+
+    @hookimpl
+    def describe(self) -> MethodInfo:
+        """Return what the method tells about itself."""
+        return self.info
+
+    @hookimpl
+    def init(self, task: Task, synthetic: SyntheticSet, config: Config) -> State:
+        """Get the experts, trained now if nobody has yet; start from their choice and labels."""
+        network = student_network(task)
+        recipe = expert_recipe(config, task.strategy)
+        experts = trajectories(task, network, recipe, config.experts, config.experts_together)
+        images, labels = synthetic.images.detach().clone(), synthetic.hard_labels().clone()
+        if config.label_init is not None:
+            # The harness's spc asked a network of its own; DATM asks an expert.
+            if synthetic.provenance.get("init") == "spc":
+                generator = task.new_generator("spc by an expert")
+                images = predicted_correctly(
+                    task, network, experts, config.label_epoch, generator
+                )
+            label = LABELS[config.label_init]
+            labels = label(network, experts, config.label_epoch, images, labels)
+        return _new_state(config, network, experts, images, labels)
+
+    @hookimpl
+    def condense_step(self, state: State, task: Task, step: int) -> dict[str, float]:
+        """Match one stretch of one expert's trajectory; return the loss and what became of it."""
+        config = state.config
+        require_usable(state, step)
+        expert = next_expert(state, task.generator)
+        end = start_end(config, step)
+        start = int(torch.randint(config.min_start_epoch, end, (), generator=task.generator))
+        match = GRADIENTS[config.grad_mode](
+            Problem(
+                network=state.network,
+                start=state.experts.weights(expert, start),
+                target=state.experts.weights(expert, start + config.match_epochs),
+                images=state.images,
+                labels=state.labels,
+                lr=state.lr,
+                batches=draw_batches(
+                    len(state.images),
+                    config.batch_synthetic,
+                    config.student_steps,
+                    strategy(config.augment, task.strategy),
+                    task.shape,
+                    task.generator,
+                ),
+            )
+        )
+        loss = match.loss.item()
+        # The gate of DATM, through which NaN does not pass either. MTT has none.
+        passed = config.threshold == math.inf or loss <= config.threshold
+        if passed:
+            _update(state, match)
+        return {
+            "loss": loss,
+            "gated": float(not passed),
+            "lr_student": state.lr.item(),
+            "start_epoch": float(start),
+        }
+
+    @hookimpl
+    def export(self, state: State, task: Task) -> SyntheticSet:
+        """Return images, labels, and the recipe: the learned rate above all."""
+        require_usable(state, None)
+        recipe = {
+            "lr": state.lr.item(),
+            "batch": state.config.batch_train,
+            "augment": strategy(state.config.augment, task.strategy),
+            "labels": "soft" if state.labels.is_floating_point() else "hard",
+        }
+        images, labels = state.images.detach().clone(), state.labels.detach().clone()
+        return SyntheticSet(images, labels, recipe=recipe)
+
+
+# -- parts of a step -----------------------------------------------------------------------------
+
+
+def start_end(config: Config, step: int) -> int:
+    """Return U, the exclusive upper end of the start epochs at a step.
+
+    U = min(T+, T + floor((T+ - T) * step / expand_until)) where the range expands, else T+.
+    """
+    first, last = config.first_max_start_epoch, config.max_start_epoch
+    if first is None or step >= config.expand_until:
+        return last
+    return first + (last - first) * step // config.expand_until
+
+
+def next_expert(state: State, generator: torch.Generator) -> int:
+    """Return the next expert of a random order, which is drawn again after each pass.
+
+    The reference goes file by file, ten experts each; with all of them mapped there are no files
+    to wait for.
+    """
+    if state.position == len(state.order):
+        state.order.copy_(torch.randperm(len(state.order), generator=generator))
+        state.position = 0
+    state.position += 1
+    return int(state.order[state.position - 1])
+
+
+def require_usable(state: State, step: int | None) -> None:
+    """Raise where nothing sensible can follow: in DATM the gate would otherwise skip for ever.
+
+    Raises:
+        Diverged: The student's learning rate is not positive and finite, or pixels are not finite.
+    """
+    lr = state.lr.item()
+    place = "at the end" if step is None else f"before step {step}"
+    if not (math.isfinite(lr) and lr > 0):
+        raise Diverged(
+            f"the student's learning rate is {lr:.3g} {place}, and must be positive; lower lr_lr "
+            f"({state.config.lr_lr:g}), or set lr_floor"
+        )
+    if not torch.isfinite(state.images.detach()).all():
+        raise Diverged(
+            f"images hold NaN or infinite values {place}; lower lr_images "
+            f"({state.config.lr_images:g})"
+        )
+
+
+def _update(state: State, match: Match) -> None:
+    state.images.grad, state.lr.grad = match.images, match.lr
+    if match.labels is not None:
+        state.labels.grad = match.labels
+    for optimizer in state.optimizers:
+        optimizer.step()
+    if state.config.lr_floor is not None:
+        with torch.no_grad():
+            state.lr.clamp_(min=state.config.lr_floor)
+
+
+# -- parts of the start --------------------------------------------------------------------------
+
+
+def student_network(task: Task) -> FlatNetwork:
+    """Return the matched architecture as a function of its weights.
+
+    Raises:
+        Unsupported: It has batch norm, whose statistics no trajectory holds, or dropout, which
+            would make a step that cannot be taken again.
+    """
+    module = task.new_network()
+    if has_batchnorm(module):
+        raise Unsupported(
+            f"{task.architecture} has batch norm, and expert trajectories hold weights alone; "
+            "match a network with instance norm"
+        )
+    if any(isinstance(part, torch.nn.modules.dropout._DropoutNd) for part in module.modules()):
+        raise Unsupported(f"{task.architecture} has dropout, so its steps cannot be repeated")
+    return FlatNetwork(module)
+
+
+def expert_recipe(config: Config, dataset_strategy: str) -> ExpertRecipe:
+    """Return how the experts are trained; `dataset_strategy` is the dataset's own augmentation."""
+    return ExpertRecipe(
+        augment=strategy(config.expert_augment, dataset_strategy),
+        lr=config.expert_lr,
+        batch=config.expert_batch,
+        epochs=config.expert_epochs,
+        rho=config.rho,
+        alpha=config.gsam_alpha,
+        adaptive=config.adaptive,
+        seed=config.expert_seed,
+        kept=None if config.keep == "all" else window(config),
+    )
+
+
+def window(config: Config) -> tuple[int, ...]:
+    """Return the epochs whose snapshots can be read: [T-, T+ - 1 + M_e], the labels', the last."""
+    last = config.expert_epochs
+    read = set(range(config.min_start_epoch, config.max_start_epoch + config.match_epochs))
+    return tuple(sorted(read | {last, last if config.label_epoch == -1 else config.label_epoch}))
+
+
+def strategy(option: str, dataset_strategy: str) -> str:
+    """Return the strategy that an option means: "dsa" is the dataset's own."""
+    return dataset_strategy if option == "dsa" else option
+
+
+def _new_state(
+    config: Config,
+    network: FlatNetwork,
+    experts: Experts,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+) -> State:
+    lr = torch.tensor(config.lr_student, device=images.device)
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.SGD([images.requires_grad_()], lr=config.lr_images, momentum=config.momentum),
+        torch.optim.SGD([lr.requires_grad_()], lr=config.lr_lr, momentum=config.momentum),
+    ]
+    if labels.is_floating_point():
+        labels.requires_grad_()
+        optimizers.append(
+            torch.optim.SGD([labels], lr=config.lr_labels, momentum=config.momentum_labels)
+        )
+    order = torch.zeros(len(experts), dtype=torch.int64)
+    return State(images, labels, lr, optimizers, order, len(order), config, network, experts)
+
+
+# -- what is known before any work ---------------------------------------------------------------
+
+
+def impossible(config: Config, facts: Facts) -> str | None:
+    """Return why no condensation can follow from these options, or None."""
+    first, last = config.first_max_start_epoch, config.max_start_epoch
+    furthest = last - 1 + config.match_epochs
+    counts = ("student_steps", "match_epochs", "experts", "expert_epochs", "expert_batch")
+    for name in counts:
+        if getattr(config, name) < 1:
+            return f"{name} is {getattr(config, name)}; expected at least 1"
+    if config.min_start_epoch < 0:
+        return f"min_start_epoch is {config.min_start_epoch}; expected at least 0"
+    if config.min_start_epoch >= min(last, last if first is None else first):
+        ends = f"max_start_epoch {last}" + ("" if first is None else f", at first {first}")
+        return (
+            f"no start epoch: min_start_epoch {config.min_start_epoch}, {ends}; "
+            "the upper ends are exclusive"
+        )
+    if first is not None and first > last:
+        return f"first_max_start_epoch {first} is above max_start_epoch {last}; ranges only grow"
+    if furthest > config.expert_epochs:
+        return (
+            f"the last start {last - 1} plus match_epochs {config.match_epochs} is epoch "
+            f"{furthest}, beyond expert_epochs {config.expert_epochs}; train the experts longer"
+        )
+    return _unknown_choice(config)
+
+
+def _unknown_choice(config: Config) -> str | None:
+    choices = {"grad_mode": tuple(GRADIENTS), "keep": ("all", "window")}
+    if config.label_init is not None:
+        choices["label_init"] = tuple(LABELS)
+    for name, known in choices.items():
+        if getattr(config, name) not in known:
+            return f"{name} is {getattr(config, name)!r}; available: {', '.join(known)}"
+    if not -1 <= config.label_epoch <= config.expert_epochs:
+        return f"label_epoch is {config.label_epoch}; expected -1..{config.expert_epochs}"
+    return None
+
+
+BIBTEX_DATM = """@inproceedings{guo2024datm,
+  title = {Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching},
+  author = {Guo, Ziyao and Wang, Kai and Cazenavette, George and Li, Hui and Zhang, Kaipeng and
+            You, Yang},
+  booktitle = {ICLR},
+  year = {2024}
+}"""
+BIBTEX_MTT = """@inproceedings{cazenavette2022mtt,
+  title = {Dataset Distillation by Matching Training Trajectories},
+  author = {Cazenavette, George and Wang, Tongzhou and Torralba, Antonio and Efros, Alexei A. and
+            Zhu, Jun-Yan},
+  booktitle = {CVPR},
+  year = {2022}
+}"""
+
+QUICK_EXPERTS: dict[str, Any] = {
+    "experts": 3,
+    "expert_epochs": 8,
+    "expert_batch": 64,
+    "match_epochs": 1,
+    "max_start_epoch": 3,
+}
+
+datm = TrajectoryMatching(
+    MethodInfo(
+        config=DATMConfig,
+        inits=("spc", "real", "noise"),
+        default_init="spc",
+        step="matching iteration",
+        steps=lambda config, ipc: 10_000,
+        quick={**QUICK_EXPERTS, "rho": 0.0, "steps": 100},
+        labels="soft",
+        needs=impossible,
+        controls=({"steps": 0},),
+        paper="Guo, Wang, Cazenavette, Li, Zhang & You: Towards Lossless Dataset Distillation via "
+        "Difficulty-Aligned Trajectory Matching, ICLR 2024, arXiv:2310.05773",
+        bibtex=BIBTEX_DATM,
+    )
+)
+mtt = TrajectoryMatching(
+    MethodInfo(
+        config=MTTConfig,
+        inits=("real", "noise", "spc"),
+        default_init="real",
+        step="matching iteration",
+        steps=lambda config, ipc: 5_000,
+        quick={**QUICK_EXPERTS, "steps": 100},
+        labels="hard",
+        needs=impossible,
+        paper="Cazenavette, Wang, Torralba, Efros & Zhu: Dataset Distillation by Matching Training "
+        "Trajectories, CVPR 2022, arXiv:2203.11932",
+        bibtex=BIBTEX_MTT,
+    )
+)
