@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
+from ddbench.hookspecs import Unsupported
 from ddbench.synthetic import SyntheticSet
 from ddbench.task import Task
+
+BLOCK = 256  # images that one step of spc's walk looks at
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ def register_inits() -> dict[str, Init]:
     inits = (
         Init("noise", noise, "standard normal pixels in the normalised space"),
         Init("real", real, "random training images of the class, none twice"),
+        Init("spc", spc, "random training images that a trained network classifies correctly"),
+        Init("kmeans", kmeans, "training images nearest to the class's centroids, by k-means"),
     )
     return {init.name: init for init in inits}
 
@@ -49,7 +54,89 @@ def noise(task: Task) -> SyntheticSet:
 
 
 def real(task: Task) -> SyntheticSet:
-    """Return ipc random training images of each class."""
+    """Return ipc random training images of each class.
+
+    Raises:
+        Unsupported: A class has fewer than ipc.
+    """
+    _require_ipc(task, "real")
     generator = task.new_generator("init")
     chosen = [task.real_images(c, task.ipc, generator).clone() for c in range(task.num_classes)]
     return SyntheticSet(torch.cat(chosen), class_major_labels(task))
+
+
+def spc(task: Task) -> SyntheticSet:
+    """Return ipc samples of each class that are predicted correctly by a trained network.
+
+    A random walk through the class keeps the first ipc images that the shared network (of the
+    task's architecture) classifies correctly. If there are fewer, the first wrongly classified
+    images of the walk fill up; the measure ``spc_wrong`` counts them. Guo et al., DATM, ICLR 2024.
+
+    Raises:
+        Unsupported: A class has fewer than ipc images.
+        FeatureError: The network is not good enough to judge.
+    """
+    from ddbench.features import trained_network
+
+    _require_ipc(task, "spc")
+    trained = trained_network(task, task.architecture)
+    generator = task.new_generator("init")
+    walks = [_walk(task, trained.network, c, generator) for c in range(task.num_classes)]
+    images = task.images[torch.cat([kept for kept, _ in walks])]
+    wrong = sum(wrong for _, wrong in walks)
+    measures = {**trained.measures(), "spc_wrong": wrong}
+    return SyntheticSet(images, class_major_labels(task), measures=measures)
+
+
+def _walk(
+    task: Task, network: torch.nn.Module, c: int, generator: torch.Generator
+) -> tuple[torch.Tensor, int]:
+    """Return the indices that spc keeps of class `c`, and how many of them are misclassified."""
+    from ddbench.training import predict
+
+    members = task.class_indices(c)
+    order = members[torch.randperm(len(members), generator=generator)].to(task.device)
+    right, wrong = order[:0], order[:0]
+    for block in order.split(BLOCK):
+        hits = predict(network, task.images[block]).argmax(1) == c
+        right, wrong = torch.cat([right, block[hits]]), torch.cat([wrong, block[~hits]])
+        if len(right) >= task.ipc:
+            break
+    return torch.cat([right, wrong])[: task.ipc], max(0, task.ipc - len(right))
+
+
+def kmeans(task: Task) -> SyntheticSet:
+    """Return the training images nearest to the ipc centroids of each class in feature space.
+
+    The features are those of the shared network of the task's architecture.
+
+    Raises:
+        Unsupported: A class has fewer than ipc images.
+        FeatureError: The network is not good enough to judge.
+    """
+    # Imported here: scikit-learn takes a second, which the other inits need not wait for.
+    from ddbench import clusters
+    from ddbench.features import class_features, trained_network
+
+    _require_ipc(task, "kmeans")
+    trained = trained_network(task, task.architecture)
+    generator = task.new_generator("init")
+    chosen = []
+    for c in range(task.num_classes):
+        points = class_features(trained.network, task, c)
+        clustering = clusters.kmeans(points, task.ipc, generator)
+        task.count_flops(clustering.flops, "k-means")
+        nearest = clusters.nearest_to(clustering.centroids, points)
+        chosen.append(task.class_indices(c)[nearest])
+    images = task.images[torch.cat(chosen).to(task.device)]
+    return SyntheticSet(images, class_major_labels(task), measures=trained.measures())
+
+
+def _require_ipc(task: Task, init: str) -> None:
+    """Refuse a class too small: images that start equal would stay equal under any method."""
+    for c, count in enumerate(task.class_counts):
+        if count < task.ipc:
+            raise Unsupported(
+                f"init {init} on {task.dataset}: class {c} has {count} training images, ipc is "
+                f"{task.ipc}; use ipc <= {min(task.class_counts)}, or init noise"
+            )

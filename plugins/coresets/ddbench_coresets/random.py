@@ -1,0 +1,47 @@
+"""Random selection: ipc training images of each class, drawn without a look at them.
+
+The least that any condensation must beat, and the very images from which the others start under
+the init ``real`` and the same seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from ddbench import MethodInfo, SyntheticSet, hookimpl
+
+from ddbench_coresets.selection import condense_step as condense_step
+from ddbench_coresets.selection import shortage
+
+
+@dataclass
+class State:
+    """The initial set, as the init made it."""
+
+    images: torch.Tensor  # (C*ipc, ch, H, W) float32, normalised
+    labels: torch.Tensor  # (C*ipc,) int64
+
+
+@hookimpl
+def describe() -> MethodInfo:
+    """Say that there is nothing to do after the init."""
+    return MethodInfo(
+        inits=("real",),
+        step="none",
+        steps=lambda config, ipc: 0,
+        needs=lambda config, facts: shortage(facts.class_counts, facts.ipc),
+        paper="random subset",
+    )
+
+
+@hookimpl
+def init(synthetic: SyntheticSet) -> State:
+    """Take the random images that the init ``real`` drew."""
+    return State(synthetic.images, synthetic.labels)
+
+
+@hookimpl
+def export(state: State) -> SyntheticSet:
+    """Return them."""
+    return SyntheticSet(state.images.detach().clone(), state.labels.clone())

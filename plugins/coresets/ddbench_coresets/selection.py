@@ -1,0 +1,100 @@
+"""What herding, k-center and k-means share: pick real images class by class in feature space.
+
+A method brings its rule, which picks ipc of the (n_c, d) features of one class; all of its work is
+done in `init`. The features come from ddbench's shared network, trained once per dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from ddbench import Converged, Facts, MethodInfo, SyntheticSet, Task, Unsupported, hookimpl
+from ddbench.features import FLOOR, class_features, trained_network
+
+Rule = Callable[[torch.Tensor, int], torch.Tensor]  # (n_c, d) features, ipc -> (ipc,) int64
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which network the features come from; the defaults are the harness's shared recipe."""
+
+    network: str = "convnet"  # architecture
+    network_epochs: int = 20
+    floor: float = FLOOR  # least accuracy, as a share of the way from chance to perfect
+
+    def __post_init__(self) -> None:
+        """Refuse values that no network can be trained or judged by."""
+        if self.network_epochs < 1:
+            raise ValueError(f"network_epochs is {self.network_epochs}; expected at least 1")
+        if not 0 <= self.floor <= 1:
+            raise ValueError(f"floor is {self.floor}; expected 0 to 1")
+
+
+QUICK = {"network": "convnet-w32", "network_epochs": 4}  # a minute less; 96% on mnist-mini
+
+
+@dataclass
+class State:
+    """The selection, which is complete when `init` returns."""
+
+    chosen: torch.Tensor  # (C*ipc,) int64 indices of training images, class by class, on the CPU
+    measures: dict[str, Any]
+
+
+def select(task: Task, config: Config, rule: Rule) -> State:
+    """Apply `rule` to the features of each class."""
+    too_few = shortage(task.class_counts, task.ipc)
+    if too_few:
+        raise Unsupported(too_few)
+    trained = trained_network(task, config.network, config.network_epochs, config.floor)
+    chosen = []
+    for c in range(task.num_classes):  # one class's features at a time: they can be large
+        picked = rule(class_features(trained.network, task, c), task.ipc)
+        chosen.append(task.class_indices(c)[picked])
+    return State(torch.cat(chosen), trained.measures())
+
+
+@hookimpl
+def condense_step() -> NoReturn:
+    """Do nothing: the selection is complete after `init`, whatever steps were asked for."""
+    raise Converged
+
+
+@hookimpl
+def export(state: State, task: Task) -> SyntheticSet:
+    """Return the chosen training images with their labels and their places in the training set."""
+    chosen = state.chosen.to(task.device)
+    images, labels = task.images[chosen], task.labels[chosen]
+    return SyntheticSet(images, labels, columns={"index": chosen}, measures=dict(state.measures))
+
+
+def information(paper: str, bibtex: str = "", config: type[Config] = Config) -> MethodInfo:
+    """Return what these methods tell about themselves."""
+    return MethodInfo(
+        config=config,
+        inits=("real",),  # not looked at: a selection starts from the whole training set
+        step="none",
+        steps=lambda config, ipc: 0,
+        quick=QUICK,
+        needs=_needs,
+        paper=paper,
+        bibtex=bibtex,
+    )
+
+
+def shortage(class_counts: Sequence[int], ipc: int) -> str | None:
+    """Return why no ipc different images can be picked of every class, or None if they can."""
+    for c, count in enumerate(class_counts):
+        if count < ipc:
+            return (
+                f"class {c} has {count} training images, ipc is {ipc}; "
+                f"use ipc <= {min(class_counts)}"
+            )
+    return None
+
+
+def _needs(config: Config, facts: Facts) -> str | None:
+    return shortage(facts.class_counts, facts.ipc)
