@@ -4,7 +4,8 @@ The convention is torch's: 2 per multiply-add, dense and naive, complex counted 
 Factorisations are given to leading order after Golub & Van Loan, *Matrix Computations* (4th ed.),
 "GVL" below, and LAPACK Working Note 41, "LAWN 41"; both count an addition and a multiplication as
 one FLOP each, which is the same unit. Counts of iterative ones (eigen and singular values) are
-GVL's expectations: what a LAPACK driver executes differs by a small factor.
+GVL's expectations: what a LAPACK driver executes differs by a small factor. `eigvalsh` and
+`svdvals` are counted with vectors, as torch computes them while any counting mode is on.
 
 `torch.outer` and `torch.kron` reach the dispatcher as elementwise products and stay uncounted.
 """
