@@ -100,7 +100,9 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
     if published_steps is None:
         published_steps = int(info.steps(published, ipc))
     steps = question["steps"]
-    if steps is None:
+    if published_steps == 0:  # selection methods take none, whatever is asked of the others
+        steps = 0
+    elif steps is None:
         own = question["published_steps"]  # of the registry; else the rule at these options
         steps = int(info.steps(config, ipc)) if own is None else own
     facts = dict(question["facts"]) | {"steps": steps}

@@ -1,0 +1,34 @@
+"""The command line: `ddbench run --all` and its kin."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+import ddbench
+from ddbench.cli import listing, results, run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(ddbench.__version__, prog_name="ddbench")
+@click.option("--debug", is_flag=True, help="Show tracebacks and log lines.")
+def main(debug: bool) -> None:
+    """Benchmark dataset distillation methods: which one, at what cost, for your data?"""
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING, format="ddbench: %(message)s"
+    )
+
+
+for command in (
+    run.run,
+    run.plan,
+    run.init_registry,
+    listing.methods,
+    listing.datasets,
+    listing.architectures,
+    results.leaderboard,
+    results.report,
+    results.show,
+):
+    main.add_command(command)

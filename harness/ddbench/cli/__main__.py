@@ -1,0 +1,5 @@
+"""`python -m ddbench.cli`."""
+
+from ddbench.cli import main
+
+main()

@@ -1,0 +1,53 @@
+"""The commands that read a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ddbench.cli.shared import FOLDER, JSON, explained
+
+
+@click.command()
+@FOLDER
+@JSON
+@explained
+def leaderboard(folder: Path, as_json: bool) -> None:
+    """Print the leaderboard of a run folder."""
+    from ddbench.console import print_leaderboard
+    from ddbench.leaderboard import load
+    from ddbench.results import open_run
+
+    print_leaderboard(load(open_run(folder)), as_json=as_json)
+
+
+@click.command()
+@FOLDER
+@click.option(
+    "--to",
+    "target",
+    type=click.Path(path_type=Path),
+    help="A copy to write, pictures beside it.",
+)
+@explained
+def report(folder: Path, target: Path | None) -> None:
+    """Write the markdown report of a run folder again, from its results alone."""
+    from ddbench.report import export, write_report
+    from ddbench.results import open_run
+
+    run_folder = open_run(folder)
+    click.echo(export(run_folder, target) if target else write_report(run_folder))
+
+
+@click.command()
+@FOLDER
+@click.argument("job")
+@JSON
+@explained
+def show(folder: Path, job: str, as_json: bool) -> None:
+    """Show one job in full; JOB is an id or the beginning of one."""
+    from ddbench.console import show_job
+    from ddbench.results import open_run
+
+    show_job(open_run(folder), job, as_json=as_json)

@@ -1,0 +1,154 @@
+"""The commands that plan and run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ddbench.cli.shared import (
+    CHOICES,
+    JSON,
+    PLACES,
+    RUN,
+    choices_of,
+    explained,
+    fail,
+    open_session,
+    stacked,
+)
+
+
+@click.command()
+@stacked(CHOICES)
+@stacked(RUN)
+@stacked(PLACES)
+@JSON
+@click.option("--print-registry", is_flag=True, help="Show the registry as resolved and end.")
+@explained
+def run(
+    out: Path | None,
+    device: str,
+    jobs: int | None,
+    threads: int,
+    checkpoint_every: str,
+    stop_after: str | None,
+    keep_state: bool,
+    require_all: bool,
+    debug: bool,
+    registry_path: Path | None,
+    data: tuple[Path, ...],
+    cache: Path | None,
+    plugins: tuple[Path, ...],
+    as_json: bool,
+    print_registry: bool,
+    **choices: Any,  # noqa: ANN401
+) -> None:
+    """Condense, evaluate, and write the leaderboard and the report.
+
+    What a run folder already holds is not done again: the same command goes on where it stopped.
+
+    Exit codes: 0 all done, 1 some job failed, 2 usage, 3 nothing could run, 4 stopped in time
+    with more to do, 130 interrupted.
+    """
+    from ddbench import session as sessions
+    from ddbench.console import Progress
+
+    if print_registry:
+        _print_registry(registry_path)
+        return
+    chosen = choices_of(**choices)
+    session = open_session(registry_path, data, cache, plugins)
+    plan = session.plan(chosen)
+    if require_all and plan.skipped:
+        fail("--require-all: " + "\n  ".join(["", *(s.reason for s in plan.skipped)]))
+    options = sessions.RunOptions(
+        out=out or Path("runs") / chosen.preset,
+        device=_device(device),
+        jobs=jobs,
+        threads=threads,
+        checkpoint_s=sessions.parse_duration(checkpoint_every, "--checkpoint-every"),
+        keep_state=keep_state,
+        stop_after=sessions.parse_duration(stop_after, "--stop-after") if stop_after else None,
+        inline=debug,
+        command=("ddbench", *sys.argv[1:]),
+        preset=chosen.preset,
+    )
+    with Progress() as progress:
+        outcome = sessions.carry_out(session, plan, options, progress)
+    _close(outcome, as_json)
+
+
+def _device(name: str) -> str:
+    """Return the device to use; "auto" is a GPU where there is one."""
+    if name == "cpu":
+        return name
+    from ddbench.devices import has_cuda
+
+    if name == "auto":
+        return "cuda" if has_cuda() else "cpu"
+    if name.split(":")[0] != "cuda":
+        fail(f"--device {name}: expected auto, cpu, cuda or cuda:N")
+    if not has_cuda():
+        fail(f"--device {name}: there is no CUDA device here; use --device cpu")
+    return name
+
+
+def _close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
+    from ddbench.console import print_leaderboard
+    from ddbench.leaderboard import load
+    from ddbench.report import write_report
+
+    print_leaderboard(load(outcome.folder), as_json=as_json)
+    report = write_report(outcome.folder)
+    click.echo(f"report: {report}", err=True)
+    if outcome.stopped:
+        left = len(outcome.jobs.pending)
+        click.echo(
+            f"stopped ({outcome.stopped}); {left} jobs left, the same command goes on", err=True
+        )
+    raise SystemExit(outcome.exit_code)
+
+
+@click.command()
+@stacked(CHOICES)
+@stacked(PLACES)
+@JSON
+@explained
+def plan(
+    registry_path: Path | None,
+    data: tuple[Path, ...],
+    cache: Path | None,
+    plugins: tuple[Path, ...],
+    as_json: bool,
+    **choices: Any,  # noqa: ANN401
+) -> None:
+    """Show what `run` with the same options would do."""
+    from ddbench.console import print_plan
+
+    planned = open_session(registry_path, data, cache, plugins).plan(choices_of(**choices))
+    print_plan(planned, as_json=as_json)
+
+
+@click.command("init-registry")
+@click.argument("path", type=click.Path(path_type=Path), default="registry.toml")
+@explained
+def init_registry(path: Path) -> None:
+    """Write a copy of the default registry, to edit."""
+    from ddbench.registry import default_path
+
+    if path.exists():
+        fail(f"{path}: exists already; name another file")
+    try:
+        path.write_bytes(default_path().read_bytes())
+    except OSError as error:
+        fail(f"{path}: cannot be written ({error.strerror}); name another file")
+    click.echo(f"{path} written; use it with `ddbench run --registry {path}`")
+
+
+def _print_registry(path: Path | None) -> None:
+    registry = read_registry(path)
+    click.echo(json.dumps({"path": str(registry.path), **registry.dump()}, indent=1))

@@ -1,0 +1,230 @@
+"""What the commands share: options, error messages, exit codes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from ddbench.plan import Choices
+    from ddbench.registry import Registry
+    from ddbench.session import Session
+
+USAGE, INTERRUPTED = 2, 130
+
+
+def fail(message: str, code: int = USAGE) -> NoReturn:
+    """Say what is wrong and end."""
+    click.echo(f"ddbench: {message}", err=True)
+    raise SystemExit(code)
+
+
+def explained(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the errors that users cause into a message and exit code 2."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        from ddbench.datasets import DatasetError, DatasetMissing
+        from ddbench.methods import MethodError
+        from ddbench.registry import RegistryError
+        from ddbench.results import RunError
+
+        try:
+            return command(*args, **kwargs)
+        except RegistryError as error:
+            fail("\n  ".join(["this cannot be planned:", *error.problems]))
+        except (MethodError, RunError, DatasetError, DatasetMissing) as error:
+            fail(str(error))
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(INTERRUPTED) from None
+
+    return wrapped
+
+
+def stacked(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """Return a decorator that puts several options on a command."""
+    return lambda command: functools.reduce(
+        lambda made, option: option(made), options[::-1], command
+    )
+
+
+PLACES = (
+    click.option(
+        "--registry",
+        "registry_path",
+        type=click.Path(path_type=Path),
+        help="A registry.toml instead of the default one.",
+    ),
+    click.option(
+        "--data",
+        "data",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Folder with datasets; repeatable. DDBENCH_DATA adds more.",
+    ),
+    click.option(
+        "--cache",
+        type=click.Path(path_type=Path),
+        help="What runs share: artifacts, prepared data.  [default: ~/.cache/ddbench]",
+    ),
+    click.option(
+        "--plugin",
+        "plugins",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A Python file that is a method; repeatable.",
+    ),
+)
+
+CHOICES = (
+    click.option(
+        "--all",
+        "all_methods",
+        is_flag=True,
+        help="Every row of the preset and every installed method.",
+    ),
+    click.option("--preset", help="Which preset of the registry.  [default: quick]"),
+    click.option(
+        "--method", "rows", multiple=True, help="A method or a variant of the registry; repeatable."
+    ),
+    click.option("--dataset", "datasets", multiple=True, help="Dataset; repeatable."),
+    click.option(
+        "--arch",
+        "architectures",
+        multiple=True,
+        help="Architecture that is matched while condensing; repeatable.",
+    ),
+    click.option(
+        "--evaluate-on", multiple=True, help="Architecture that is trained on the sets; repeatable."
+    ),
+    click.option(
+        "--init", "inits", multiple=True, help="Where the synthetic images start; repeatable."
+    ),
+    click.option("--ipc", multiple=True, type=int, help="Images per class; repeatable."),
+    click.option(
+        "--seed", "seeds", multiple=True, type=int, help="Seed of a condensation; repeatable."
+    ),
+    click.option("--protocol", multiple=True, help="How sets are evaluated; repeatable."),
+    click.option(
+        "--steps", type=click.IntRange(min=0), help="Steps instead of the published number."
+    ),
+    click.option("--budget", help="Condensing time instead of steps, as 90s or 10m."),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="METHOD.OPTION=VALUE",
+        help="An option of a method; repeatable. Values 64,128 make an axis.",
+    ),
+    click.option("--snapshots", help="Evaluate the set after these steps too, as 0,10%,50%."),
+)
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print plain data.")
+
+RUN = (
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        help="Run folder; goes on with one there.  [default: runs/<preset>]",
+    ),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        help="Jobs at once.  [default: one for each core; on a GPU one]",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="CPU threads of a job; times compare only at equal ones.",
+    ),
+    click.option(
+        "--checkpoint-every",
+        default="60s",
+        show_default=True,
+        help="Time between checkpoints of a condensation.",
+    ),
+    click.option("--stop-after", help="Checkpoint and end after this time, as 9m; exit code 4."),
+    click.option(
+        "--keep-state", is_flag=True, help="Keep the final state, so that more steps can follow."
+    ),
+    click.option(
+        "--require-all", is_flag=True, help="Absent data is an error instead of a skipped row."
+    ),
+    click.option("--debug", is_flag=True, help="One job after the other in this process."),
+)
+
+
+def read_registry(path: Path | None) -> Registry:
+    """Return the registry at `path`, or the default one."""
+    from ddbench.registry import read
+
+    return read(path)
+
+
+def open_session(
+    registry_path: Path | None,
+    data: tuple[Path, ...],
+    cache: Path | None,
+    plugins: tuple[Path, ...],
+) -> Session:
+    """Return a session over what is installed."""
+    from ddbench.session import Places, Session
+
+    return Session.installed(
+        read_registry(registry_path), Places(cache_of(cache), roots_of(data), plugins)
+    )
+
+
+def cache_of(cache: Path | None) -> Path:
+
+    return cache or default_cache()
+
+
+def roots_of(data: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return the data roots: those given, then those of DDBENCH_DATA."""
+    named = [Path(part) for part in os.environ.get("DDBENCH_DATA", "").split(":") if part]
+    return (*data, *named)
+
+
+def choices_of(
+    all_methods: bool,
+    preset: str | None,
+    rows: tuple[str, ...],
+    steps: int | None,
+    budget: str | None,
+    settings: tuple[str, ...],
+    snapshots: str | None,
+    **axes: tuple[Any, ...],
+) -> Choices:
+    """Return the choices of a run from its command-line options."""
+    from ddbench.plan import Choices
+    from ddbench.registry import RegistryError, parse_setting
+    from ddbench.session import parse_duration
+
+    if not (all_methods or preset or rows):
+        raise RegistryError(
+            ["say what to run: --all, --preset NAME or --method NAME; see `ddbench methods`"]
+        )
+    return Choices(
+        preset=preset or "quick",
+        all_methods=all_methods,
+        rows=rows or None,
+        steps=steps,
+        budget=parse_duration(budget, "--budget") if budget else None,
+        settings=tuple((r, o, tuple(v)) for r, o, v in map(parse_setting, settings)),
+        snapshots=tuple(part.strip() for part in snapshots.split(",")) if snapshots else (),
+        **{name: values or None for name, values in axes.items()},
+    )
+
+
+FOLDER = click.argument("folder", type=click.Path(path_type=Path))

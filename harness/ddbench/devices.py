@@ -1,0 +1,17 @@
+"""Whether there is a GPU, asked without importing torch into this process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ASK = "import torch; print(torch.cuda.is_available())"
+
+
+def has_cuda() -> bool:
+    """Say whether torch sees a CUDA device; a machine without a driver answers at once."""
+    if not any(Path(path).exists() for path in ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")):
+        return False
+    done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=False)
+    return done.stdout.strip() == "True"
