@@ -186,6 +186,8 @@ def open_session(
 
 
 def cache_of(cache: Path | None) -> Path:
+    """Return the cache folder: the one given, or the user's own."""
+    from ddbench.session import default_cache
 
     return cache or default_cache()
 
