@@ -42,8 +42,8 @@ def entry_of(
 def read_facts(entry: Path) -> dict[str, Any] | None:
     """Return what an entry says beside its arrays, or None where there is no such entry."""
     try:
-        facts = json.loads((entry / "dataset.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        facts = json.loads((entry / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # absent, unreadable, or not JSON
         return None
     return facts if isinstance(facts, dict) and {*TEXTS} <= {*facts} else None
 

@@ -371,4 +371,4 @@ def _found(source: Source, roots: Sequence[Path]) -> Path:
 
 
 def _listed(roots: Sequence[Path]) -> str:
-    return ", ".join(map(str, roots)) or "no data roots at all"
+    return ", ".join(map(str, roots)) or "any data root (none given)"

@@ -76,18 +76,33 @@ class TorchvisionSet(Source):
 
     def locate(self, roots: Sequence[Path]) -> Presence:
         """Look for torchvision's layout, then for `<name>.npz`, in each root in turn."""
-        partial = ""
+        base = self._base(roots)
+        if base is None:
+            return Presence(False, None, f"{self._shortfall(roots)}; {self._remedy()}")
+        if base.is_file():
+            return Presence(True, base)
+        return Presence(True, (base / self.layout[0]).parent)
+
+    def _base(self, roots: Sequence[Path]) -> Path | None:
+        """Return the folder that the layout is relative to, or the npz."""
         for root in roots:
             for folder in (root / sub for sub in self.subfolders):
-                missing = [file for file in self.layout if not (folder / file).is_file()]
-                if not missing:
-                    return Presence(True, folder)
-                if len(missing) < len(self.layout):
-                    partial = partial or f"{folder} lacks {', '.join(missing)}; "
+                if not self._missing(folder):
+                    return folder
             if (root / f"{self.name}.npz").is_file():
-                return Presence(True, root / f"{self.name}.npz")
-        searched = ", ".join(map(str, roots)) or "no data roots at all"
-        return Presence(False, None, f"{partial or f'not in {searched}; '}{self._remedy()}")
+                return root / f"{self.name}.npz"
+        return None
+
+    def _missing(self, folder: Path) -> list[str]:
+        return [file for file in self.layout if not (folder / file).is_file()]
+
+    def _shortfall(self, roots: Sequence[Path]) -> str:
+        """Say what lacks where some of the files are, else where they were searched."""
+        for folder in (root / sub for root in roots for sub in self.subfolders):
+            missing = self._missing(folder)
+            if len(missing) < len(self.layout):
+                return f"{folder} lacks {', '.join(missing)}"
+        return f"not in {', '.join(map(str, roots)) or 'any data root (none given)'}"
 
     def _remedy(self) -> str:
         return (
@@ -142,10 +157,10 @@ class TorchvisionSet(Source):
             copy_files(opened, self.layout, folder)
 
     def _found(self, roots: Sequence[Path]) -> Path:
-        where = self.locate(roots).where
-        if where is None:
+        base = self._base(roots)
+        if base is None:
             raise DatasetError(f"{self.name}: its files are gone; {self._remedy()}")
-        return where
+        return base
 
     def _read(self, folder: Path) -> Dataset:
         self._check_files(folder)
