@@ -119,15 +119,13 @@ def _cut(
 def heterogeneity(partition: Partition, labels: torch.Tensor, num_classes: int) -> float:
     """Return the mean total variation distance of a client's labels from everyone's, in [0, 1]."""
     labels = labels.cpu()
-    overall = torch.bincount(labels, minlength=num_classes) / len(labels)
-    distances = [
-        (torch.bincount(labels[members], minlength=num_classes) / len(members) - overall)
-        .abs()
-        .sum()
-        / 2
-        for members in partition.members
-    ]
-    return float(torch.stack(distances).mean())
+    overall = _shares(labels, num_classes)
+    locally = torch.stack([_shares(labels[m], num_classes) for m in partition.members])
+    return float((locally - overall).abs().sum(1).mean() / 2)
+
+
+def _shares(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    return torch.bincount(labels, minlength=num_classes).double() / len(labels)
 
 
 def encode(partition: Partition, count: int) -> str:
