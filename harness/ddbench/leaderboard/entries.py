@@ -1,0 +1,156 @@
+"""Entries: the rows of a leaderboard, each one method and setting with all its seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ddbench.results import DONE
+
+BASELINE = "random"  # the method that every other is held against
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row: a method with one setting, condensed with one or more seeds.
+
+    Attributes:
+        key: Its identity in this folder.
+        label: The row's name, with the options that tell it from others of that name.
+        row: The name in the registry.
+        method: The method.
+        dataset, fingerprint, architecture, init, ipc: What was condensed, matched and started from.
+        seeds: Seeds that have a set.
+        ids: Their condensations, in the order of the seeds.
+        failed: (seed, status, reason) of seeds that have none.
+        control_of: The row beside which this one stands only as its control.
+        reduced: Option -> (used, published), where they differ.
+        notes: Words about how to read the row.
+    """
+
+    key: str
+    label: str
+    row: str
+    method: str
+    dataset: str
+    fingerprint: str
+    architecture: str
+    init: str
+    ipc: int
+    seeds: tuple[int, ...]
+    ids: tuple[str, ...]
+    failed: tuple[tuple[int, str, str], ...]
+    control_of: str | None
+    reduced: Mapping[str, Sequence[Any]]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the random selection that others are held against."""
+        return self.method == BASELINE
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the row stands in the table only because another one needs it there."""
+        return self.control_of is not None
+
+
+def find_entries(condensations: pd.DataFrame) -> list[Entry]:
+    """Return the entries of a folder in the order of its records, superseded ones left out."""
+    current = condensations[~condensations["superseded"].astype(bool)]
+    groups = [(key, group.sort_values("seed")) for key, group in current.groupby("entry", sort=False)]
+    labels = _labels({key: group.iloc[0] for key, group in groups})
+    return [_entry(str(key), labels[key], group) for key, group in groups]
+
+
+def _entry(key: str, label: str, group: pd.DataFrame) -> Entry:
+    first, done = group.iloc[0], group[group["status"] == DONE]
+    left = group[group["status"] != DONE]
+    return Entry(
+        key=key,
+        label=label,
+        row=first["row"],
+        method=first["method"],
+        dataset=first["dataset"],
+        fingerprint=first["fingerprint"],
+        architecture=first["architecture"],
+        init=first["init"],
+        ipc=int(first["ipc"]),
+        seeds=tuple(int(seed) for seed in done["seed"]),
+        ids=tuple(done["id"]),
+        failed=tuple(
+            (int(one["seed"]), str(one["status"]), str(one["reason"])) for _, one in left.iterrows()
+        ),
+        control_of=_control_of(group),
+        reduced=first["reduced"],
+        notes=_notes(done),
+    )
+
+
+def _control_of(group: pd.DataFrame) -> str | None:
+    """Return what the row controls, if none of its seeds was asked for by itself."""
+    of = list(group["control_of"])
+    return str(of[0]) if all(isinstance(one, str) for one in of) else None
+
+
+def _notes(done: pd.DataFrame) -> tuple[str, ...]:
+    notes = []
+    if any(done["stale"]):
+        notes.append("made by code that has been edited since")
+    if any(done["chose_on_split"]):
+        notes.append("chose settings on a part of the training data")
+    for budget in sorted({b for b in done["budget_s"] if b is not None and b == b}):
+        steps = sorted({int(n) for n in done["steps_done"] if n == n})
+        reached = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+        notes.append(f"budget of {budget:g} s, in which it took {reached} steps")
+    missing = sorted({int(c) for classes in done["missing_classes"] for c in classes})
+    if missing:
+        notes.append("has no image of class " + ", ".join(map(str, missing)))
+    return tuple(notes)
+
+
+# -- labels ------------------------------------------------------------------------------------
+
+
+def _labels(firsts: Mapping[Any, pd.Series]) -> dict[Any, str]:
+    """Return a label for each entry; where several share a name, with what tells them apart.
+
+    A control is told from the row that it controls, which keeps its plain name.
+    """
+    alike: dict[tuple[Any, ...], list[Any]] = {}
+    for key, first in firsts.items():
+        names = ("dataset", "fingerprint", "ipc", "row", "init", "architecture")
+        alike.setdefault(tuple(first[name] for name in names), []).append(key)
+    labels = {}
+    for keys in alike.values():
+        plain = [key for key in keys if not isinstance(firsts[key]["control_of"], str)]
+        for key in keys:
+            among = plain if key in plain else keys
+            differing = _differing([_traits(firsts[one]) for one in among], _traits(firsts[key]))
+            row = str(firsts[key]["row"])
+            labels[key] = f"{row} [{differing}]" if differing and len(among) > 1 else row
+    return labels
+
+
+def _traits(first: pd.Series) -> dict[str, Any]:
+    """Return what can tell an entry from another of its name, the telling ones first."""
+    config = {k: v for k, v in first["config"].items() if k != "seed"}
+    budget = {"budget": f"{first['budget_s']:g} s"} if _is_number(first["budget_s"]) else {}
+    return {**config, "steps": first["steps"], **budget, "code": str(first["code"])[:12]}
+
+
+def _differing(all_traits: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> str:
+    names = [
+        name
+        for name in own
+        if any(repr(traits.get(name)) != repr(own[name]) for traits in all_traits)
+    ]
+    return ", ".join(f"{name}={own[name]}" for name in names)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
