@@ -283,7 +283,7 @@ def test_dc_strategy_gives_each_image_one_of_its_operations(strategy, functions)
 @pytest.mark.parametrize("strategy", ALL)
 @pytest.mark.parametrize("synthetic_count", [1, 2, 10])
 def test_siamese_batches_of_any_sizes_get_one_transform(strategy, synthetic_count):
-    image = some_images(1, 3, 16, 16).float()
+    image = some_images(1, 3, 12, 12).float()
     real, synthetic = (image.expand(count, -1, -1, -1) for count in (256, synthetic_count))
     for seed in range(3):
         results = torch.cat(A.augment_alike(strategy, seeded(seed), real, synthetic))
@@ -296,6 +296,13 @@ def test_siamese_transform_does_not_depend_on_the_batches():
         alone = A.augment_alike(DSA, seeded(seed), image)[0]
         among = A.augment_alike(DSA, seeded(seed), some_images(7, 1, 12, 12), image)[1]
         torch.testing.assert_close(among, alone)
+
+
+def test_shared_parameters_are_one_set_whatever_the_count():
+    many, one = (A.draw("scale", count, (8, 8), seeded(), shared=True) for count in (5, 1))
+    assert {name: value.shape for name, value in many.parameters.items()} == {"x": (1,), "y": (1,)}
+    assert all(torch.equal(many.parameters[name], one.parameters[name]) for name in ("x", "y"))
+    assert many.apply(torch.ones(7, 1, 8, 8)).shape == (7, 1, 8, 8)
 
 
 def test_plain_augmentation_draws_parameters_for_each_image():
@@ -415,7 +422,7 @@ def test_none_returns_the_images_and_draws_nothing():
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("strategy", ALL)
 def test_first_and_second_derivatives_are_exact(strategy, shared):
-    images = some_images(2, 2, 5, 4).requires_grad_()
+    images = some_images(2, 2, 4, 3).requires_grad_()
     transform = drawn(strategy, images, shared=shared)
     assert torch.autograd.gradcheck(lambda x: transform.apply(x), images)
     # Squared: each operation is linear or affine in the images, so alone its second is zero.

@@ -143,7 +143,7 @@ class ArtifactStore:
             build(work)
         (folder / METER).unlink(missing_ok=True)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        manifest = {
+        manifest: dict[str, Any] = {
             "id": name,
             "kind": kind,
             "spec": dict(spec),

@@ -97,7 +97,8 @@ def evaluate(
     if own:
         recipe = own_recipe(recipe, synthetic)
     labels = synthetic.labels if own else synthetic.hard_labels()
-    shape, device = tuple(synthetic.images.shape[1:]), synthetic.images.device
+    _, channels, height, width = synthetic.images.shape
+    shape, device = (channels, height, width), synthetic.images.device
     scores: dict[str, list[float]] = {"accuracy": [], "balanced": [], "train": [], "test": []}
     counted = StepMeter(device)
     for k in range(networks):
@@ -130,9 +131,7 @@ def evaluate(
     )
 
 
-def balanced_accuracy(
-    predicted: torch.Tensor, labels: torch.Tensor, num_classes: int
-) -> float:
+def balanced_accuracy(predicted: torch.Tensor, labels: torch.Tensor, num_classes: int) -> float:
     """Return the mean over classes of the share predicted right; classes without images aside."""
     right = torch.bincount(labels[predicted == labels], minlength=num_classes).double()
     counts = torch.bincount(labels, minlength=num_classes)

@@ -29,6 +29,7 @@ SEED = 0  # not the condensation's: all seeds share one network
 RECIPE = Recipe(epochs=20, optimizer="sgd", lr=0.01, momentum=0.9, weight_decay=0.0, batch=256)
 HELD_OUT = 0.1  # of the training images of each class, to know how good the network is
 FLOOR = 0.1  # of the way from chance to perfect
+SAVE_S = 20.0  # seconds of training that a kill may cost at most, beside the epoch under way
 
 WEIGHTS, ACCURACY, PROGRESS = "network.safetensors", "accuracy.json", "progress.safetensors"
 
@@ -126,7 +127,7 @@ def distances(points: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class _Progress:
-    """A network in training, as it is kept after every epoch."""
+    """A network in training, as it is kept between two epochs."""
 
     network: torch.nn.Module
     optimizer: torch.optim.Optimizer
@@ -153,17 +154,20 @@ class _Progress:
 
 
 def _build(task: Task, architecture: str, recipe: Recipe, work: Work) -> None:
-    """Train the network, or go on from the last epoch that an earlier attempt completed."""
+    """Train the network, or go on from the last epoch that an earlier attempt kept."""
     split = _split(task)
     progress = _begin(task, architecture, recipe)
     kept = work.folder / PROGRESS
     if kept.exists():
         progress.restore(kept)
+    saved = work.seconds
     while progress.epochs_done < recipe.epochs:
         _train_epoch(progress, task, split.fit, recipe.batch, work)
         progress.epochs_done += 1
-        work.save()
-        progress.save(kept)
+        if work.seconds - saved >= SAVE_S:
+            work.save()
+            progress.save(kept)
+            saved = work.seconds
     _finish(task, progress.network, split.held_out, work.folder)
     kept.unlink(missing_ok=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import sys
 from importlib.metadata import Distribution
@@ -23,8 +22,8 @@ def package_fingerprint(distribution: Distribution, module: str) -> str:
 
 
 def _is_local(distribution: Distribution) -> bool:
-    text = distribution.read_text("direct_url.json")
-    return bool(text) and json.loads(text).get("url", "").startswith("file:")
+    text = distribution.read_text("direct_url.json") or "{}"
+    return str(json.loads(text).get("url", "")).startswith("file:")
 
 
 def _locate(package: str) -> Path | None:

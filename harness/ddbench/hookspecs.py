@@ -116,19 +116,27 @@ class MethodHooks:
         """Return what the planner and the reports may know before any work is done."""
 
     @hookspec(firstresult=True)
-    def init(self, task: Task, synthetic: SyntheticSet, config: Any) -> Any:  # noqa: ANN401
+    def init(self, task: Task, synthetic: SyntheticSet, config: Any) -> Any | None:  # noqa: ANN401
         """Return the state to condense from, made of the initial set and the frozen options."""
 
     @hookspec(firstresult=True)
-    def condense_step(self, state: Any, task: Task, step: int) -> Mapping[str, float] | None:  # noqa: ANN401
-        """Advance `state` in place by one step, 0-based; return numbers to log. May raise Converged."""
+    def condense_step(
+        self,
+        state: Any,
+        task: Task,
+        step: int,  # noqa: ANN401
+    ) -> Mapping[str, float] | None:
+        """Advance `state` in place by one step, 0-based; return numbers to log.
+
+        May raise Converged, and that step counts.
+        """
 
     @hookspec(firstresult=True)
     def export(self, state: Any, task: Task) -> SyntheticSet | None:  # noqa: ANN401
         """Return the synthetic set as it stands, detached and independent of later steps."""
 
     @hookspec(firstresult=True)
-    def save(self, state: Any) -> Any:  # noqa: ANN401
+    def save(self, state: Any) -> Any | None:  # noqa: ANN401
         """Return a tree of tensors, numbers, strings and None from which `restore` can go on."""
 
     @hookspec(firstresult=True)
@@ -140,15 +148,15 @@ class ExtensionHooks:
     """What a package in the group ``ddbench.extensions`` may add; all of its hooks are optional."""
 
     @hookspec
-    def register_datasets(self) -> Mapping[str, Source]:
+    def register_datasets(self) -> Mapping[str, Source] | None:
         """Return datasets by name."""
 
     @hookspec
-    def register_architectures(self) -> Mapping[str, Architecture]:
+    def register_architectures(self) -> Mapping[str, Architecture] | None:
         """Return architecture families by name."""
 
     @hookspec
-    def register_inits(self) -> Mapping[str, Init]:
+    def register_inits(self) -> Mapping[str, Init] | None:
         """Return inits by name."""
 
     @hookspec
@@ -156,12 +164,14 @@ class ExtensionHooks:
         """Observe that a job begins; `job` is its record in the plan."""
 
     @hookspec
-    def step_finished(self, job: Mapping[str, Any], step: int, metrics: Mapping[str, float]) -> None:
+    def step_finished(
+        self, job: Mapping[str, Any], step: int, metrics: Mapping[str, float]
+    ) -> None:
         """Observe one condensing step, 0-based, in the process that runs it."""
 
     @hookspec
     def job_finished(self, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Observe that a job ended, done, failed or skipped; `result` is what the run folder keeps."""
+        """Observe that a job ended, done, failed or skipped; `result` is its record."""
 
     @hookspec
     def run_finished(self, folder: str) -> None:

@@ -8,20 +8,20 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from ddbench import NUMERICS
 from ddbench.methods import Found, unknown
 from ddbench.probe import Answer
-from ddbench.registry import Layer, Preset, Registry, RegistryError, Row
-from ddbench.registry import Protocol as EvaluationProtocol
+from ddbench.registry import Layer, Preset, Protocol, Registry, RegistryError, Row
 from ddbench.registry import unknown as unknown_name
 
 SLUG = 80  # characters of an id's readable part
 PRECISION = "float32"
 
 
-class DatasetFacts(Protocol):
+@dataclass(frozen=True)
+class DatasetFacts:
     """What the planner knows of a dataset."""
 
     name: str
@@ -259,7 +259,9 @@ class _Planner:
         message = unknown(name, self.world.found)
         asked = self.choices.rows is not None
         if asked or "did you mean" in message:
-            place = "--method" if asked else self.registry.place("presets", self.choices.preset, "rows")
+            place = (
+                "--method" if asked else self.registry.place("presets", self.choices.preset, "rows")
+            )
             self.problems.append(f"{place}: {message}")
 
     def _with_controls(self, rows: Sequence[Row]) -> Iterator[tuple[Row, str | None]]:
@@ -372,7 +374,9 @@ class _Planner:
                 self._skip(cell, answer["error"], failed=True)
             elif answer["problems"]:
                 for option, text in answer["problems"]:
-                    self.problems.append(f"{question['places'].get(option, cell.row.method)}: {text}")
+                    self.problems.append(
+                        f"{question['places'].get(option, cell.row.method)}: {text}"
+                    )
             elif answer["needs"]:
                 self._skip(cell, answer["needs"])
             else:
@@ -489,9 +493,7 @@ class _Planner:
             for name, protocol, snapshot, own_recipe in itertools.product(
                 preset.evaluate_on, preset.protocol, sets, own
             ):
-                self._add_evaluation(
-                    name, job.dataset, facts, job, protocol, snapshot, own_recipe
-                )
+                self._add_evaluation(name, job.dataset, facts, job, protocol, snapshot, own_recipe)
 
     def _add_references(self, dataset: str, facts: DatasetFacts) -> None:
         for architecture in self._reference_on():
@@ -587,14 +589,16 @@ def _snapshot_steps(wanted: Iterable[str], steps: int) -> tuple[int, ...]:
     for text in wanted:
         percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
         if not percent and not text.isdigit():
-            raise RegistryError([f"--snapshots {text}: expected steps or percentages, as 0,10%,500"])
+            raise RegistryError(
+                [f"--snapshots {text}: expected steps or percentages, as 0,10%,500"]
+            )
         step = round(steps * float(percent[1]) / 100) if percent else int(text)
         if step < steps:  # the final set is evaluated anyway
             taken.add(step)
     return tuple(sorted(taken))
 
 
-def recipe_of(protocol: EvaluationProtocol, strategy: str) -> dict[str, Any]:
+def recipe_of(protocol: Protocol, strategy: str) -> dict[str, Any]:
     """Return the protocol's training recipe (fields of training.Recipe) for one dataset.
 
     `strategy` is the dataset's own augmentation, which the protocol calls "dsa".

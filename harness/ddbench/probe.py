@@ -6,9 +6,11 @@ answers are kept under a key made of the questions and the fingerprints of the c
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,15 +23,13 @@ from ddbench.hookspecs import Facts, MethodInfo
 from ddbench.methods import Found, Method, MethodError, load, option_names
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
-TIMEOUT = 300.0  # seconds a plugin may take to import
 
 
 def describe(method: Method) -> dict[str, Any]:
     """Return a method's MethodInfo as plain values."""
     info = method.info
     return {
-        "options": {f.name: _plain(f.default_factory() if callable(f.default_factory) else f.default)
-                    for f in dataclasses.fields(info.config)},
+        "options": _plain(dataclasses.asdict(info.config())),
         "inits": list(info.inits),
         "default_init": info.default_init,
         "step": info.step,
@@ -39,7 +39,7 @@ def describe(method: Method) -> dict[str, Any]:
         "controls": [dict(control) for control in info.controls],
         "paper": info.paper,
         "bibtex": info.bibtex,
-    }  # fmt: skip
+    }
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
@@ -57,10 +57,9 @@ def make_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:  # noqa: A
     from ddbench.registry import unknown
 
     names = option_names(info)
-    problems = [
-        (name, unknown("option", name, names)) for name in options if name not in names
-    ]
+    problems = [(name, unknown("option", name, names)) for name in options if name not in names]
     known = {name: value for name, value in options.items() if name in names}
+    config: Any = None
     try:
         config = TypeAdapter(info.config).validate_python(known)
     except ValidationError as error:
@@ -128,8 +127,8 @@ def answer(request: Mapping[str, Any], methods: Mapping[str, Method | str]) -> d
     result: dict[str, Any] = {"describe": {}, "configure": [], "architectures": [], "inits": []}
     for name in request.get("describe", ()):
         method = methods[name]
-        broken = isinstance(method, str)
-        result["describe"][name] = {"error": method} if broken else describe(method)
+        about = {"error": method} if isinstance(method, str) else describe(method)
+        result["describe"][name] = about
     for question in request.get("configure", ()):
         result["configure"].append(_contained(configure, methods[question["method"]], question))
     if request.get("architectures") or request.get("inits"):
@@ -137,7 +136,8 @@ def answer(request: Mapping[str, Any], methods: Mapping[str, Method | str]) -> d
 
         extensions = Extensions.installed()
         result["inits"] = sorted(extensions.inits)
-        for name, shape, classes in request.get("architectures", ()):
+        for name, (channels, height, width), classes in request.get("architectures", ()):
+            shape = (channels, height, width)
             result["architectures"].append(_fits(name, shape, classes, extensions.architectures))
     return result
 
@@ -151,7 +151,12 @@ def _contained(ask: Callable[..., dict[str, Any]], method: Method | str, questio
         return {"error": f"{method.found.source}: {type(error).__name__}: {error}"}
 
 
-def _fits(name: str, shape: Sequence[int], classes: int, catalogue: Any) -> dict[str, Any]:  # noqa: ANN401
+def _fits(
+    name: str,
+    shape: tuple[int, int, int],
+    classes: int,
+    catalogue: Any,  # noqa: ANN401
+) -> dict[str, Any]:  # noqa: ANN401
     import torch
 
     from ddbench import architectures
@@ -159,7 +164,7 @@ def _fits(name: str, shape: Sequence[int], classes: int, catalogue: Any) -> dict
     try:
         canonical = architectures.canonical(name, catalogue=catalogue)
         with torch.device("meta"):
-            architectures.build(name, tuple(shape), classes, catalogue=catalogue)
+            architectures.build(name, shape, classes, catalogue=catalogue)
     except ValueError as error:
         return {"error": str(error)}
     return {"canonical": canonical}
@@ -170,57 +175,78 @@ def in_process(methods: Mapping[str, Method]) -> Answer:
     return lambda request: answer(request, methods)
 
 
-def in_child(found: Mapping[str, Found], cache: Path) -> Answer:
-    """Return an asker that loads the methods it is asked about in one child process."""
+class Child:
+    """A process that imports the methods it is asked about; started at the first question.
 
-    def ask(request: Mapping[str, Any]) -> dict[str, Any]:
+    Answers are kept on disk, so that a plan whose code and questions have not changed starts no
+    process at all.
+    """
+
+    def __init__(self, found: Mapping[str, Found], cache: Path) -> None:
+        """Answer about the methods in `found`; keep answers below `cache`."""
+        self.found, self.kept = found, cache / "probes"
+        self.core = code_fingerprint(Path(__file__).parent)
+        self._process: subprocess.Popen[str] | None = None
+
+    def __call__(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a request, from what is kept if it is there.
+
+        Raises:
+            MethodError: The process ended: a method that kills whoever imports it.
+        """
         names = {*request.get("describe", ())}
         names |= {question["method"] for question in request.get("configure", ())}
-        asked = {name: dataclasses.asdict(found[name]) for name in sorted(names)}
+        asked = {name: dataclasses.asdict(self.found[name]) for name in sorted(names)}
         text = json.dumps({"request": request, "methods": asked}, sort_keys=True)
-        core = code_fingerprint(Path(__file__).parent)
-        key = hashlib.sha256(f"{core}\0{sys.prefix}\0{text}".encode()).hexdigest()[:24]
-        kept = cache / "probes" / f"{key}.json"
+        key = hashlib.sha256(f"{self.core}\0{sys.prefix}\0{text}".encode()).hexdigest()[:24]
+        kept = self.kept / f"{key}.json"
         try:
             return json.loads(kept.read_bytes())
         except (OSError, ValueError):
-            answers = _run_child(text)
-        if not any("error" in a for a in answers["describe"].values()):
+            answers = self._ask(text)
+        if "error" not in json.dumps(answers):  # a broken install may be mended without a trace
             write_json(kept, answers)
         return answers
 
-    return ask
-
-
-def _run_child(text: str) -> dict[str, Any]:
-    child = subprocess.run(
-        [sys.executable, "-m", "ddbench.probe"],
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    marker = "\0answer\0"
-    if child.returncode or marker not in child.stdout:
-        tail = (child.stderr or child.stdout).strip().splitlines()[-8:]
-        raise MethodError(
-            "the methods cannot be asked about themselves: the process that imports them ended "
-            f"with code {child.returncode}:\n" + "\n".join(tail)
-        )
-    return json.loads(child.stdout.split(marker)[1])
+    def _ask(self, text: str) -> dict[str, Any]:
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ddbench.probe"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            atexit.register(self._process.kill)
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101
+        try:
+            process.stdin.write(text + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise MethodError(
+                "a method ended the process that imported it "
+                f"({', '.join(json.loads(text)['methods'])}; code {process.wait()}); "
+                "import each by hand to see which, and uninstall it"
+            )
+        return json.loads(line)
 
 
 def main() -> None:
-    """Answer the request on standard input; what plugins print is kept apart by a marker."""
-    asked = json.load(sys.stdin)
-    methods: dict[str, Method | str] = {}
-    for name, record in asked["methods"].items():
-        try:
-            methods[name] = load(Found(**record))
-        except MethodError as error:
-            methods[name] = str(error)
-    print("\0answer\0" + json.dumps(answer(asked["request"], methods)) + "\0answer\0")
+    """Answer requests, one a line of standard input; what plugins print goes to stderr."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    loaded: dict[str, Method | str] = {}
+    for line in sys.stdin:
+        asked = json.loads(line)
+        for name, record in asked["methods"].items():
+            if name not in loaded:
+                try:
+                    loaded[name] = load(Found(**record))
+                except MethodError as error:
+                    loaded[name] = str(error)
+        answers.write(json.dumps(answer(asked["request"], loaded)) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

@@ -223,11 +223,9 @@ def parse(text: str, path: Path) -> Registry:
     try:
         file = _File.model_validate(raw)
     except ValidationError as error:
-        problems = [_problem(path, lines, one) for one in error.errors()]
-        raise RegistryError(problem for _, problem in sorted(problems)) from error
-    registry = Registry(
-        path, file.presets, file.protocols, file.methods, file.datasets, lines
-    )
+        found = sorted(_problem(path, lines, one) for one in error.errors())
+        raise RegistryError(problem for _, problem in found) from error
+    registry = Registry(path, file.presets, file.protocols, file.methods, file.datasets, lines)
     problems = _dangling(registry)
     if problems:
         raise RegistryError(problems)
@@ -289,8 +287,12 @@ def _problem(
 
 def _allowed(keys: tuple[str, ...]) -> list[str]:
     model: type[BaseModel] = _File
-    kinds = {"presets": Preset, "protocols": Protocol, "datasets": NamedDataset}
-    inner = {"optimizer": Optimizer, "drop": Drop, "rows": Row}
+    kinds: dict[str, type[BaseModel]] = {
+        "presets": Preset,
+        "protocols": Protocol,
+        "datasets": NamedDataset,
+    }
+    inner: dict[str, type[BaseModel]] = {"optimizer": Optimizer, "drop": Drop, "rows": Row}
     if len(keys) > 1:
         model = kinds.get(keys[0], _File)
     for key in keys[2:-1]:
@@ -299,7 +301,9 @@ def _allowed(keys: tuple[str, ...]) -> list[str]:
 
 
 _HEADER = re.compile(r"^\s*\[{1,2}\s*(?P<keys>[^\[\]]+?)\s*\]{1,2}\s*(#.*)?$")
-_KEY = re.compile(r"""^\s*(?P<keys>(?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
+_KEY = re.compile(
+    r"""^\s*(?P<keys>(?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*="""
+)
 _PART = re.compile(r"""[\w-]+|"([^"]*)"|'([^']*)'""")
 
 

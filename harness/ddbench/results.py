@@ -3,8 +3,9 @@
 ::
 
     manifests/<host>-<start>.json      versions, commit, device, command, registry as resolved
-    condensations/<id>/result.json     one record; beside it synthetic.safetensors, initial.safetensors,
-                                       curve.csv, log.txt, snapshots/<step>.safetensors, checkpoint/
+    condensations/<id>/result.json     one record; beside it synthetic.safetensors,
+                                       initial.safetensors, curve.csv, log.txt,
+                                       snapshots/<step>.safetensors, checkpoint/
     evaluations/<id>.json              one record
     claims/<id>                        locked by the process that works on the job
 
@@ -53,7 +54,9 @@ class RunFolder:
     def set_file(self, id: str, snapshot: int | None = None) -> Path:
         """Return the file of a synthetic set: the final one, or that after `snapshot` steps."""
         folder = self.condensation(id)
-        return folder / SET if snapshot is None else folder / "snapshots" / f"{snapshot}.safetensors"
+        if snapshot is None:
+            return folder / SET
+        return folder / "snapshots" / f"{snapshot}.safetensors"
 
     def checkpoint(self, id: str) -> Path:
         """Return the file that a condensation resumes from."""

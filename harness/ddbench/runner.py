@@ -283,7 +283,8 @@ class _Condensing:
         return self.at.step >= self.job.steps
 
     def _step(self, state: Any, task: Task) -> None:  # noqa: ANN401
-        step, metrics = self.at.step, {}
+        step = self.at.step
+        metrics: Any = {}
         with self._metered("condense", task):
             try:
                 metrics = self.method.hook.condense_step(state=state, task=task, step=step) or {}
@@ -298,9 +299,7 @@ class _Condensing:
         self.at.step += 1
         self.at.curve.append({"step": float(step), "seconds": seconds, **numbers})
         self.control.report({"step": self.at.step, "of": self.job.steps, "metrics": numbers})
-        self.extensions.notify(
-            "step_finished", job=self.job.record(), step=step, metrics=numbers
-        )
+        self.extensions.notify("step_finished", job=self.job.record(), step=step, metrics=numbers)
 
     def _export(self, state: Any, meter: str) -> SyntheticSet:  # noqa: ANN401
         with self._metered(meter, self.task):

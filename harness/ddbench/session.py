@@ -8,10 +8,8 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import ddbench
-from ddbench import datasets, results
+from ddbench import datasets
 from ddbench.engines import Jobs, Observer, run_local
 from ddbench.extensions import Extensions
 from ddbench.files import write_json
 from ddbench.methods import Found, Method, discover
-from ddbench.plan import Choices, MissingData, Plan, World, make
-from ddbench.probe import Answer, in_child, in_process
+from ddbench.plan import Choices, DatasetFacts, MissingData, Plan, World, make
+from ddbench.probe import Answer, Child, in_process
 from ddbench.registry import Registry, RegistryError
 from ddbench.results import RunFolder
 
@@ -49,18 +47,6 @@ def default_cache() -> Path:
     """Return the user's cache folder for ddbench."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "ddbench"
-
-
-@dataclass(frozen=True)
-class KnownDataset:
-    """The planner's view of a dataset."""
-
-    name: str
-    fingerprint: str
-    num_classes: int
-    shape: tuple[int, int, int]
-    class_counts: tuple[int, ...]
-    augment: str
 
 
 @dataclass
@@ -87,7 +73,7 @@ class Session:
     def installed(cls, registry: Registry, places: Places) -> Session:
         """Return a session over what is installed."""
         found = discover(places.plugins)
-        return cls(registry, places, found, Extensions.installed(), in_child(found, places.cache))
+        return cls(registry, places, found, Extensions.installed(), Child(found, places.cache))
 
     @classmethod
     def of(
@@ -111,7 +97,7 @@ class Session:
         names = lambda: self.extensions.datasets  # noqa: E731
         return make(self.registry, choices, World(self.found, self.ask, self._facts, names))
 
-    def _facts(self, name: str, options: Mapping[str, Any]) -> KnownDataset:
+    def _facts(self, name: str, options: Mapping[str, Any]) -> DatasetFacts:
         try:
             dataset = datasets.load(
                 name,
@@ -124,7 +110,7 @@ class Session:
             raise MissingData(str(missing)) from missing
         counts = tuple(int(count) for count in datasets.class_counts(dataset))
         about = (dataset.num_classes, dataset.shape, counts, dataset.augment)
-        return KnownDataset(name, dataset.fingerprint, *about)
+        return DatasetFacts(name, dataset.fingerprint, *about)
 
     def named_datasets(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """Return the registry's own datasets, as jobs need them."""
@@ -277,7 +263,9 @@ def _reasons_to_stop(stop_after: float | None) -> Iterator[list[str]]:
     handled = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     in_main = threading.current_thread() is threading.main_thread()
     before = {s: signal.signal(s, interrupted) for s in handled} if in_main else {}
-    timer = threading.Timer(stop_after or 0, lambda: reasons.append(f"--stop-after {stop_after:g}s"))
+    timer = threading.Timer(
+        stop_after or 0, lambda: reasons.append(f"--stop-after {stop_after:g}s")
+    )
     timer.daemon = True
     if stop_after is not None:
         timer.start()

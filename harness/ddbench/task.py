@@ -67,7 +67,8 @@ class Task:
         """Made by the runner. Every generator derives from `seed` and a name of its own."""
         self.dataset, self.fingerprint, self.strategy = dataset, fingerprint, strategy
         self.architecture, self.ipc, self.seed = architecture, ipc, seed
-        self.num_classes, self.shape = num_classes, tuple(images.shape[1:])
+        self.num_classes = num_classes
+        self.shape: tuple[int, int, int] = (images.shape[1], images.shape[2], images.shape[3])
         self.images, self.labels, self.device = images, labels, images.device
         self.artifacts_used: dict[str, Artifact] = {}
         self.chose_on_split = False
@@ -225,7 +226,7 @@ class Task:
 
 def build_network(
     architecture: str,
-    shape: tuple[int, ...],
+    shape: tuple[int, int, int],
     num_classes: int,
     seed: int,
     device: torch.device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _list_data(data: tuple[Path, ...], as_json: bool) -> None:
     from ddbench.extensions import Extensions
 
     lines = listing(roots=roots_of(data), sources=Extensions.installed().datasets)
-    print_table([line.record() for line in lines], as_json=as_json)
+    print_table([dataclasses.asdict(line) for line in lines], as_json=as_json)
 
 
 @click.command()

@@ -18,6 +18,7 @@ from ddbench.cli.shared import (
     explained,
     fail,
     open_session,
+    read_registry,
     stacked,
 )
 

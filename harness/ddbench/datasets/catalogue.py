@@ -318,4 +318,5 @@ def _verified(source: Source, folder: Path, origin: str) -> None:
     try:
         _read(source, (folder,), resolve_options(source, {}))
     except DatasetError as error:
-        raise DatasetError(str(error).replace(str(folder), origin)) from error
+        message = str(error).replace(str(folder / f"{source.name}.npz"), origin)
+        raise DatasetError(message.replace(str(folder), origin)) from error

@@ -28,7 +28,11 @@ def find_images(folder: Path) -> list[Path]:
 
 def are_grey(paths: Sequence[Path]) -> bool:
     """Say whether every image is grey; reads headers only."""
-    return all(_opened(path).mode in GREY_MODES for path in paths)
+    for path in paths:
+        with _opened(path) as image:
+            if image.mode not in GREY_MODES:
+                return False
+    return True
 
 
 def read_images(paths: Sequence[Path], channels: int, size: int | None = None) -> NDArray[np.uint8]:
@@ -75,11 +79,11 @@ def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def _pixels(path: Path, mode: str, size: int | None) -> NDArray[np.uint8]:
     from PIL import Image
 
-    image = _opened(path)
-    try:
-        converted = image.convert(mode)  # decodes: a file cut short is noticed here
-    except Exception as error:  # PIL raises many types, by format
-        raise _broken(path, error) from error
+    with _opened(path) as image:
+        try:
+            converted = image.convert(mode)  # decodes: a file cut short is noticed here
+        except Exception as error:  # PIL raises many types, by format
+            raise _broken(path, error) from error
     if size is not None and converted.size != (size, size):
         converted = converted.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(converted)
@@ -93,6 +97,7 @@ def _opened(path: Path) -> Image:
     except Exception as error:
         raise _broken(path, error) from error
     if image.mode not in GREY_MODES | COLOUR_MODES:
+        image.close()
         raise DatasetError(
             f"{path}: has pixels of mode {image.mode}; convert it to 8 bits a channel"
         )

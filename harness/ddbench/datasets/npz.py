@@ -31,7 +31,8 @@ def read_npz(path: Path, name: str, classes: tuple[str, ...] = ()) -> Dataset:
         DatasetError: An unreadable file, a missing array, or one of another form.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file:  # numpy leaves a damaged file open
+            archive = np.load(file, allow_pickle=False)
             arrays = {key: archive[key] for key in _needed(path, archive)}
             notes = "val split of the npz left out" if "val_images" in archive.files else ""
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from ddbench.engines.jobs import Jobs, Observer
+from ddbench.engines.jobs import Event, Job, Jobs, Observer
 from ddbench.engines.worker import LoadMethod, do
 from ddbench.extensions import Extensions
 from ddbench.runner import Control
@@ -28,7 +28,11 @@ def run_inline(
         while job := next(jobs.ready(), None):
             jobs.start(job)
             observe({"event": "start", "job": job})
-            control = Control(stop, lambda event, job=job: observe({"event": "step", "job": job, **event}))  # type: ignore[misc]  # fmt: skip
+
+            def report(event: Event, job: Job = job) -> None:
+                observe({"event": "step", "job": job, **event})
+
+            control = Control(stop, report)
             record = do(job, setting, load, extensions, control)
             if record is None:
                 jobs.running.discard(job.id)

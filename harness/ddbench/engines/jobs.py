@@ -57,7 +57,8 @@ class Jobs:
     def left(cls, plan: Plan, folder: RunFolder) -> Jobs:
         """Return the jobs of a plan that `folder` has no standing record of."""
         jobs = cls(folder)
-        for job in (*plan.condensations, *plan.evaluations):
+        both: list[Job] = [*plan.condensations, *plan.evaluations]
+        for job in both:
             record = record_of(job, folder)
             if record is None:
                 jobs.pending.append(job)
@@ -69,7 +70,9 @@ class Jobs:
     @property
     def total(self) -> int:
         """How many jobs there are, those that had ended before aside."""
-        return len(self.pending) + len(self.running) + len(self.ended) - self.kept + len(self.blocked)
+        return (
+            len(self.pending) + len(self.running) + len(self.ended) - self.kept + len(self.blocked)
+        )
 
     def ready(self) -> Iterator[Job]:
         """Go through the pending jobs that can start now; drops those that never can."""
@@ -130,7 +133,8 @@ def describe(job: Job, condensed: Mapping[str, Condensation]) -> str:
 
 def row_words(job: Condensation) -> str:
     """Return a condensation's place in the table, in words."""
-    return f"{job.row} on {job.dataset}, {job.architecture}, {job.init} init, ipc {job.ipc}, seed {job.seed}"
+    where = f"{job.row} on {job.dataset}, {job.architecture}"
+    return f"{where}, {job.init} init, ipc {job.ipc}, seed {job.seed}"
 
 
 def by_id(jobs: Iterable[Condensation]) -> dict[str, Condensation]:

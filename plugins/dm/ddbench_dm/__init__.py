@@ -111,7 +111,7 @@ def match_each_class(embed: Embed, state: State, task: Task) -> torch.Tensor:
     One backward per class instead of one for all: a pixel is in the distance of its own class
     only, so the gradient is the same, and memory does not grow with the number of classes.
     """
-    loss = torch.zeros((), device=task.device)
+    loss = state.images.new_zeros(())
     for real, synthetic in pairs(state, task):
         distance = squared_distance(embed(real).detach().mean(0), embed(synthetic).mean(0))
         distance.backward()
