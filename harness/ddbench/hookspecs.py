@@ -122,9 +122,9 @@ class MethodHooks:
     @hookspec(firstresult=True)
     def condense_step(
         self,
-        state: Any,
+        state: Any,  # noqa: ANN401
         task: Task,
-        step: int,  # noqa: ANN401
+        step: int,
     ) -> Mapping[str, float] | None:
         """Advance `state` in place by one step, 0-based; return numbers to log.
 

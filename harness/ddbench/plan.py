@@ -414,12 +414,12 @@ class _Planner:
         registry, row = self.registry, cell.row
         method = registry.method_of(row.method)
         published = registry.layers(row.method, cell.dataset, cell.ipc)
-        given = [Layer(registry.place("presets", self.choices.preset, "rows"), row.options)]
-        given += [Layer(f"--set {name}.{option}", {option: value})
+        given = [Layer(row.options, place=registry.place("presets", self.choices.preset, "rows"))]
+        given += [Layer({option: value}, place=f"--set {name}.{option}")
                   for name, option, value in cell.settings]  # fmt: skip
         quick = dict(self.info[method]["quick"]) if self.preset.quick else {}
         quick_steps = quick.pop("steps", None)
-        layers = [*published, Layer(f"{method}: MethodInfo.quick", quick), *given]
+        layers = [*published, Layer(quick, place=f"{method}: MethodInfo.quick"), *given]
         own = registry.table_value(row.method, "steps", cell.dataset, cell.ipc)
         chosen = (row.steps, self.choices.steps if cell.control_of is None else None, quick_steps)
         facts = self.facts[cell.dataset]
@@ -428,7 +428,7 @@ class _Planner:
             "method": method,
             "options": _merged(layers),
             "published": _merged(published),
-            "places": _places(layers),
+            "places": self._places(layers),
             "steps": next((steps for steps in chosen if steps is not None), None),
             "published_steps": own,
             "facts": {
@@ -440,6 +440,14 @@ class _Planner:
                 "init": cell.init,
                 "ipc": cell.ipc,
             },
+        }
+
+    def _places(self, layers: Iterable[Layer]) -> dict[str, str]:
+        """Return where each option got its value, for messages."""
+        return {
+            name: layer.place or self.registry.place(*layer.keys, name)
+            for layer in layers
+            for name in layer.options
         }
 
     def _condensation(self, cell: _Cell, answer: Mapping[str, Any]) -> Condensation:
@@ -551,10 +559,6 @@ def _rows_named(name: str, rows: Sequence[Row]) -> list[Row]:
 
 def _merged(layers: Iterable[Layer]) -> dict[str, Any]:
     return {name: value for layer in layers for name, value in layer.options.items()}
-
-
-def _places(layers: Iterable[Layer]) -> dict[str, str]:
-    return {name: layer.place for layer in layers for name in layer.options}
 
 
 def _without_repeats(cells: Iterable[_Cell]) -> list[_Cell]:

@@ -120,10 +120,11 @@ class _File(_Strict):
 
 @dataclass(frozen=True)
 class Layer:
-    """Options from one place of the registry, or the command line."""
+    """Options from one place: `keys` of the registry, or `place` elsewhere, in words."""
 
-    place: str
     options: Mapping[str, Any]
+    keys: tuple[str, ...] = ()
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,10 +157,10 @@ class Registry:
         found: list[Layer] = []
         for name in dict.fromkeys((self.method_of(row), row)):
             table = self.methods.get(name, {})
-            found.append(Layer(self.place("methods", name), _options(table)))
+            found.append(Layer(_options(table), ("methods", name)))
             for axis, value in (("dataset", dataset), ("ipc", str(ipc))):
                 within = table.get(axis, {}).get(value, {})
-                found.append(Layer(self.place("methods", name, axis, value), within))
+                found.append(Layer(_options(within), ("methods", name, axis, value)))
         return [layer for layer in found if layer.options]
 
     def table_value(self, row: str, key: str, dataset: str, ipc: int) -> Any:  # noqa: ANN401

@@ -56,6 +56,7 @@ class MTTConfig:
     first_max_start_epoch: ClassVar[int | None] = None
     expand_until: ClassVar[int] = 0
     threshold: ClassVar[float] = math.inf
+    select: ClassVar[str] = "init"
     label_init: ClassVar[str | None] = None
     label_epoch: ClassVar[int] = -1
     rho: ClassVar[float] = 0.0
@@ -86,6 +87,7 @@ class DATMConfig:
     batch_synthetic: int | None = None  # images in a student step; None: the whole set
     augment: str = "dsa"  # of the student's batches: dsa (the dataset's own), none or a strategy
     grad_mode: str = "adjoint"  # or unroll (the same numbers, more memory), tesla (biased)
+    select: str = "init"  # the init's images; or expert: expert 0 chooses, as the paper's code does
     label_init: str = "ensemble_correct"  # or single
     label_epoch: int = -1  # expert epoch that chooses images and gives labels; -1: the last
     batch_train: int = 128  # in the set's own evaluation
@@ -139,13 +141,10 @@ class TrajectoryMatching:
         recipe = expert_recipe(config, task.strategy)
         experts = trajectories(task, network, recipe, config.experts, config.experts_together)
         images, labels = synthetic.images.detach().clone(), synthetic.hard_labels().clone()
+        if config.select == "expert":
+            generator = task.new_generator("expert's choice")
+            images = predicted_correctly(task, network, experts, config.label_epoch, generator)
         if config.label_init is not None:
-            # The harness's spc asked a network of its own; DATM asks an expert.
-            if synthetic.provenance.get("init") == "spc":
-                generator = task.new_generator("spc by an expert")
-                images = predicted_correctly(
-                    task, network, experts, config.label_epoch, generator
-                )
             label = LABELS[config.label_init]
             labels = label(network, experts, config.label_epoch, images, labels)
         return _new_state(config, network, experts, images, labels)
@@ -355,11 +354,20 @@ def impossible(config: Config, facts: Facts) -> str | None:
             f"the last start {last - 1} plus match_epochs {config.match_epochs} is epoch "
             f"{furthest}, beyond expert_epochs {config.expert_epochs}; train the experts longer"
         )
+    if config.select == "expert" and facts.init != "spc":
+        return (
+            f"init is {facts.init!r}, but with select = 'expert' an expert chooses the images; "
+            "use init = 'spc', or select = 'init'"
+        )
     return _unknown_choice(config)
 
 
 def _unknown_choice(config: Config) -> str | None:
-    choices = {"grad_mode": tuple(GRADIENTS), "keep": ("all", "window")}
+    choices = {
+        "grad_mode": tuple(GRADIENTS),
+        "keep": ("all", "window"),
+        "select": ("init", "expert"),
+    }
     if config.label_init is not None:
         choices["label_init"] = tuple(LABELS)
     for name, known in choices.items():

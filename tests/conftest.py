@@ -1,0 +1,39 @@
+"""What every test stands on: one thread, no network, caches of its own, nothing installed assumed."""
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory) -> Path:
+    """A cache folder for the whole session, so that mnist-mini is unpacked once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    """Refuse every connection that leaves this machine."""
+    connect = socket.socket.connect
+
+    def guarded(self, address, *rest):
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"a test tried to connect to {address!r}")
+        return connect(self, address, *rest)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, request, tmp_path_factory):
+    """Keep commands and child processes away from the user's cache and data."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(request.getfixturevalue("shared_cache")))
+    if not request.node.get_closest_marker("realdata"):
+        monkeypatch.delenv("DDBENCH_DATA", raising=False)

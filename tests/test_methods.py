@@ -1,0 +1,140 @@
+"""Methods: what a plugin gets wrong is said by name, and costs only itself."""
+
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+import pytest
+
+from ddbench import MethodInfo, hookimpl
+from ddbench.hookspecs import METHODS_GROUP
+from ddbench.methods import MethodError, bind, discover, find, from_file, load, unknown
+
+
+class Whole:
+    @hookimpl
+    def init(self, task, synthetic, config):
+        return synthetic
+
+    @hookimpl
+    def condense_step(self, state):
+        return {"loss": 0.0}
+
+    @hookimpl
+    def export(self, state):
+        return state
+
+
+def test_a_whole_method_binds_with_an_info_of_defaults():
+    method = bind(Whole())
+    assert method.info.default_init == "real" and method.info.config() is not None
+    assert method.hook.condense_step(state=None, task=None, step=0) == {"loss": 0.0}
+
+
+def test_a_missing_hook_is_named():
+    class NoExport:
+        init, condense_step = Whole.init, Whole.condense_step
+
+    with pytest.raises(MethodError, match="hook export is missing; add export"):
+        bind(NoExport())
+
+
+def test_an_undecorated_hook_is_told_from_a_missing_one():
+    class Plain(Whole):
+        def export(self, state):
+            return state
+
+    with pytest.raises(MethodError, match="export is missing; put @hookimpl above it"):
+        bind(Plain())
+
+
+def test_a_misspelt_hook_is_named():
+    class Misspelt(Whole):
+        @hookimpl
+        def condens_step(self, state):
+            return {}
+
+    with pytest.raises(MethodError, match="condens_step"):
+        bind(Misspelt())
+
+
+def test_an_unknown_argument_is_named():
+    class Argument(Whole):
+        @hookimpl
+        def export(self, state, model):
+            return state
+
+    with pytest.raises(MethodError, match="model"):
+        bind(Argument())
+
+
+def test_a_hook_wrapper_is_refused():
+    class Wrapper(Whole):
+        @hookimpl(wrapper=True)
+        def export(self, state):
+            return (yield)
+
+    with pytest.raises(MethodError, match="wrapper"):
+        bind(Wrapper())
+
+
+@dataclass
+class Thawed:
+    lr: float = 1.0
+
+
+@dataclass(frozen=True)
+class NoDefault:
+    lr: float
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [(Thawed, "not frozen"), (NoDefault, "without a default"), (dict, "frozen dataclass")],
+)
+def test_a_config_that_is_no_frozen_dataclass_with_defaults_is_refused(config, message):
+    class Configured(Whole):
+        @hookimpl
+        def describe(self):
+            return MethodInfo(config=config)
+
+    with pytest.raises(MethodError, match=message):
+        bind(Configured())
+
+
+def test_an_unknown_name_suggests_a_close_one_and_else_how_to_install():
+    assert "did you mean 'datm'?" in unknown("datmm", ["datm", "gm"])
+    assert "pip install ddbench-frepo" in unknown("frepo", ["datm", "gm"])
+    with pytest.raises(MethodError, match="did you mean 'gm'"):
+        find("gmm", {"gm": None})
+
+
+def test_a_method_from_a_file_changes_its_fingerprint_with_its_text(tmp_path):
+    file = tmp_path / "my_method.py"
+    file.write_text("x = 1\n")
+    before = from_file(file)
+    file.write_text("x = 2\n")
+    assert before.name == "my-method"
+    assert before.code != from_file(file).code
+
+
+def test_a_file_that_does_not_import_is_reported_by_name(tmp_path):
+    file = tmp_path / "broken.py"
+    file.write_text("import nothing_of_that_name\n")
+    with pytest.raises(MethodError, match="'broken' from .*broken.py does not import: ModuleNotF"):
+        load(from_file(file))
+
+
+def test_an_absent_file_is_an_error(tmp_path):
+    with pytest.raises(MethodError, match="no such Python file"):
+        discover([tmp_path / "absent.py"])
+
+
+def test_discover_sees_every_installed_entry_point_and_imports_none(monkeypatch):
+    import sys
+
+    installed = {point.name for point in entry_points(group=METHODS_GROUP)}
+    before = set(sys.modules)
+    found = discover()
+    assert set(found) == installed
+    modules = {entry.target.split(":")[0] for entry in found.values()}
+    assert not modules & (set(sys.modules) - before)

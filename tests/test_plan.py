@@ -1,0 +1,310 @@
+"""The plan: what is crossed with what, which options win, and what an identity depends on."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddbench import MethodInfo, hookimpl
+from ddbench.extensions import Extensions
+from ddbench.methods import bind
+from ddbench.plan import Choices, digest, slug, with_ids
+from ddbench.registry import RegistryError, parse
+from ddbench.session import Places, Session
+
+TEXT = """
+[protocols.short]
+epochs = 4
+networks = 2
+augment = "dsa"
+drop = { after_epochs = 2 }
+
+[protocols.whole]
+epochs = 1
+networks = 1
+
+[presets.quick]
+datasets = ["toy"]
+architectures = ["convnet-w8-d1"]
+evaluate_on = ["convnet-w8-d1", "mlp"]
+ipc = [1, 2]
+seeds = [0, 1]
+protocol = "short"
+rows = ["step", { method = "step", init = "noise", options = { lr = 3.0 } }]
+"""
+
+
+@dataclass(frozen=True)
+class Config:
+    lr: float = 1.0
+    batch: int = 256
+
+
+class Step:
+    info = MethodInfo(
+        config=Config, steps=lambda config, ipc: 100 * ipc, quick={"steps": 5, "batch": 8}
+    )
+
+    @hookimpl
+    def describe(self):
+        return self.info
+
+    @hookimpl
+    def init(self, synthetic):
+        return synthetic
+
+    @hookimpl
+    def condense_step(self):
+        return {}
+
+    @hookimpl
+    def export(self, state):
+        return state
+
+
+def method(**info):
+    plugin = Step()
+    plugin.info = replace(Step.info, **info)
+    return bind(plugin)
+
+
+@pytest.fixture
+def session(tmp_path):
+    return open_session(tmp_path)
+
+
+def open_session(cache, text=TEXT, **methods):
+    registry = parse(text, Path("registry.toml"))
+    return Session.of(registry, Places(cache), methods or {"step": method()}, Extensions())
+
+
+def test_rows_cross_datasets_ipc_and_seeds(session):
+    plan = session.plan(Choices())
+    assert len(plan.condensations) == 2 * 2 * 2
+    assert len(plan.evaluations) == len(plan.condensations) * 2
+    assert len({job.id for job in plan.condensations}) == 8
+    assert len({job.id for job in plan.evaluations}) == 16
+    assert {(job.init, job.config["lr"]) for job in plan.condensations} == {
+        ("real", 1.0),
+        ("noise", 3.0),
+    }
+
+
+def test_choices_of_the_command_line_replace_the_presets(session):
+    choices = Choices(rows=("step",), inits=("noise",), ipc=(3,), seeds=(7,), evaluate_on=("mlp",))
+    plan = session.plan(choices)
+    [job] = plan.condensations
+    assert (job.init, job.ipc, job.seed, job.steps) == ("noise", 3, 7, 300)
+    [evaluation] = plan.evaluations
+    assert evaluation.architecture == "mlp" and evaluation.condensation == job.id
+
+
+def test_a_set_option_wins_and_several_values_make_an_axis(session):
+    settings = (("step", "lr", (5.0, 6.0)),)
+    plan = session.plan(Choices(ipc=(1,), seeds=(0,), settings=settings))
+    assert sorted(job.config["lr"] for job in plan.condensations) == [5.0, 5.0, 6.0, 6.0]
+    assert {job.row for job in plan.condensations} == {"step[lr=5.0]", "step[lr=6.0]"}
+
+
+def test_what_is_not_published_is_marked(session):
+    plan = session.plan(Choices(ipc=(2,), seeds=(0,), steps=7))
+    plain, other = plan.condensations
+    assert plain.reduced == {"steps": [7, 200]}
+    assert other.reduced == {"lr": [3.0, 1.0], "steps": [7, 200]}
+    published = session.plan(Choices(ipc=(2,), seeds=(0,), rows=("step",))).condensations[0]
+    assert published.reduced == {}
+
+
+def test_registry_settings_are_published_ones(tmp_path):
+    text = TEXT + "[methods.step]\nlr = 2.0\nsteps = 11\n[methods.step.ipc.2]\nsteps = 22\n"
+    plan = open_session(tmp_path, text).plan(Choices(rows=("step",), seeds=(0,)))
+    assert [(j.config["lr"], j.steps, j.reduced) for j in plan.condensations] == [
+        (2.0, 11, {}),
+        (2.0, 22, {}),
+    ]
+
+
+def test_a_quick_preset_takes_the_methods_quick_settings(tmp_path):
+    plan = open_session(tmp_path, TEXT + "quick = true\n").plan(Choices(ipc=(1,), seeds=(0,)))
+    job = plan.condensations[0]
+    assert (job.steps, job.config["batch"]) == (5, 8)
+    assert job.reduced == {"batch": [8, 256], "steps": [5, 100]}
+
+
+def test_controls_stand_beside_a_row_unless_they_stand_there_anyway(tmp_path):
+    with_control = method(controls=({"steps": 0}, {"method": "other"}))
+    session = open_session(tmp_path, step=with_control, other=method())
+    plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,)))
+    assert [(j.row, j.steps, j.control_of) for j in plan.condensations] == [
+        ("step", 100, None),
+        ("step", 0, "step"),
+        ("other", 100, "step"),
+    ]
+    plan = session.plan(Choices(rows=("step", "other"), ipc=(1,), seeds=(0,)))
+    assert [(j.row, j.steps) for j in plan.condensations] == [
+        ("step", 100),
+        ("other", 100),
+        ("step", 0),
+    ]
+
+
+def test_a_method_of_no_steps_keeps_them_whatever_is_asked(tmp_path):
+    session = open_session(tmp_path, step=method(steps=lambda config, ipc: 0))
+    plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,), steps=50))
+    assert plan.condensations[0].steps == 0 and plan.condensations[0].reduced == {}
+
+
+def test_soft_labels_are_evaluated_by_their_own_recipe_too(tmp_path):
+    session = open_session(tmp_path, step=method(labels="soft"))
+    plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,), evaluate_on=("mlp",)))
+    assert [evaluation.own_recipe for evaluation in plan.evaluations] == [False, True]
+    assert len({evaluation.id for evaluation in plan.evaluations}) == 2
+
+
+def test_a_protocol_says_dsa_and_the_dataset_says_which_operations(session):
+    recipe = session.plan(Choices()).evaluations[0].recipe
+    assert recipe["augment"].startswith("color_crop_cutout")
+    assert recipe["drop"] == {"after_epochs": 2, "factor": 0.1, "reset_momentum": False}
+
+
+def test_the_whole_training_set_is_a_reference_row(tmp_path):
+    text = TEXT.replace('protocol = "short"', 'protocol = "short"\nreference = "whole"')
+    plan = open_session(tmp_path, text).plan(Choices())
+    references = [evaluation for evaluation in plan.evaluations if evaluation.condensation is None]
+    assert [(r.architecture, r.protocol, r.networks) for r in references] == [
+        ("convnet-w8-d1", "whole", 1)
+    ]
+
+
+# -- what cannot be done -----------------------------------------------------------------------
+
+
+def refused(session, **choices):
+    with pytest.raises(RegistryError) as caught:
+        session.plan(Choices(**choices))
+    return caught.value.problems
+
+
+def test_all_unknown_names_come_at_once_with_suggestions(session):
+    found = refused(session, rows=("stpe",), datasets=("toyy",), protocol=("shrt",))
+    assert len(found) == 3
+    text = "\n".join(found)
+    for name in ("'step'", "'toy'", "'short'"):
+        assert f"did you mean {name}?" in text
+
+
+def test_an_unknown_option_suggests_one(session):
+    [problem] = refused(session, settings=(("step", "lrr", (1,)),))
+    assert problem.startswith("--set step.lrr: unknown 'lrr'; did you mean 'lr'?")
+
+
+def test_an_option_of_the_wrong_type_names_its_place(tmp_path):
+    text = TEXT + '[methods.step]\nbatch = "many"\n'
+    [problem] = refused(open_session(tmp_path, text))
+    assert problem.startswith("registry.toml:21: [methods.step] batch: ") and "'many'" in problem
+
+
+def test_an_unknown_architecture_is_an_error_and_one_too_deep_a_skipped_row(session):
+    assert any("convnett" in problem for problem in refused(session, architectures=("convnett",)))
+    plan = session.plan(Choices(architectures=("vgg11",), ipc=(1,), seeds=(0,)))
+    assert not plan.condensations
+    assert {skipped.architecture for skipped in plan.skipped} == {"vgg11"}
+    assert "8" in plan.skipped[0].reason
+
+
+def test_an_ipc_below_one_or_beyond_the_data(session):
+    assert refused(session, ipc=(0,)) == ["--ipc 0: is not possible; at least 1"]
+    plan = session.plan(Choices(rows=("step",), inits=("real",), ipc=(10_000,), seeds=(0,)))
+    assert (
+        not plan.condensations and "ipc 10000 asks for more real images" in plan.skipped[0].reason
+    )
+
+
+def test_needs_are_asked_before_any_work(tmp_path):
+    needs = lambda config, facts: f"C is {facts.num_classes}" if facts.ipc == 2 else None  # noqa: E731
+    plan = open_session(tmp_path, step=method(needs=needs)).plan(
+        Choices(rows=("step",), seeds=(0,))
+    )
+    assert [job.ipc for job in plan.condensations] == [1]
+    assert [skipped.reason.startswith("C is ") for skipped in plan.skipped] == [True]
+
+
+def test_a_method_that_is_not_installed_is_skipped_with_the_command_that_installs_it(tmp_path):
+    text = TEXT.replace('"step", {', '"frepo", {')
+    plan = open_session(tmp_path, text).plan(Choices())
+    assert plan.condensations
+    assert {s.row for s in plan.skipped} == {"frepo"}
+    assert "pip install ddbench-frepo" in plan.skipped[0].reason
+
+
+def test_a_plugin_whose_rules_raise_costs_its_own_rows(tmp_path):
+    def broken(config, ipc):
+        raise ZeroDivisionError("steps of nothing")
+
+    session = open_session(tmp_path, step=method(steps=broken), other=method())
+    plan = session.plan(Choices(rows=("step", "other"), ipc=(1,), seeds=(0,)))
+    assert [job.method for job in plan.condensations] == ["other"]
+    assert plan.skipped[0].failed and "steps of nothing" in plan.skipped[0].reason
+
+
+def test_an_absent_dataset_is_a_skipped_row_with_the_remedy(session):
+    plan = session.plan(Choices(datasets=("toy", "cifar10"), ipc=(1,), seeds=(0,)))
+    assert {job.dataset for job in plan.condensations} == {"toy"}
+    assert {skipped.dataset for skipped in plan.skipped} == {"cifar10"}
+    assert "fetch" in plan.skipped[0].reason
+
+
+# -- identity ------------------------------------------------------------------------------------
+
+
+def test_an_identity_depends_on_all_that_determines_the_result(session):
+    job = session.plan(Choices()).condensations[0]
+    changes = {
+        "code": "sha256:other",
+        "config": {**job.config, "lr": 2.0},
+        "dataset_fingerprint": "other",
+        "architecture": "mlp",
+        "init": "other",
+        "ipc": 9,
+        "seed": 9,
+        "steps": 9,
+        "budget_s": 9.0,
+        "precision": "bfloat16",
+        "numerics": 9,
+    }
+    ids = {with_ids(replace(job, **{name: value})).id for name, value in changes.items()}
+    assert len(ids) == len(changes) and job.id not in ids
+    assert with_ids(replace(job, code="sha256:other")).options_id == job.options_id
+    assert with_ids(replace(job, paper="another", published_steps=3, snapshots=(1,))).id == job.id
+
+
+def test_snapshots_are_steps_or_percentages(session):
+    choices = Choices(rows=("step",), ipc=(1,), seeds=(0,), snapshots=("0", "10%", "50"))
+    plan = session.plan(choices)
+    assert plan.condensations[0].snapshots == (0, 10, 50)
+    assert {e.snapshot for e in plan.evaluations} == {None, 0, 10, 50}
+    assert "--snapshots x" in refused(session, snapshots=("x",))[0]
+
+
+@given(st.lists(st.text(), min_size=1, max_size=5))
+def test_a_slug_is_a_short_file_name(parts):
+    name = slug(*parts)
+    assert len(name) <= 80 and "/" not in name and not name.startswith(".")
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), PLAIN, max_size=5))
+def test_a_digest_does_not_depend_on_the_order_of_keys(record):
+    backwards = dict(reversed(record.items()))
+    assert digest(record) == digest(backwards)
+    assert digest(record) != digest({**record, "one more": 1})
