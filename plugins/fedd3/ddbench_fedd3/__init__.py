@@ -172,7 +172,7 @@ def kip_step(state: State, task: Task) -> dict[str, float]:
     n, m, d = state.config.batch_real, state.support.shape[1], state.support.shape[2]
     size = kip.bytes_of_a_client(n, m, d, state.config.depth)
     losses, accuracies = [], []
-    for clients in kip.chunks(active, size):
+    for clients in kip.chunks(active, size, task.device):
         with _clocked(state, clients):
             outcome = _move(state, task, clients)
         losses.append(outcome.losses.cpu())

@@ -95,6 +95,8 @@ def test_stacked_adam_equals_torch_adam_and_leaves_stopped_clients_alone():
 
 
 def test_chunks_keep_to_the_memory_limit(monkeypatch):
-    monkeypatch.setattr(kip, "CHUNK_BYTES", 1000)
-    assert [len(chunk) for chunk in kip.chunks(torch.arange(7), 300)] == [3, 3, 1]
-    assert [len(chunk) for chunk in kip.chunks(torch.arange(2), 5000)] == [1, 1]
+    monkeypatch.setitem(kip.CHUNK_BYTES, "cpu", 1000)
+    cpu = torch.device("cpu")
+    assert [len(chunk) for chunk in kip.chunks(torch.arange(7), 300, cpu)] == [3, 3, 1]
+    assert [len(chunk) for chunk in kip.chunks(torch.arange(2), 5000, cpu)] == [1, 1]
+    assert len(kip.chunks(torch.arange(7), 300, torch.device("cuda"))) == 1

@@ -135,7 +135,7 @@ def test_clients_in_chunks_of_one_equal_clients_in_one_batch(monkeypatch):
     config = replace(ENDLESS, batch_real=10)
     together, own = start(config)
     steps(together, own, 5)
-    monkeypatch.setattr(kip, "CHUNK_BYTES", 1)
+    monkeypatch.setitem(kip.CHUNK_BYTES, "cpu", 1)
     alone, own = start(config)
     steps(alone, own, 5)
     torch.testing.assert_close(alone.support, together.support, rtol=0, atol=1e-10)
