@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -395,6 +396,33 @@ def test_sizes_unlike_the_published_are_noted(theirs):
     source, load = theirs
     source.train_size, source.test_size = 10, 2
     assert load().notes == "train: 4 images where 10 are published"
+
+
+def test_the_example_of_the_docs_works(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    module = {}
+    exec(text.split("```python\n")[1].split("```")[0], module)
+    sources = module["register_datasets"]()
+    with pytest.raises(DatasetMissing, match="unpack https://example.org/tiles/tiles.zip"):
+        datasets.load("tiles", roots=[tmp_path], sources=sources)
+    (tmp_path / "tiles").mkdir()
+    images = np.random.RandomState(0).randint(0, 256, (300, 1, 24, 24)).astype(np.uint8)
+    np.save(tmp_path / "tiles" / "images.npy", images)
+    np.save(tmp_path / "tiles" / "labels.npy", np.arange(300) % 2)
+    where = {"roots": [tmp_path], "cache": tmp_path / "cache", "sources": sources}
+    tiles = datasets.load("tiles", options={"size": 12}, **where)
+    assert tiles.shape == (1, 12, 12) and len(tiles.train_labels) == 200
+    assert tiles.mean == measure(tiles.train_images)[0]
+
+
+def test_every_dataset_stands_in_the_docs():
+    text = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    for line in datasets.listing():
+        start = f"| `{line.name}" + ("" if line.name.endswith(":") else "`")
+        rows = [row for row in text.splitlines() if row.startswith(start)]
+        assert rows, f"docs/datasets.md has no row for {line.name}"
+        if line.train_size and line.name != "toy":
+            assert f"{line.train_size:,} / {line.test_size:,}" in rows[0]
 
 
 # -- listing, fetching, importing ----------------------------------------------------------

@@ -174,8 +174,9 @@ def measure(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, 
 
 def _moments(pixels: NDArray[np.uint8]) -> tuple[float, float]:
     counts = np.zeros(256, dtype=np.int64)
-    for start in range(0, len(pixels), 4096):  # bincount copies its input to int64
-        counts += np.bincount(pixels[start : start + 4096].reshape(-1), minlength=256)
+    step = max(1, 2**22 // pixels[0].size)  # bincount copies its input to int64: 32 MB at a time
+    for start in range(0, len(pixels), step):
+        counts += np.bincount(pixels[start : start + step].reshape(-1), minlength=256)
     number = sum(map(int, counts))
     total = sum(value * int(count) for value, count in enumerate(counts))
     squares = sum(value * value * int(count) for value, count in enumerate(counts))
