@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,31 +11,25 @@ import pandas as pd
 
 from ddbench.leaderboard.boards import (
     Board,
-    Costs,
     DataFacts,
-    Frames,
     Place,
     Reference,
-    Score,
-    Training,
-    combined_spread,
+    grouped,
     make_boards,
     make_references,
 )
 from ddbench.leaderboard.entries import Entry, find_entries
-from ddbench.leaderboard.frames import (
-    condensation_frame,
-    evaluation_frame,
-    network_frame,
-    set_aside,
-)
-from ddbench.results import DONE, Records, RunFolder, read_run
+from ddbench.leaderboard.frames import UNKNOWN, Frames, make_frames, set_aside
+from ddbench.leaderboard.scores import Costs, Score, Training, combined_spread
+from ddbench.leaderboard.troubles import Trouble, find_troubles
+from ddbench.results import Records, RunFolder, read_run
 
 __all__ = [
     "Board",
     "Costs",
     "DataFacts",
     "Entry",
+    "Frames",
     "Leaderboard",
     "Place",
     "Reference",
@@ -43,30 +37,20 @@ __all__ = [
     "Training",
     "Trouble",
     "combined_spread",
+    "flat",
+    "grouped",
     "load",
 ]
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """A job without a result: failed, skipped, or never planned."""
-
-    status: str
-    what: str
-    reason: str
-    id: str = ""
-
-
-@dataclass(frozen=True)
 class Leaderboard:
-    """All of a run folder that a table or report needs.
+    """All of a run folder that a table or a report needs.
 
     Attributes:
         folder: The run folder.
         records: What was read from it.
-        condensations: One row a condensation.
-        evaluations: One row an evaluation.
-        networks: One row a network of an evaluation.
+        frames: The same as tables: condensations, evaluations, networks.
         entries: The rows of all tables.
         boards: The rankings.
         references: Networks trained on whole training sets.
@@ -75,9 +59,7 @@ class Leaderboard:
 
     folder: RunFolder
     records: Records
-    condensations: pd.DataFrame
-    evaluations: pd.DataFrame
-    networks: pd.DataFrame
+    frames: Frames
     entries: Sequence[Entry]
     boards: Sequence[Board]
     references: Sequence[Reference]
@@ -86,110 +68,60 @@ class Leaderboard:
     @property
     def superseded(self) -> int:
         """How many condensations have been done again since by other code."""
-        return int(self.condensations["superseded"].astype(bool).sum())
+        return int(self.frames.condensations["superseded"].sum())
+
+    @property
+    def stale_evaluations(self) -> int:
+        """How many evaluations are of a set that has changed since, or is gone."""
+        return int(self.frames.evaluations["stale"].sum())
 
     @property
     def hardware_classes(self) -> list[str]:
-        """The classes of hardware that results come from."""
-        found = [*self.condensations["hardware_class"], *self.evaluations["hardware_class"]]
-        return list(dict.fromkeys(name for name in found if name != "unknown"))
+        """The classes of hardware that counted results come from."""
+        sets, scores = self.frames.condensations, self.frames.evaluations
+        found = [
+            *sets["hardware_class"][~sets["superseded"]],
+            *scores["hardware_class"][scores["current"]],
+        ]
+        return [name for name in dict.fromkeys(found) if name != UNKNOWN]
 
     def ranking(self) -> pd.DataFrame:
         """Return all boards as one flat frame, a row of a board in each."""
-        rows = [flat(board, place) for board in self.boards for place in board.places]
-        return pd.DataFrame(rows)
+        return pd.DataFrame([flat(board, p) for board in self.boards for p in board.places])
 
 
 def load(folder: RunFolder) -> Leaderboard:
     """Return the leaderboard of a run folder; files that cannot be used are listed, never fatal."""
     records = read_run(folder)
     set_aside(records, folder)
-    condensations = condensation_frame(records.condensations)
-    evaluations = evaluation_frame(records.evaluations, condensations)
-    networks = network_frame(records.evaluations, evaluations)
-    entries = find_entries(condensations)
-    frames = Frames(condensations, evaluations, networks, entries)
+    frames = make_frames(records)
+    entries = find_entries(frames.condensations)
     return Leaderboard(
         folder=folder,
         records=records,
-        condensations=condensations,
-        evaluations=evaluations,
-        networks=networks,
+        frames=frames,
         entries=entries,
-        boards=make_boards(frames),
+        boards=make_boards(frames, entries),
         references=make_references(frames),
-        troubles=_troubles(records, condensations, evaluations),
+        troubles=find_troubles(records, frames),
     )
-
-
-def _troubles(
-    records: Records, condensations: pd.DataFrame, evaluations: pd.DataFrame
-) -> list[Trouble]:
-    """Return the jobs without a result: condensations, evaluations, then what was never planned."""
-    found = []
-    for _, one in condensations.iterrows():
-        if one["status"] != DONE and not one["superseded"]:
-            what = f"condense {_words(one)}"
-            found.append(Trouble(one["status"], what, str(one["reason"]), one["id"]))
-    by_id = {one["id"]: one for _, one in condensations.iterrows()}
-    for _, one in evaluations.iterrows():
-        if one["status"] == DONE or one["superseded"]:
-            continue
-        of = by_id.get(one["condensation"])
-        what = f"evaluate {_words(of)}" if of is not None else f"evaluate the whole of {one['dataset']}"
-        what += f" on {one['architecture']}"
-        found.append(Trouble(one["status"], what, str(one["reason"]), one["id"]))
-    return [*found, *_never_planned(records, condensations)]
-
-
-def _never_planned(records: Records, condensations: pd.DataFrame) -> list[Trouble]:
-    """Return what plans left out and no later plan put in."""
-    names = ("row", "dataset", "architecture", "init", "ipc", "seed")
-    there = {tuple(one[name] for name in names) for _, one in condensations.iterrows()}
-    found: dict[tuple[Any, ...], Trouble] = {}
-    for manifest in records.manifests:
-        for skipped in _skipped(manifest):
-            place = tuple(skipped.get(name) for name in names)
-            reason = str(skipped.get("reason", "no reason was noted"))
-            if place in there and not reason.startswith("evaluation: "):
-                continue
-            status = "failed" if skipped.get("failed") else "skipped"
-            found[*place, reason] = Trouble(status, f"condense {_words(skipped)}", reason)
-    return list(found.values())
-
-
-def _skipped(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    plan = manifest.get("plan")
-    skipped = plan.get("skipped") if isinstance(plan, dict) else None
-    return [one for one in skipped or [] if isinstance(one, dict)] if isinstance(skipped, list) else []
-
-
-def _words(one: Mapping[str, Any]) -> str:
-    return (
-        f"{one['row']} on {one['dataset']}, {one['architecture']}, {one['init']} init, "
-        f"ipc {one['ipc']}, seed {one['seed']}"
-    )
-
-
-# -- plain data --------------------------------------------------------------------------------
 
 
 def flat(board: Board, place: Place) -> dict[str, Any]:
     """Return one row of a board as plain values; accuracies in [0, 1], unknown ones None."""
-    cost, training = place.cost(), next(iter(place.training.values()), None)
-    reference = board.reference
+    reference, baseline, entry = board.reference, board.baseline, place.entry
     values = {
-        "dataset": board.dataset,
+        "dataset": board.dataset_name,
         "ipc": board.ipc,
         "architecture": board.architecture,
-        "protocol": board.protocol,
+        "protocol": board.protocol_name,
         "rank": place.rank,
         "tied_with_best": place.tied,
-        "row": place.entry.label,
-        "method": place.entry.method,
-        "init": place.entry.init,
-        "matched": place.entry.architecture,
-        "control_of": place.entry.control_of,
+        "row": entry.label,
+        "method": entry.method,
+        "init": entry.init,
+        "matched": entry.architecture,
+        "control_of": entry.control_of,
         "accuracy": place.score.mean,
         "spread_networks": place.score.spread,
         "spread_seeds": place.score.seed_spread,
@@ -198,21 +130,16 @@ def flat(board: Board, place: Place) -> dict[str, Any]:
         "balanced_accuracy": place.score.balanced,
         "own_recipe_accuracy": place.own.mean,
         "own_recipe_spread": place.own.spread,
-        "accuracy_lost": reference.score.mean - place.score.mean if reference else None,
-        "condense_s": cost.own_s if cost else None,
-        "artifact_s": cost.artifact_s if cost else None,
-        "train_s": training.train_s if training else None,
-        "test_s": training.test_s if training else None,
-        "flops_condense": cost.flops_own if cost else None,
-        "flops_artifact": cost.flops_artifact if cost else None,
-        "flops_train": training.flops if training else None,
-        "flops_lower_bound": cost.lower_bound if cost else None,
+        "over_random": place.score.mean - baseline.score.mean if baseline else None,
+        "lost_to_whole": reference.score.mean - place.score.mean if reference else None,
         "forward_macs": board.forward_macs,
-        "peak_memory": cost.peak_memory if cost else None,
         "bytes": place.bytes,
         "images": place.images,
-        "hardware_class": cost.hardware_class if cost else None,
-        "reduced": {name: list(values) for name, values in place.entry.reduced.items()},
+        "condensing": [vars(cost) for cost in place.costs.values()],
+        "training": [vars(training) for training in place.training.values()],
+        "reduced": {name: list(pair) for name, pair in entry.reduced.items()},
+        "notes": list(entry.notes),
         "trouble": list(place.trouble),
+        "condensations": list(entry.ids),
     }
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}

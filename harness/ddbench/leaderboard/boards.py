@@ -2,106 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
 from ddbench.leaderboard.entries import Entry
-from ddbench.leaderboard.frames import digest
+from ddbench.leaderboard.frames import Frames
+from ddbench.leaderboard.scores import (
+    Costs,
+    Score,
+    Training,
+    combined_spread,
+    costs_of,
+    mean,
+    training_of,
+)
 from ddbench.results import DONE
-
-
-@dataclass(frozen=True)
-class Score:
-    """Accuracies of networks, pooled over seeds.
-
-    Attributes:
-        mean: Mean over all networks of all seeds.
-        spread: Sample standard deviation over them (n - 1); NaN with one network.
-        seed_spread: Sample standard deviation over the seeds' means; NaN with one seed.
-        seeds: Number of condensation seeds.
-        networks: Networks a seed.
-        balanced: Mean over classes of the accuracy on each.
-    """
-
-    mean: float = math.nan
-    spread: float = math.nan
-    seed_spread: float = math.nan
-    seeds: int = 0
-    networks: int = 0
-    balanced: float = math.nan
-
-    @classmethod
-    def of(cls, networks: pd.DataFrame) -> Score:
-        """Return the score of some rows of the networks frame."""
-        if networks.empty:
-            return cls()
-        by_seed = networks.groupby("condensation", dropna=False)["accuracy"]
-        return cls(
-            mean=float(networks["accuracy"].mean()),
-            spread=float(networks["accuracy"].std(ddof=1)),
-            seed_spread=float(by_seed.mean().std(ddof=1)),
-            seeds=int(by_seed.ngroups),
-            networks=int(by_seed.size().max()),
-            balanced=float(networks["balanced_accuracy"].mean()),
-        )
-
-    @property
-    def known(self) -> bool:
-        """Whether any network was tested."""
-        return self.networks > 0
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What one entry cost on one class of hardware, means over its seeds.
-
-    Attributes:
-        own_s: Wall seconds of condensing: init, steps and export.
-        artifact_s: Wall seconds of the artifacts that it used, in full.
-        flops_own, flops_artifact: Operations of the same.
-        lower_bound: Whether uncounted work dominates somewhere.
-        peak_memory: Bytes.
-        steps: Steps done.
-    """
-
-    hardware_class: str
-    own_s: float
-    artifact_s: float
-    flops_own: float
-    flops_artifact: float
-    lower_bound: bool
-    peak_memory: float
-    steps: float
-
-    @property
-    def seconds(self) -> float:
-        """Own seconds and the artifacts' in full."""
-        return self.own_s + self.artifact_s
-
-    @property
-    def flops(self) -> float:
-        """Own operations and the artifacts' in full."""
-        return self.flops_own + self.flops_artifact
-
-    @property
-    def artifact_share(self) -> float:
-        """The artifacts' share of the seconds, in [0, 1]."""
-        return self.artifact_s / self.seconds if self.seconds > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class Training:
-    """What training and testing one network on a set costs, on one class of hardware."""
-
-    hardware_class: str
-    train_s: float
-    test_s: float
-    flops: float
-    lower_bound: bool
 
 
 @dataclass(frozen=True)
@@ -112,8 +32,8 @@ class Place:
         entry: Whose row it is.
         score: Under the common protocol, with hard labels.
         own: Under the set's own recipe (soft labels, learning rate, augmentation), if it has one.
-        costs: By hardware class.
-        training: By hardware class.
+        costs: By class of hardware.
+        training: By class of hardware.
         bytes: Of the stored set.
         images: In the set.
         rank: 1 for the most accurate; None without a score, and for controls.
@@ -132,10 +52,6 @@ class Place:
     tied: bool = False
     trouble: tuple[str, ...] = ()
 
-    def cost(self) -> Costs | None:
-        """Return the costs, those of the first hardware class if there are several."""
-        return next(iter(self.costs.values()), None)
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -148,16 +64,24 @@ class Reference:
     score: Score
     training: Mapping[str, Training]
     images: float
+    forward_macs: float
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a dataset alone allows to say."""
+    """What a dataset alone allows to say.
+
+    Attributes:
+        n_test: Test images.
+        chance: One over the number of classes.
+        majority: Test accuracy of always naming the largest training class.
+        unequal: Whether the test classes differ in size.
+    """
 
     n_test: int
     chance: float
     majority: float
-    unequal: bool  # whether the test classes differ in size
+    unequal: bool
 
     def resolution(self, accuracy: float) -> float:
         """Return the binomial standard error of `accuracy` on this test set, as a share."""
@@ -170,12 +94,13 @@ class Board:
 
     Attributes:
         dataset, fingerprint, ipc, architecture, protocol: What all rows share.
-        places: Rows, the best first; then controls and rows without a score among them by accuracy.
+        recipe: How networks were trained.
+        places: Rows by accuracy, controls among them; then the rows without a score.
         data: Facts of the dataset.
         forward_macs: fvcore's count for one image.
-        recipe: How networks were trained.
-        networks: Networks a set.
         reference: Networks of this architecture on the whole training set, if there are any.
+        variant: Tells protocols of one name but different constants apart; else "".
+        data_variant: Tells datasets of one name but different content apart; else "".
     """
 
     dataset: str
@@ -188,7 +113,18 @@ class Board:
     data: DataFacts
     forward_macs: float
     reference: Reference | None = None
-    variant: str = ""  # tells protocols of one name but different constants apart
+    variant: str = ""
+    data_variant: str = ""
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset in words."""
+        return f"{self.dataset} ({self.data_variant})" if self.data_variant else self.dataset
+
+    @property
+    def protocol_name(self) -> str:
+        """The protocol in words."""
+        return f"{self.protocol} ({self.variant})" if self.variant else self.protocol
 
     @property
     def best(self) -> Place | None:
@@ -196,16 +132,16 @@ class Board:
         return next((place for place in self.places if place.rank == 1), None)
 
     @property
-    def baseline(self) -> Place | None:
-        """The row of random images, if there is one with a score."""
-        known = [p for p in self.places if p.entry.is_baseline and p.score.known]
-        return max(known, key=lambda place: place.score.seeds, default=None)
+    def best_method(self) -> Place | None:
+        """The most accurate row that is neither random images nor a control."""
+        rows = (p for p in self.places if p.rank is not None and not p.entry.is_baseline)
+        return next(rows, None)
 
     @property
-    def hardware_classes(self) -> list[str]:
-        """The classes of hardware that its times come from."""
-        found = [*(c for p in self.places for c in (*p.costs, *p.training))]
-        return list(dict.fromkeys(found))
+    def baseline(self) -> Place | None:
+        """The row of random images with the most seeds, if there is one with a score."""
+        known = [p for p in self.places if p.entry.is_baseline and p.score.known]
+        return max(known, key=lambda place: place.score.seeds, default=None)
 
     @property
     def has_own(self) -> bool:
@@ -213,211 +149,159 @@ class Board:
         return any(place.own.known for place in self.places)
 
 
-def combined_spread(one: Score, other: Score, resolution: float = 0.0) -> float:
-    """Return the root of the sum of squares of two spreads.
-
-    A spread that a single network leaves unknown counts as the test set's resolution.
-    """
-    spreads = [s.spread if math.isfinite(s.spread) else resolution for s in (one, other)]
-    return math.hypot(*spreads)
-
-
 # -- making them -------------------------------------------------------------------------------
 
 
-@dataclass
-class Frames:
-    """The tidy frames that boards are made of."""
-
-    condensations: pd.DataFrame
-    evaluations: pd.DataFrame
-    networks: pd.DataFrame
-    entries: Sequence[Entry] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Keep the evaluations that count, under the recipe that they share."""
-        frame = self.evaluations
-        good = ~frame["stale"].astype(bool) & ~frame["superseded"].astype(bool)
-        self.current = frame[good & frame["snapshot"].isna()].copy()
-        self.current["variant"] = [digest(recipe) for recipe in self.current["recipe"]]
-
-
-def make_boards(frames: Frames) -> list[Board]:
-    """Return the boards, by dataset, ipc and protocol, the matched architecture's first."""
-    references = make_references(frames)
-    boards = [_board(frames, key, references) for key in _keys(frames)]
-    order = {one: n for n, one in enumerate(_matched_first(boards))}
+def make_boards(frames: Frames, entries: Sequence[Entry]) -> list[Board]:
+    """Return the boards by dataset, ipc and protocol, the architectures that were matched first."""
+    maker = _Maker(frames, entries, make_references(frames))
+    boards = [maker.board(key) for key in maker.keys()]
+    matched = {entry.architecture for entry in entries}
     datasets = list(dict.fromkeys((b.dataset, b.fingerprint) for b in boards))
-    return sorted(
-        boards,
-        key=lambda b: (
-            datasets.index((b.dataset, b.fingerprint)),
-            b.ipc,
-            b.protocol,
-            b.variant,
-            order[b.architecture],
-        ),
-    )
+    names = sorted(dict.fromkeys(b.architecture for b in boards), key=lambda n: n not in matched)
+
+    def order(board: Board) -> tuple[Any, ...]:
+        dataset = datasets.index((board.dataset, board.fingerprint))
+        protocol = (board.protocol, board.variant)
+        return dataset, board.ipc, *protocol, names.index(board.architecture)
+
+    return sorted(boards, key=order)
+
+
+def grouped(boards: Sequence[Board]) -> list[tuple[Board, ...]]:
+    """Return the boards that differ in the evaluation architecture only, together."""
+
+    def shared(board: Board) -> tuple[Any, ...]:
+        return board.dataset, board.fingerprint, board.ipc, board.protocol, board.variant
+
+    return [tuple(group) for _, group in itertools.groupby(boards, shared)]
 
 
 _KEY = ["dataset", "fingerprint", "ipc", "protocol", "variant", "architecture"]
 
 
-def _keys(frames: Frames) -> list[tuple[Any, ...]]:
-    """Return the boards' keys: those of the evaluations under a common protocol."""
-    common = frames.current[
-        frames.current["condensation"].notna() & ~frames.current["own_recipe"].astype(bool)
-    ]
-    done = common[common["status"] == DONE]
-    keys = list(dict.fromkeys(tuple(row) for row in done[_KEY].itertuples(index=False)))
-    return [(*key[:2], int(key[2]), *key[3:]) for key in keys]
+@dataclass
+class _Maker:
+    frames: Frames
+    entries: Sequence[Entry]
+    references: Sequence[Reference]
+    final: pd.DataFrame = field(init=False)  # evaluations of final sets that count
+    common: pd.DataFrame = field(init=False)  # those by the protocol alone
+
+    def __post_init__(self) -> None:
+        frame = self.frames.evaluations
+        of_set = frame["condensation"].notna() & frame["snapshot"].isna()
+        self.final = frame[frame["current"] & of_set]
+        self.common = self.final[~self.final["own_recipe"]]
+
+    def keys(self) -> list[tuple[Any, ...]]:
+        done = self.common[self.common["status"] == DONE]
+        return list(dict.fromkeys(done[_KEY].itertuples(index=False, name=None)))
+
+    def board(self, key: tuple[Any, ...]) -> Board:
+        dataset, fingerprint, ipc, protocol, variant, architecture = key
+        where = dict(zip(_KEY, key, strict=True))
+        del where["variant"]
+        common, own = _at(self.common, where), _at(self.final[self.final["own_recipe"]], where)
+        # A failed evaluation never got to note the recipe in its final form.
+        common = common[(common["variant"] == variant) | (common["status"] != DONE)]
+        first = common[common["status"] == DONE].iloc[0]
+        data = _facts(first)
+        place = (dataset, fingerprint, ipc)
+        entries = [e for e in self.entries if (e.dataset, e.fingerprint, e.ipc) == place]
+        return Board(
+            dataset=dataset,
+            fingerprint=fingerprint,
+            ipc=int(ipc),
+            architecture=architecture,
+            protocol=protocol,
+            recipe=first["recipe"],
+            places=_ranked([self._place(entry, common, own) for entry in entries], data),
+            data=data,
+            forward_macs=float(first["forward_macs"]),
+            reference=self._reference(dataset, fingerprint, architecture),
+            variant=variant[:6] if self._has_variants(dataset, fingerprint, protocol) else "",
+            data_variant=fingerprint[:8] if self._has_contents(dataset) else "",
+        )
+
+    def _place(self, entry: Entry, common: pd.DataFrame, own: pd.DataFrame) -> Place:
+        sets = self.frames.condensations[self.frames.condensations["id"].isin(entry.ids)]
+        ours = common[common["condensation"].isin(entry.ids)]
+        return Place(
+            entry=entry,
+            score=Score.of(self.frames, ours),
+            own=Score.of(self.frames, own[own["condensation"].isin(entry.ids)]),
+            costs=costs_of(sets),
+            training=training_of(self.frames, ours),
+            bytes=mean(sets["bytes"]),
+            images=mean(sets["images"]),
+            trouble=_trouble(entry, ours),
+        )
+
+    def _reference(self, dataset: str, fingerprint: str, architecture: str) -> Reference | None:
+        """Return the most accurate one: what sets are held against should not be undertrained."""
+        place = (dataset, fingerprint, architecture)
+        fitting = (
+            r for r in self.references if (r.dataset, r.fingerprint, r.architecture) == place
+        )
+        return max(fitting, key=lambda reference: reference.score.mean, default=None)
+
+    def _has_variants(self, dataset: str, fingerprint: str, protocol: str) -> bool:
+        where = {"dataset": dataset, "fingerprint": fingerprint, "protocol": protocol}
+        here = _at(self.common[self.common["status"] == DONE], where)
+        return here["variant"].nunique() > 1
+
+    def _has_contents(self, dataset: str) -> bool:
+        return _at(self.common, {"dataset": dataset})["fingerprint"].nunique() > 1
 
 
-def _matched_first(boards: Sequence[Board]) -> list[str]:
-    """Return the evaluation architectures, those that sets were matched on first."""
-    names = list(dict.fromkeys(board.architecture for board in boards))
-    matched = {place.entry.architecture for board in boards for place in board.places}
-    return sorted(names, key=lambda name: name not in matched)
+def _at(frame: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+    for name, value in where.items():
+        frame = frame[frame[name] == value]
+    return frame
 
 
-def _board(
-    frames: Frames, key: tuple[Any, ...], references: Sequence[Reference]
-) -> Board:
-    dataset, fingerprint, ipc, protocol, variant, architecture = key
-    frame = frames.current
-    here = frame[
-        (frame["dataset"] == dataset)
-        & (frame["fingerprint"] == fingerprint)
-        & (frame["ipc"] == ipc)
-        & (frame["protocol"] == protocol)
-        & (frame["architecture"] == architecture)
-    ]
-    own = here["own_recipe"].astype(bool)
-    common = here[~own & ((here["variant"] == variant) | (here["status"] != DONE))]
-    entries = [
-        e for e in frames.entries
-        if (e.dataset, e.fingerprint, e.ipc) == (dataset, fingerprint, ipc)
-    ]  # fmt: skip
-    places = [_place(frames, entry, common, here[own]) for entry in entries]
-    first = common[common["status"] == DONE].iloc[0]
-    data = _data_facts(first)
-    return Board(
-        dataset=dataset,
-        fingerprint=fingerprint,
-        ipc=ipc,
-        architecture=architecture,
-        protocol=protocol,
-        recipe=first["recipe"],
-        places=_ranked(places, data),
-        data=data,
-        forward_macs=first["forward_macs"],
-        reference=_reference_for(references, dataset, fingerprint, architecture),
-        variant=variant if _is_ambiguous(frame, protocol) else "",
-    )
-
-
-def _is_ambiguous(frame: pd.DataFrame, protocol: str) -> bool:
-    """Whether one name stands for several recipes in this folder; augmentation follows the data."""
-    common = frame[
-        (frame["protocol"] == protocol)
-        & ~frame["own_recipe"].astype(bool)
-        & (frame["status"] == DONE)
-        & frame["condensation"].notna()
-    ]
-    return bool((common.groupby(["dataset", "fingerprint"])["variant"].nunique() > 1).any())
-
-
-def _data_facts(first: Mapping[str, Any]) -> DataFacts:
-    counts = first["class_counts_test"]
+def _facts(first: pd.Series) -> DataFacts:
     return DataFacts(
         n_test=int(first["n_test"]),
-        chance=first["chance"],
-        majority=first["majority"],
-        unequal=len(set(counts)) > 1,
+        chance=float(first["chance"]),
+        majority=float(first["majority"]),
+        unequal=len(set(first["class_counts_test"])) > 1,
     )
-
-
-def _place(frames: Frames, entry: Entry, common: pd.DataFrame, own: pd.DataFrame) -> Place:
-    sets = frames.condensations[frames.condensations["id"].isin(entry.ids)]
-    ours = common[common["condensation"].isin(entry.ids)]
-    return Place(
-        entry=entry,
-        score=_score(frames, ours),
-        own=_score(frames, own[own["condensation"].isin(entry.ids)]),
-        costs={str(name): _costs(str(name), group) for name, group in sets.groupby("hardware_class")},
-        training=_training(frames, ours),
-        bytes=_mean(sets["bytes"]),
-        images=_mean(sets["images"]),
-        trouble=_trouble(entry, ours),
-    )
-
-
-def _score(frames: Frames, evaluations: pd.DataFrame) -> Score:
-    done = evaluations[evaluations["status"] == DONE]
-    return Score.of(frames.networks[frames.networks["evaluation"].isin(done["id"])])
 
 
 def _trouble(entry: Entry, evaluations: pd.DataFrame) -> tuple[str, ...]:
     """Return why seeds have no score: their condensation or their evaluation has none."""
     lines = [f"seed {seed} {status}: {reason}" for seed, status, reason in entry.failed]
-    for _, one in evaluations[evaluations["status"] != DONE].iterrows():
-        lines.append(f"seed {int(one['seed'])}, evaluation {one['status']}: {one['reason']}")
+    status = {one["condensation"]: one for _, one in evaluations.iterrows()}
+    for seed, id in zip(entry.seeds, entry.ids, strict=True):
+        one = status.get(id)
+        if one is None:
+            lines.append(f"seed {seed}: not evaluated yet")
+        elif one["status"] != DONE:
+            lines.append(f"seed {seed}: evaluation {one['status']}: {one['reason']}")
     return tuple(lines)
 
 
-def _costs(hardware_class: str, sets: pd.DataFrame) -> Costs:
-    return Costs(
-        hardware_class=hardware_class,
-        own_s=_mean(sets["own_s"]),
-        artifact_s=_mean(sets["artifact_s"]),
-        flops_own=_mean(sets["flops_condense"]),
-        flops_artifact=_mean(sets["flops_artifact"]),
-        lower_bound=bool(sets["lower_bound"].any()),
-        peak_memory=_mean(sets["peak_memory"]),
-        steps=_mean(sets["steps_done"]),
-    )
-
-
-def _training(frames: Frames, evaluations: pd.DataFrame) -> dict[str, Training]:
-    done = evaluations[evaluations["status"] == DONE]
-    found = {}
-    for name, group in done.groupby("hardware_class"):
-        networks = frames.networks[frames.networks["evaluation"].isin(group["id"])]
-        found[str(name)] = Training(
-            hardware_class=str(name),
-            train_s=_mean(networks["train_s"]),
-            test_s=_mean(networks["test_s"]),
-            flops=_mean(group["flops_train"]),
-            lower_bound=bool(group["lower_bound"].any()),
-        )
-    return found
-
-
-def _mean(values: pd.Series) -> float:
-    return float(values.astype(float).mean()) if len(values) else math.nan
-
-
 def _ranked(places: Sequence[Place], data: DataFacts) -> tuple[Place, ...]:
-    """Return the rows by accuracy; ranks are for methods, controls stand among them without one."""
+    """Return the rows by accuracy; controls stand among them without a rank."""
     scored = sorted((p for p in places if p.score.known), key=lambda p: -p.score.mean)
-    rest = [p for p in places if not p.score.known]
-    best = next((p for p in scored if not p.entry.is_control), None)
-    ranks: Iterator[int] = iter(range(1, len(scored) + 1))
-    ranked = []
-    for place in scored:
-        rank = None if place.entry.is_control else next(ranks)
-        ranked.append(_with_rank(place, rank, best, data))
+    rest = [place for place in places if not place.score.known]
+    best = next((place for place in scored if not place.entry.is_control), None)
+    numbers = itertools.count(1)
+    ranked = [
+        place
+        if place.entry.is_control or best is None
+        else replace(place, rank=next(numbers), tied=_tied(place, best, data))
+        for place in scored
+    ]
     return (*ranked, *rest)
 
 
-def _with_rank(place: Place, rank: int | None, best: Place | None, data: DataFacts) -> Place:
-    from dataclasses import replace
-
-    tied = False
-    if rank is not None and best is not None and place is not best:
-        within = combined_spread(best.score, place.score, data.resolution(best.score.mean))
-        tied = best.score.mean - place.score.mean <= within
-    return replace(place, rank=rank, tied=tied)
+def _tied(place: Place, best: Place, data: DataFacts) -> bool:
+    """Whether another row lies within the combined spread of the best."""
+    within = combined_spread(best.score, place.score, data.resolution(best.score.mean))
+    return place is not best and best.score.mean - place.score.mean <= within
 
 
 # -- the whole training set --------------------------------------------------------------------
@@ -425,27 +309,22 @@ def _with_rank(place: Place, rank: int | None, best: Place | None, data: DataFac
 
 def make_references(frames: Frames) -> list[Reference]:
     """Return what networks reach that are trained on the whole training set."""
-    frame = frames.current
-    whole = frame[frame["condensation"].isna() & (frame["status"] == DONE)]
+    frame = frames.evaluations
+    done = frame["current"] & (frame["status"] == DONE)
+    whole = frame[done & frame["condensation"].isna()]
     keys = ["dataset", "fingerprint", "architecture", "protocol", "variant"]
     return [
         Reference(
-            dataset=key[0],
-            fingerprint=key[1],
-            architecture=key[2],
-            protocol=key[3],
-            score=_score(frames, group),
-            training=_training(frames, group),
-            images=_mean(group["images"]),
+            dataset=str(dataset),
+            fingerprint=str(fingerprint),
+            architecture=str(architecture),
+            protocol=str(protocol),
+            score=Score.of(frames, group),
+            training=training_of(frames, group),
+            images=mean(group["images"]),
+            forward_macs=mean(group["forward_macs"]),
         )
-        for key, group in whole.groupby(keys, sort=False)
+        for (dataset, fingerprint, architecture, protocol, _), group in whole.groupby(
+            keys, sort=False
+        )
     ]
-
-
-def _reference_for(
-    references: Sequence[Reference], dataset: str, fingerprint: str, architecture: str
-) -> Reference | None:
-    """Return the most accurate one: what a set is measured against should not be undertrained."""
-    place = (dataset, fingerprint, architecture)
-    fitting = [r for r in references if (r.dataset, r.fingerprint, r.architecture) == place]
-    return max(fitting, key=lambda r: r.score.mean, default=None)

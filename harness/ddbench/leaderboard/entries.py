@@ -61,10 +61,10 @@ class Entry:
 
 def find_entries(condensations: pd.DataFrame) -> list[Entry]:
     """Return the entries of a folder in the order of its records, superseded ones left out."""
-    current = condensations[~condensations["superseded"].astype(bool)]
-    groups = [(key, group.sort_values("seed")) for key, group in current.groupby("entry", sort=False)]
-    labels = _labels({key: group.iloc[0] for key, group in groups})
-    return [_entry(str(key), labels[key], group) for key, group in groups]
+    current = condensations[~condensations["superseded"]]
+    groups = {str(key): g.sort_values("seed") for key, g in current.groupby("entry", sort=False)}
+    labels = _labels({key: group.iloc[0] for key, group in groups.items()})
+    return [_entry(key, labels[key], group) for key, group in groups.items()]
 
 
 def _entry(key: str, label: str, group: pd.DataFrame) -> Entry:
@@ -103,13 +103,12 @@ def _notes(done: pd.DataFrame) -> tuple[str, ...]:
         notes.append("made by code that has been edited since")
     if any(done["chose_on_split"]):
         notes.append("chose settings on a part of the training data")
-    for budget in sorted({b for b in done["budget_s"] if b is not None and b == b}):
-        steps = sorted({int(n) for n in done["steps_done"] if n == n})
-        reached = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
-        notes.append(f"budget of {budget:g} s, in which it took {reached} steps")
-    missing = sorted({int(c) for classes in done["missing_classes"] for c in classes})
+    for budget in done["budget_s"].dropna().unique():
+        steps = sorted(f"{n:,.0f}" for n in {min(done["steps_done"]), max(done["steps_done"])})
+        notes.append(f"had {budget:g} s, in which it took {' to '.join(steps)} steps")
+    missing = dict.fromkeys(str(c) for classes in done["missing_classes"] for c in classes)
     if missing:
-        notes.append("has no image of class " + ", ".join(map(str, missing)))
+        notes.append("has no image of class " + ", ".join(missing))
     return tuple(notes)
 
 
@@ -139,8 +138,8 @@ def _labels(firsts: Mapping[Any, pd.Series]) -> dict[Any, str]:
 def _traits(first: pd.Series) -> dict[str, Any]:
     """Return what can tell an entry from another of its name, the telling ones first."""
     config = {k: v for k, v in first["config"].items() if k != "seed"}
-    budget = {"budget": f"{first['budget_s']:g} s"} if _is_number(first["budget_s"]) else {}
-    return {**config, "steps": first["steps"], **budget, "code": str(first["code"])[:12]}
+    budget = {} if math.isnan(first["budget_s"]) else {"budget": f"{first['budget_s']:g} s"}
+    return {**config, "steps": first["steps"], **budget, "code": first["code"][:12]}
 
 
 def _differing(all_traits: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> str:
@@ -151,6 +150,3 @@ def _differing(all_traits: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) 
     ]
     return ", ".join(f"{name}={own[name]}" for name in names)
 
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)

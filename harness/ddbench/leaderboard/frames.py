@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from ddbench.results import DONE, Records, RunFolder
 
 Record = dict[str, Any]
 
-_TEXT, _WHOLE, _SHARES = "text", "a whole number", "numbers"
+UNKNOWN = "unknown hardware"
+_TEXT, _WHOLE, _NUMBERS, _OBJECT = "text", "a whole number", "a list of numbers", "an object"
 _CONDENSATION_FIELDS = {
     "row": _TEXT,
     "method": _TEXT,
@@ -25,9 +27,15 @@ _CONDENSATION_FIELDS = {
     "ipc": _WHOLE,
     "seed": _WHOLE,
 }
+_SET_FIELDS = {"config": _OBJECT, "costs": _OBJECT}
 _EVALUATION_FIELDS = {"dataset": _TEXT, "architecture": _TEXT, "protocol": _TEXT}
-_SCORE_FIELDS = {"accuracies": _SHARES, "train_s": _SHARES, "test_s": _SHARES}
-
+_SCORE_FIELDS = {
+    "recipe": _OBJECT,
+    "accuracies": _NUMBERS,
+    "train_s": _NUMBERS,
+    "test_s": _NUMBERS,
+    "n_test": _WHOLE,
+}
 _COSTS = (
     "init_s",
     "condense_s",
@@ -40,6 +48,44 @@ _COSTS = (
     "bytes",
     "steps_done",
 )
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A run folder as tables.
+
+    Attributes:
+        condensations: One row each; `entry` is shared by the seeds of one table row, and
+            `superseded` says that other code has done the same job again since.
+        evaluations: One row each; `current` says whether it counts: newest of its kind, and of a
+            set that still is what it was.
+        networks: One row for each network of an evaluation that is done.
+    """
+
+    condensations: pd.DataFrame
+    evaluations: pd.DataFrame
+    networks: pd.DataFrame
+
+
+def make_frames(records: Records) -> Frames:
+    """Return the frames of records that `set_aside` has gone over, in the order of the plans."""
+    condensations = condensation_frame(_in_plan_order(records))
+    evaluations = evaluation_frame(records.evaluations, condensations)
+    return Frames(condensations, evaluations, network_frame(records.evaluations, evaluations))
+
+
+def _in_plan_order(records: Records) -> dict[str, Record]:
+    """Return the condensations as the plans had them; those of no plan follow."""
+    planned: dict[str, None] = {}
+    for manifest in records.manifests:
+        plan = manifest.get("plan")
+        ids = plan.get("condensations") if isinstance(plan, dict) else None
+        planned.update(dict.fromkeys(id for id in _typed(ids, list) if isinstance(id, str)))
+    order = dict.fromkeys([*planned, *records.condensations])
+    return {id: records.condensations[id] for id in order if id in records.condensations}
+
+
+# -- what does not hold ------------------------------------------------------------------------
 
 
 def set_aside(records: Records, folder: RunFolder) -> None:
@@ -57,45 +103,37 @@ def set_aside(records: Records, folder: RunFolder) -> None:
 
 
 def _fault_of_condensation(record: Record) -> str:
-    fault = _fault(record, _CONDENSATION_FIELDS)
-    if fault or record["status"] != DONE:
-        return fault
-    return _fault_of_mappings(record, ("config", "costs"))
+    more = _SET_FIELDS if record["status"] == DONE else {}
+    return _fault(record, _CONDENSATION_FIELDS | more)
 
 
 def _fault_of_evaluation(record: Record) -> str:
-    fault = _fault(record, _EVALUATION_FIELDS)
-    if fault or record["status"] != DONE:
-        return fault
-    return _fault(record, _SCORE_FIELDS) or _fault_of_mappings(record, ("recipe",))
+    more = _SCORE_FIELDS if record["status"] == DONE else {}
+    return _fault(record, _EVALUATION_FIELDS | more)
 
 
 def _fault(record: Record, fields: Mapping[str, str]) -> str:
+    right = {_TEXT: _is_text, _WHOLE: _is_whole, _NUMBERS: _is_numbers, _OBJECT: _is_object}
     for name, kind in fields.items():
-        value = record.get(name)
-        right = {
-            _TEXT: isinstance(value, str),
-            _WHOLE: isinstance(value, int) and not isinstance(value, bool),
-            _SHARES: _is_numbers(value),
-        }
-        if not right[kind]:
-            return f"{name} is {_short(value)}; expected {kind}"
+        if not right[kind](record.get(name)):
+            return f"{name} is {_short(record.get(name))}; expected {kind}"
     return ""
 
 
-def _fault_of_mappings(record: Record, names: Iterable[str]) -> str:
-    for name in names:
-        if not isinstance(record.get(name), dict):
-            return f"{name} is {_short(record.get(name))}; expected an object"
-    return ""
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_numbers(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) > 0
-        and all(isinstance(x, int | float) and math.isfinite(x) for x in value)
-    )
+    return isinstance(value, list) and len(value) > 0 and all(_number(x) == x for x in value)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
 
 
 def _short(value: object) -> str:
@@ -113,12 +151,10 @@ def condensation_frame(records: Mapping[str, Record]) -> pd.DataFrame:
         _condensation_row(record) | {"superseded": newest[_options(record)] != record["id"]}
         for record in records.values()
     ]
-    columns = list(_condensation_row(_EMPTY)) + ["superseded"]
-    return pd.DataFrame(rows, columns=columns, dtype=object)
-
-
-_EMPTY: Record = {"id": "", "status": "", "row": "", "method": "", "dataset": "", "ipc": 0, "seed": 0,
-                  "architecture": "", "init": ""}  # fmt: skip
+    empty = dict.fromkeys(["id", "status", *_CONDENSATION_FIELDS])
+    columns = [*_condensation_row(empty), "superseded"]
+    frame = pd.DataFrame(rows, columns=columns, dtype=object)
+    return frame.astype({"superseded": bool, **dict.fromkeys([*_COSTS, "own_s"], float)})
 
 
 def _options(record: Record) -> str:
@@ -137,9 +173,8 @@ def _newest(records: Iterable[Record]) -> dict[str, str]:
 
 
 def _condensation_row(record: Record) -> dict[str, Any]:
-    costs = record.get("costs") or {}
+    costs = _typed(record.get("costs"), dict)
     measured = {name: _number(costs.get(name)) for name in _COSTS}
-    own = [measured[name] for name in ("init_s", "condense_s", "export_s")]
     return {
         "id": record["id"],
         "entry": entry_key(record),
@@ -147,37 +182,41 @@ def _condensation_row(record: Record) -> dict[str, Any]:
         "reason": record.get("reason"),
         "row": record["row"],
         "method": record["method"],
-        "source": record.get("source", ""),
-        "code": record.get("code", ""),
+        "source": str(record.get("source", "")),
+        "code": str(record.get("code", "")),
         "dataset": record["dataset"],
         "fingerprint": str(record.get("dataset_fingerprint", "")),
         "architecture": record["architecture"],
         "init": record["init"],
         "ipc": record["ipc"],
         "seed": record["seed"],
-        "config": record.get("config") or {},
+        "config": _typed(record.get("config"), dict),
         "steps": record.get("steps"),
-        "budget_s": record.get("budget_s"),
+        "step_unit": str(record.get("step_unit") or "step"),
+        "budget_s": _number(record.get("budget_s")),
         "control_of": record.get("control_of"),
-        "reduced": record.get("reduced") or {},
+        "reduced": _pairs(record.get("reduced")),
         "labels": record.get("labels", "hard"),
         "stale": bool(record.get("stale")),
         "chose_on_split": bool(record.get("chose_on_split")),
-        "own_s": sum(own),
+        "own_s": measured["init_s"] + measured["condense_s"] + measured["export_s"],
         **measured,
         "lower_bound": bool(costs.get("flops_lower_bound")),
         "images": _number(record.get("images")),
-        "missing_classes": record.get("missing_classes") or [],
-        "measures": record.get("measures") or {},
-        "hardware_class": record.get("hardware_class") or "unknown",
+        "missing_classes": _typed(record.get("missing_classes"), list),
+        "measures": _typed(record.get("measures"), dict),
+        "artifacts": [one for one in _typed(record.get("artifacts"), list) if _is_object(one)],
+        "hardware_class": str(record.get("hardware_class") or UNKNOWN),
         "set_sha256": record.get("set_sha256"),
+        "paper": str(record.get("paper") or ""),
+        "bibtex": str(record.get("bibtex") or ""),
         "ended": str(record.get("ended", "")),
     }
 
 
 def entry_key(record: Record) -> str:
-    """Return the hash of all that the seeds of one table row share."""
-    config = {k: v for k, v in (record.get("config") or {}).items() if k != "seed"}
+    """Return the hash of all that the seeds of one table row share, the code included."""
+    config = {k: v for k, v in _typed(record.get("config"), dict).items() if k != "seed"}
     names = ("row", "method", "code", "numerics", "dataset", "dataset_fingerprint", "architecture",
              "init", "ipc", "steps", "budget_s", "precision")  # fmt: skip
     return digest({"config": config, **{name: record.get(name) for name in names}})
@@ -190,8 +229,20 @@ def digest(value: object) -> str:
 
 
 def _number(value: object) -> float:
+    """Return a finite number, or NaN."""
     right = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if right else math.nan  # type: ignore[arg-type]
+    return float(value) if right and math.isfinite(value) else math.nan  # type: ignore[arg-type]
+
+
+def _typed(value: Any, kind: type) -> Any:  # noqa: ANN401
+    """Return the value if it is of its kind, else an empty one."""
+    return value if isinstance(value, kind) else kind()
+
+
+def _pairs(reduced: object) -> dict[str, Sequence[Any]]:
+    """Return option -> [used, published]."""
+    pairs = _typed(reduced, dict).items()
+    return {str(k): v for k, v in pairs if isinstance(v, list) and len(v) == 2}
 
 
 # -- evaluations -------------------------------------------------------------------------------
@@ -203,23 +254,43 @@ def evaluation_frame(records: Mapping[str, Record], condensations: pd.DataFrame)
     `stale` marks evaluations of a set that has been condensed again since, or is not there.
     """
     rows = [_evaluation_row(record) for record in records.values()]
-    columns = list(_evaluation_row({"id": "", "status": "", **dict.fromkeys(_EVALUATION_FIELDS)}))
+    columns = list(_evaluation_row(dict.fromkeys(["id", "status", *_EVALUATION_FIELDS])))
     frame = pd.DataFrame(rows, columns=columns, dtype=object)
     place = condensations.set_index("id")[
         ["entry", "ipc", "seed", "superseded", "set_sha256", "status"]
     ]
-    place.columns = ["entry", "ipc", "seed", "superseded", "sha256_now", "condensation_status"]
+    place.columns = pd.Index(["entry", "ipc", "seed", "superseded", "sha256_now", "status_now"])
     frame = frame.join(place, on="condensation")
     of_set = frame["condensation"].notna()
-    gone = frame["condensation_status"] != DONE
+    gone = frame["status_now"] != DONE
     # A snapshot's set is another than the final one, so its hash says nothing here.
     changed = frame["snapshot"].isna() & (frame["set_sha256"] != frame["sha256_now"])
     frame["stale"] = of_set & (gone | (changed & (frame["status"] == DONE)))
     frame["superseded"] = frame["superseded"].eq(True)
-    return frame.drop(columns=["sha256_now", "condensation_status"])
+    frame["current"] = ~frame["stale"] & ~frame["superseded"] & _is_newest(frame)
+    numbers = ("flops_train", "forward_macs", "n_test", "images", "chance", "majority")
+    frame = frame.drop(columns=["sha256_now", "status_now"])
+    return frame.astype({"own_recipe": bool, **dict.fromkeys(numbers, float)})
+
+
+def _is_newest(frame: pd.DataFrame) -> pd.Series:
+    """Say of each evaluation whether it is the newest of what it evaluates, and how.
+
+    Two of one kind share networks (each starts from the same weights), so only one may count. What
+    was left undone gives way to anything newer, whatever its constants.
+    """
+    kind = ["condensation", "snapshot", "dataset", "fingerprint", "architecture", "protocol",
+            "own_recipe"]  # fmt: skip
+    variant = frame["variant"].where(~frame["own_recipe"].astype(bool), "")
+    keys = [frame[name].astype(object).where(frame[name].notna(), "") for name in kind]
+    stamp = frame["ended"] + frame["id"]
+    newest = stamp.groupby([*keys, variant]).transform("max")
+    newest_of_all = stamp.groupby(keys).transform("max")
+    return stamp == newest.where(frame["status"] == DONE, newest_of_all)
 
 
 def _evaluation_row(record: Record) -> dict[str, Any]:
+    recipe = _typed(record.get("recipe"), dict)
     return {
         "id": record["id"],
         "status": record["status"],
@@ -230,10 +301,10 @@ def _evaluation_row(record: Record) -> dict[str, Any]:
         "fingerprint": str(record.get("dataset_fingerprint", "")),
         "architecture": record["architecture"],
         "protocol": record["protocol"],
-        "recipe": record.get("recipe") or {},
+        "recipe": recipe,
+        "variant": digest(recipe),
         "own_recipe": bool(record.get("own_recipe")),
         "labels": record.get("labels", "hard"),
-        "planned_networks": record.get("networks"),
         "flops_train": _number(record.get("flops_train")),
         "lower_bound": bool(record.get("flops_lower_bound")),
         "forward_macs": _number(record.get("forward_macs")),
@@ -241,9 +312,8 @@ def _evaluation_row(record: Record) -> dict[str, Any]:
         "images": _number(record.get("images")),
         "chance": _number(record.get("chance")),
         "majority": _number(record.get("majority")),
-        "class_counts_test": record.get("class_counts_test") or [],
-        "peak_memory": _number(record.get("peak_memory")),
-        "hardware_class": record.get("hardware_class") or "unknown",
+        "class_counts_test": _typed(record.get("class_counts_test"), list),
+        "hardware_class": str(record.get("hardware_class") or UNKNOWN),
         "set_sha256": record.get("set_sha256"),
         "ended": str(record.get("ended", "")),
     }
@@ -257,25 +327,26 @@ def network_frame(records: Mapping[str, Record], evaluations: pd.DataFrame) -> p
         if record["status"] == DONE
         for k, scores in enumerate(_scores(record))
     ]
-    columns = ["evaluation", "network", "accuracy", "balanced_accuracy", "train_s", "test_s"]
-    frame = pd.DataFrame(rows, columns=columns)
+    scores = ["accuracy", "balanced_accuracy", "train_s", "test_s"]
+    frame = pd.DataFrame(rows, columns=["evaluation", "network", *scores])
+    frame = frame.astype(dict.fromkeys(scores, float))
     place = evaluations.set_index("id")[
-        ["entry", "condensation", "snapshot", "dataset", "fingerprint", "architecture", "protocol",
-         "own_recipe", "ipc", "seed", "hardware_class", "stale", "superseded"]
+        ["condensation", "entry", "snapshot", "dataset", "architecture", "protocol", "own_recipe",
+         "ipc", "seed", "hardware_class", "current"]
     ]  # fmt: skip
     return frame.join(place, on="evaluation")
 
 
 def _scores(record: Record) -> list[dict[str, float]]:
-    balanced = record.get("balanced_accuracies")
-    n = len(record["accuracies"])
+    balanced, n = record.get("balanced_accuracies"), len(record["accuracies"])
     columns = {
         "accuracy": record["accuracies"],
-        "balanced_accuracy": balanced if _is_numbers(balanced) else [math.nan] * n,
+        "balanced_accuracy": balanced if _is_numbers(balanced) else [],
         "train_s": record["train_s"],
         "test_s": record["test_s"],
     }
     return [
-        {name: _number(values[k]) if k < len(values) else math.nan for name, values in columns.items()}
+        {name: _number(values[k]) if k < len(values) else math.nan
+         for name, values in columns.items()}
         for k in range(n)
-    ]
+    ]  # fmt: skip

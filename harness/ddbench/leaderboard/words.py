@@ -53,10 +53,10 @@ def count(value: float, lower_bound: bool = False) -> str:
         return NOTHING
     sign = "≥ " if lower_bound else ""
     for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{sign}{value / size:.3g} {prefix}" if value < 999.5 * size else (
-                f"{sign}{value / size:,.0f} {prefix}"
-            )
+        if value >= 0.9995 * size:
+            scaled = value / size
+            text = f"{scaled:,.0f}" if scaled >= 999.5 else f"{scaled:.3g}"
+            return f"{sign}{text} {prefix}"
     return f"{sign}{value:.0f}"
 
 
@@ -72,7 +72,7 @@ def size(value: float) -> str:
 
 
 def number(value: object) -> str:
-    """Return any measured value: whole numbers whole, others with four digits, words as they are."""
+    """Return any measured value: whole numbers in full, others with four digits."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return NOTHING
     if isinstance(value, bool):
