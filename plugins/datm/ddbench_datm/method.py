@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 from ddbench import Facts, MethodInfo, SyntheticSet, Task, Unsupported, has_batchnorm, hookimpl
+from ddbench.augment import operations
 
 from .experts import ExpertRecipe, Experts, trajectories
 from .flat import FlatNetwork
@@ -339,6 +340,8 @@ def impossible(config: Config, facts: Facts) -> str | None:
     for name in counts:
         if getattr(config, name) < 1:
             return f"{name} is {getattr(config, name)}; expected at least 1"
+    if config.batch_synthetic is not None and config.batch_synthetic < 1:
+        return f"batch_synthetic is {config.batch_synthetic}; expected at least 1, or none"
     if config.min_start_epoch < 0:
         return f"min_start_epoch is {config.min_start_epoch}; expected at least 0"
     if config.min_start_epoch >= min(last, last if first is None else first):
@@ -375,6 +378,11 @@ def _unknown_choice(config: Config) -> str | None:
             return f"{name} is {getattr(config, name)!r}; available: {', '.join(known)}"
     if not -1 <= config.label_epoch <= config.expert_epochs:
         return f"label_epoch is {config.label_epoch}; expected -1..{config.expert_epochs}"
+    for name in ("augment", "expert_augment"):
+        try:
+            operations(strategy(getattr(config, name), "none"))
+        except ValueError as error:
+            return f"{name}: {error}"
     return None
 
 
@@ -408,7 +416,7 @@ datm = TrajectoryMatching(
         default_init="spc",
         step="matching iteration",
         steps=lambda config, ipc: 10_000,
-        quick={**QUICK_EXPERTS, "rho": 0.0, "steps": 100},
+        quick={**QUICK_EXPERTS, "rho": 0.0, "first_max_start_epoch": None, "steps": 100},
         labels="soft",
         needs=impossible,
         controls=({"steps": 0},),
