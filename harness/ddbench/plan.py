@@ -43,7 +43,6 @@ class Choices:
         settings: (row or method, option, values) of each `--set`; several values make an axis.
         snapshots: Steps, or percentages like "10%", whose sets are evaluated too.
         budget: Seconds of condensing, instead of steps.
-        keep_stale: Keep results of edited code instead of doing them again.
     """
 
     preset: str = "quick"
@@ -140,11 +139,19 @@ class Skipped:
 
 @dataclass
 class Plan:
-    """All jobs of a run in table order, and what is left out."""
+    """All jobs of a run in table order, and what is left out.
+
+    Attributes:
+        condensations: In the order of rows.
+        evaluations: In the order of their condensations; reference rows first.
+        skipped: What will not be done, and why.
+        kept_stale: Ids of condensations whose results come from other code than is installed.
+    """
 
     condensations: list[Condensation] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    kept_stale: list[str] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
         """Return what a manifest keeps."""
@@ -152,7 +159,25 @@ class Plan:
             "condensations": [job.id for job in self.condensations],
             "evaluations": [job.id for job in self.evaluations],
             "skipped": [asdict(skipped) for skipped in self.skipped],
+            "kept_stale": self.kept_stale,
         }
+
+    def keeping(self, stale: Mapping[str, str]) -> Plan:
+        """Return the plan with results of other code in place: planned id -> the one kept."""
+        kept = {
+            job.id: replace(job, id=stale[job.id]) if job.id in stale else job
+            for job in self.condensations
+        }
+        evaluations = [
+            _with_evaluation_id(
+                replace(evaluation, condensation=kept[evaluation.condensation].id),
+                kept[evaluation.condensation],
+            )
+            if evaluation.condensation in stale
+            else evaluation
+            for evaluation in self.evaluations
+        ]
+        return Plan(list(kept.values()), evaluations, self.skipped, sorted(stale.values()))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ddbench
-from ddbench import datasets
+from ddbench import datasets, results
 from ddbench.engines import Jobs, Observer, run_local
 from ddbench.extensions import Extensions
 from ddbench.files import write_json
@@ -130,6 +130,8 @@ class RunOptions:
         keep_state: Keep the final state of each condensation.
         stop_after: Seconds after which the run checkpoints and ends.
         inline: One job after the other in this process.
+        keep_stale: Keep results of code that has been edited since, marked, instead of doing
+            them again.
         command: What was typed, for the manifest.
     """
 
@@ -141,6 +143,7 @@ class RunOptions:
     keep_state: bool = False
     stop_after: float | None = None
     inline: bool = False
+    keep_stale: bool = False
     command: tuple[str, ...] = ()
     preset: str = ""
 
@@ -178,6 +181,9 @@ def carry_out(
     """Do what is missing of a plan in a run folder; write the manifest beside the results."""
     folder = RunFolder(options.out)
     folder.create()
+    stale = stale_results(plan, folder)
+    if options.keep_stale:
+        plan = plan.keeping(stale)
     started = datetime.now(UTC)
     commit, dirty = git_commit()
     manifest = {
@@ -196,7 +202,7 @@ def carry_out(
     path = folder.root / "manifests" / f"{_file_name(socket.gethostname())}-{stamp}.json"
     write_json(path, manifest)
     jobs = Jobs.left(plan, folder)
-    observe({"event": "plan", "jobs": jobs, "plan": plan})
+    observe({"event": "plan", "jobs": jobs, "plan": plan, "stale": stale})
     stopped = ""
     if jobs.pending:
         with _reasons_to_stop(options.stop_after) as reasons:
@@ -206,6 +212,24 @@ def carry_out(
     write_json(path, manifest | {"ended": ended, "stopped": stopped})
     session.extensions.notify("run_finished", folder=str(folder.root))
     return Outcome(folder, plan, jobs, stopped)
+
+
+def stale_results(plan: Plan, folder: RunFolder) -> dict[str, str]:
+    """Return planned condensations that only other code has done: planned id -> that one's.
+
+    The options are the same and the fingerprint of the method's code (or NUMERICS) is not; of
+    several such results the newest counts.
+    """
+    records = results.read_run(folder).condensations
+    newest: dict[str, dict[str, Any]] = {}
+    for record in sorted(records.values(), key=lambda record: str(record.get("ended", ""))):
+        if record["status"] == results.DONE:
+            newest[str(record.get("options_id"))] = record
+    return {
+        job.id: newest[job.options_id]["id"]
+        for job in plan.condensations
+        if job.id not in records and job.options_id in newest
+    }
 
 
 def _engine(

@@ -38,6 +38,7 @@ def run(
     checkpoint_every: str,
     stop_after: str | None,
     keep_state: bool,
+    keep_stale: bool,
     require_all: bool,
     debug: bool,
     registry_path: Path | None,
@@ -75,6 +76,7 @@ def run(
         keep_state=keep_state,
         stop_after=sessions.parse_duration(stop_after, "--stop-after") if stop_after else None,
         inline=debug,
+        keep_stale=keep_stale,
         command=("ddbench", *sys.argv[1:]),
         preset=chosen.preset,
     )

@@ -158,6 +158,11 @@ RUN = (
         "--keep-state", is_flag=True, help="Keep the final state, so that more steps can follow."
     ),
     click.option(
+        "--keep-stale",
+        is_flag=True,
+        help="Keep results of a method that has been edited since, marked so.",
+    ),
+    click.option(
         "--require-all", is_flag=True, help="Absent data is an error instead of a skipped row."
     ),
     click.option("--debug", is_flag=True, help="One job after the other in this process."),
