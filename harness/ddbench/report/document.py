@@ -46,11 +46,9 @@ def write_document(leaderboard: Leaderboard, document: Document) -> None:
 
 
 def _row(place: Place) -> dict[str, str]:
-    cost = place.cost()
     return {
         "#": str(place.rank or ""),
         "method": place.entry.label,
         "init": place.entry.init,
         "accuracy %": words.points(place.score.mean, place.score.spread),
-        "condense s": words.seconds(cost.seconds) if cost else words.NOTHING,
     }

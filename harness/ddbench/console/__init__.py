@@ -1,0 +1,18 @@
+"""The terminal: tables on stdout, progress on stderr, plain data where --json asks for it."""
+
+from __future__ import annotations
+
+from ddbench.console.jobs import show_job
+from ddbench.console.plans import print_plan
+from ddbench.console.progress import Progress
+from ddbench.console.rankings import print_leaderboard
+from ddbench.console.tables import print_json, print_table
+
+__all__ = [
+    "Progress",
+    "print_json",
+    "print_leaderboard",
+    "print_plan",
+    "print_table",
+    "show_job",
+]

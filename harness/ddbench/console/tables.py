@@ -1,0 +1,121 @@
+"""Tables on stdout, as wide as they need to be where no terminal limits them."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+UNCUT = 100_000  # columns; rich would cut tables to 80 where stdout is no terminal
+
+
+def stdout() -> Console:
+    """Return where data goes."""
+    console = Console(file=sys.stdout, highlight=False, markup=False)
+    if console.is_terminal:
+        return console
+    return Console(file=sys.stdout, highlight=False, markup=False, width=UNCUT)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401
+    """Print plain data; what is not a finite number becomes null."""
+    sys.stdout.write(json.dumps(_plain(value), indent=1, ensure_ascii=False) + "\n")
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def print_table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str] | None = None,
+    *,
+    as_json: bool = False,
+    title: str = "",
+    captions: Iterable[str] = (),
+    right: Iterable[str] = (),
+    droppable: Sequence[str] = (),
+) -> None:
+    """Print rows as one table, or as a JSON list.
+
+    Args:
+        rows: One mapping a row; a column that a row lacks stays empty there.
+        columns: Which, and in what order; all by default.
+        as_json: Print the rows as they are.
+        title: A line above.
+        captions: Lines below.
+        right: Columns of text that are aligned like numbers.
+        droppable: Columns that a narrow terminal may do without, the last first.
+    """
+    if as_json:
+        print_json([dict(row) for row in rows])
+        return
+    console = stdout()
+    if title:
+        console.print(Text(title, style="bold"))
+    if not rows:
+        console.print("nothing to show")
+        return
+    names = list(columns or dict.fromkeys(name for row in rows for name in row))
+    console.print(_fitting(console, rows, names, set(right), list(droppable)))
+    for caption in captions:
+        console.print(Text(caption, style="dim"))
+
+
+def _fitting(
+    console: Console,
+    rows: Sequence[Mapping[str, Any]],
+    names: list[str],
+    right: set[str],
+    droppable: list[str],
+) -> Table:
+    """Return the table, without as many columns as the terminal is too narrow for."""
+    table = _table(rows, names, right)
+    while droppable and Measurement.get(console, console.options, table).maximum > console.width:
+        dropped = droppable.pop()
+        names = [name for name in names if name != dropped]
+        table = _table(rows, names, right)
+    return table
+
+
+def _table(rows: Sequence[Mapping[str, Any]], names: list[str], right: set[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in names:
+        numbers = all(_is_number(row.get(name)) for row in rows)
+        table.add_column(Text(name), justify="right" if numbers or name in right else "left")
+    for row in rows:
+        table.add_row(*(Text(cell(row.get(name))) for name in names))
+    return table
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def cell(value: Any) -> str:  # noqa: ANN401
+    """Return a value as a table shows it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(cell(v) for v in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}={cell(v)}" for k, v in value.items())
+    return str(value)

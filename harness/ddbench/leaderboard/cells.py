@@ -1,0 +1,129 @@
+"""The text of table cells and captions, the same in the terminal and in a report."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from ddbench.leaderboard import words
+from ddbench.leaderboard.boards import Board, Place
+from ddbench.leaderboard.entries import Entry
+from ddbench.leaderboard.scores import Score
+
+REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "*"
+Value = TypeVar("Value")
+
+
+def name(entry: Entry) -> str:
+    """Return a row's label with its marks."""
+    marks = [REDUCED] * bool(entry.reduced) + [CONTROL] * entry.is_control
+    marks += [NOTED] * bool(entry.notes)
+    return " ".join([entry.label, "".join(marks)]).strip()
+
+
+def rank(place: Place) -> str:
+    """Return a row's rank, marked where it is as good as the best."""
+    if place.rank is None:
+        return ""
+    return f"{place.rank} {TIED}" if place.tied else str(place.rank)
+
+
+def accuracy(place: Place, score: Score | None = None) -> str:
+    """Return mean ± spread in percent; what is missing is said, never averaged over."""
+    score = place.score if score is None else score
+    if score.known:
+        missing = f" ({words.several(len(place.trouble), 'seed')} missing)" if place.trouble else ""
+        return words.points(score.mean, score.spread) + missing
+    if score is not place.score or not place.trouble:
+        return words.NOTHING
+    return "failed" if "failed" in place.trouble[0] else "skipped" if (
+        "skipped" in place.trouble[0]
+    ) else "missing"
+
+
+def samples(score: Score) -> str:
+    """Return how many seeds and networks: 5 × 3."""
+    return f"{score.seeds} × {score.networks}" if score.known else words.NOTHING
+
+
+# -- classes of hardware -----------------------------------------------------------------------
+
+
+def letters(boards: Iterable[Board]) -> dict[str, str]:
+    """Return a letter for each class of hardware, if there are several; {} if there is one."""
+    classes = dict.fromkeys(
+        name for b in boards for p in b.places for name in (*p.costs, *p.training)
+    )
+    if len(classes) < 2:
+        return {}
+    return dict(zip(classes, _letters(len(classes)), strict=True))
+
+
+def _letters(n: int) -> list[str]:
+    return [string.ascii_uppercase[k] if k < 26 else f"#{k + 1}" for k in range(n)]
+
+
+def by_class(
+    values: Mapping[str, Value], show: Callable[[Value], str], letter: Mapping[str, str]
+) -> str:
+    """Return a value for each class of hardware, each with its letter where there are several."""
+    if not values:
+        return words.NOTHING
+    parts = [
+        f"{show(value)} [{letter[name]}]" if name in letter else show(value)
+        for name, value in values.items()
+    ]
+    return " / ".join(parts)
+
+
+# -- captions ----------------------------------------------------------------------------------
+
+
+def data_caption(board: Board) -> str:
+    """Return what the dataset alone allows to say: chance, majority class, resolution."""
+    data = board.data
+    parts = [
+        f"{data.n_test:,} test images",
+        f"chance {words.points(data.chance)}%",
+        f"majority class {words.points(data.majority)}%",
+    ]
+    best = board.best
+    if best:
+        error = 100 * data.resolution(best.score.mean)
+        parts.append(
+            f"resolution ±{error:.1f} points (binomial standard error at "
+            f"{words.points(best.score.mean)}%)"
+        )
+    return ", ".join(parts)
+
+
+def legend(places: Sequence[Place]) -> list[str]:
+    """Return what the marks mean that occur in some rows."""
+    lines = []
+    if any(place.tied for place in places):
+        lines.append(f"{TIED} within the combined spread of the best")
+    if any(place.entry.reduced for place in places):
+        lines.append(f"{REDUCED} not the published settings")
+    for of in dict.fromkeys(p.entry.control_of for p in places if p.entry.is_control):
+        lines.append(f"{CONTROL} a control, which stands here because {of} does; not ranked")
+        break
+    if any(place.entry.notes for place in places):
+        lines.append(f"{NOTED} see the note")
+    return lines
+
+
+def reduced_note(entry: Entry) -> str:
+    """Return in what a row differs from the published settings: option used (published)."""
+    return ", ".join(
+        f"{option} {words.number(used)} (published {words.number(published)})"
+        for option, (used, published) in entry.reduced.items()
+    )
+
+
+def hardware_caption(letter: Mapping[str, str]) -> str:
+    """Return which letter is which class of hardware; "" if there is one only."""
+    if not letter:
+        return ""
+    classes = "; ".join(f"[{short}] {name}" for name, short in letter.items())
+    return f"times and memory compare only inside one class of hardware: {classes}"
