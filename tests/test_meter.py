@@ -140,6 +140,9 @@ WORKLOADS = {
     "training": lambda network: network(torch.zeros(2, *GRAY)).sum().backward(),
     "matching": lambda network: gradient_matching(network, torch.zeros(1, *GRAY)),
     "attention": lambda _: functional.scaled_dot_product_attention(*torch.zeros(3, 2, 4, 6, 8)),
+    "transposed": lambda _: torch.nn.ConvTranspose2d(3, 4, 3, stride=2)(torch.zeros(2, 3, 5, 5)),
+    "products": lambda _: torch.addmm(torch.zeros(3, 2), torch.zeros(3, 9), torch.zeros(9, 2)),
+    "batches": lambda _: torch.zeros(2, 3, 4) @ torch.zeros(2, 4, 5),
     "batched": lambda _: torch.baddbmm(*map(torch.zeros, [(2, 3, 5), (2, 3, 4), (2, 4, 5)])),
 }
 
@@ -208,6 +211,7 @@ FORMULAS = {  # n = 6, n^2 = 36, n^3 = 216; 9 x 6: 2ls^2 - 2s^3/3 = 648 - 144 = 
     "addmv": (lambda: torch.addmv(random(9), RECT, B[:, 0]), 2 * 54),
     "dot": (lambda: torch.dot(A[0], A[1]), 12),
     "vdot": (lambda: torch.vdot(A[0], A[1]), 12),
+    "addbmm": (lambda: torch.addbmm(A, BATCH, BATCH), 2 * 2 * 216),
     "addr": (lambda: torch.addr(A, A[0], A[1]), 72),
     "cdist": (lambda: torch.cdist(A, RECT), 2 * 6 * 9 * 6),
     "cdist, by matrix product": (lambda: torch.cdist(random(30, 6), RECT), 2 * 30 * 9 * 6),

@@ -33,7 +33,7 @@ class FlopCount(TorchDispatchMode):
     """The FLOPs of a ``with`` block: matrix and convolution operations, 2 per multiply-add.
 
     The formulas are those of torch's `FlopCounterMode` and, before them, `FORMULAS`; elsewhere the
-    totals agree. Without a table per module this mode costs about half as much, and counts what
+    totals agree. Without a table per module this mode costs about a third as much, and counts what
     makes torch's raise: `autograd.grad` for a leaf that was a module's input. Backward, double
     backward and torch.func are counted as they execute.
     """
