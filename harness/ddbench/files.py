@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+HALF = ".half"  # how the name of a file ends that is still being written, or was when killed
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that readers see the old file or the whole new one.
@@ -20,7 +22,7 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: The folder cannot be written or the disk is full; the old file stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=HALF, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -29,15 +31,32 @@ def write_whole(path: Path, content: bytes) -> None:
         os.chmod(beside, 0o666 & ~_umask())
         os.replace(beside, path)
     except BaseException:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             os.unlink(beside)
         raise
+    _sync_folder(path.parent)
+
+
+def half_written(folder: Path) -> list[Path]:
+    """Return the files below `folder` whose writer died before they were whole."""
+    return sorted(path for path in folder.rglob(f".*{HALF}") if path.is_file())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name last through a power cut, where the file system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_json(path: Path, record: Any) -> None:  # noqa: ANN401
     """Write `record` as indented JSON, whole or not at all; NaN is refused."""
     text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
-    write_whole(path, text.encode() + b"\n")
+    # Half a surrogate pair (a file name, a plugin's message) has no UTF-8; JSON can escape it.
+    write_whole(path, text.encode(errors="backslashreplace") + b"\n")
 
 
 def _umask() -> int:
@@ -69,3 +88,42 @@ def try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Hold the lock file `path` for the block if it is free, and remove it afterwards.
+
+    Gives whether it was free; nothing is held if not. The file is this process's alone: one
+    that its holder removed between our opening and our locking it is opened again.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(path, "a") as file:
+            if not try_lock(file.fileno()):
+                yield False
+                return
+            if not _still_there(path, file.fileno()):
+                continue
+            try:
+                yield True
+            finally:
+                with suppress(OSError):
+                    path.unlink()
+            return
+
+
+def is_claimed(path: Path) -> bool:
+    """Say whether a live process holds the claim at `path`."""
+    try:
+        with open(path, "r+") as file:  # over NFS only what is open for writing can be locked
+            return not try_lock(file.fileno())
+    except OSError:
+        return False
+
+
+def _still_there(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
