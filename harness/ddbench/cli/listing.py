@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ddbench.cli.shared import JSON, PLACES, explained, open_session, roots_of, stacked
+from ddbench.cli.data import list_data
+from ddbench.cli.shared import JSON, PLACES, explained, open_session, stacked
 
 
 @click.command()
@@ -52,27 +52,17 @@ def _options_text(about: dict[str, Any]) -> str:
 
 
 @click.command()
-@stacked(PLACES)
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder with datasets; repeatable. DDBENCH_DATA adds more.",
+)
 @JSON
 @explained
-def datasets(
-    registry_path: Path | None,
-    data: tuple[Path, ...],
-    cache: Path | None,
-    plugins: tuple[Path, ...],
-    as_json: bool,
-) -> None:
+def datasets(data: tuple[Path, ...], as_json: bool) -> None:
     """List the datasets, whether they are here, and what the absent ones need."""
-    _list_data(data, as_json)
-
-
-def _list_data(data: tuple[Path, ...], as_json: bool) -> None:
-    from ddbench.console import print_table
-    from ddbench.datasets import listing
-    from ddbench.extensions import Extensions
-
-    lines = listing(roots=roots_of(data), sources=Extensions.installed().datasets)
-    print_table([dataclasses.asdict(line) for line in lines], as_json=as_json)
+    list_data(data, as_json)
 
 
 @click.command()
