@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row and column of a cell
 _BLANK = 0x2800
@@ -20,16 +20,8 @@ def chart(values: Sequence[float], width: int = 72, height: int = 10) -> list[st
         return ["no finite value"]
     low, high = min(known), max(known)
     cells = [[0] * width for _ in range(height)]
-    before: int | None = None
-    for x, value in enumerate(points):
-        if not math.isfinite(value):
-            before = None
-            continue
-        y = _row(value, low, high, 4 * height)
-        # A vertical stroke joins a dot to the one before, so that steep curves hold together.
-        for dot in _between(before, y):
-            cells[dot // 4][x // 2] |= _DOTS[dot % 4][x % 2]
-        before = y
+    for x, y in _dots(points, low, high, 2 * width, 4 * height):
+        cells[y // 4][x // 2] |= _DOTS[y % 4][x % 2]
     labels = [f"{high:.4g}"] + [""] * (height - 2) + [f"{low:.4g}"] * (height > 1)
     margin = max(map(len, labels))
     return [
@@ -38,16 +30,28 @@ def chart(values: Sequence[float], width: int = 72, height: int = 10) -> list[st
     ]
 
 
-def _row(value: float, low: float, high: float, rows: int) -> int:
-    """Return the row of dots of a value, 0 at the top."""
-    share = (value - low) / (high - low) if high > low else 0.5
-    return round((1 - share) * (rows - 1))
+def _dots(
+    points: Sequence[float], low: float, high: float, columns: int, rows: int
+) -> Iterator[tuple[int, int]]:
+    """Go through the dots of a line from point to point, spread over all columns; 0, 0 top left."""
+    before: tuple[int, int] | None = None
+    for n, value in enumerate(points):
+        if not math.isfinite(value):
+            before = None
+            continue
+        share = (value - low) / (high - low) if high > low else 0.5
+        across = n / (len(points) - 1) if len(points) > 1 else 0.0
+        dot = round(across * (columns - 1)), round((1 - share) * (rows - 1))
+        yield from _stroke(before or dot, dot)
+        before = dot
 
 
-def _between(before: int | None, y: int) -> range:
-    if before is None or abs(before - y) <= 1:
-        return range(y, y + 1)
-    return range(min(before, y) + (before < y), max(before, y) + (before < y))
+def _stroke(start: tuple[int, int], end: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Go through the dots of a straight stroke, both ends among them."""
+    length = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)
+    for k in range(length + 1):
+        x, y = (a + (b - a) * k / length for a, b in zip(start, end, strict=True))
+        yield round(x), round(y)
 
 
 def binned(values: Sequence[float], most: int) -> list[float]:

@@ -64,9 +64,18 @@ def _print_record(record: Mapping[str, Any]) -> None:
         value = record[name]
         if name in ("costs", "measures", "artifacts"):
             rows += _parts(name, value)
+        elif name == "reduced":
+            rows += [{"field": "reduced", "value": text} for text in _reduced(value)]
         elif value not in (None, "", [], {}):
             rows.append({"field": name, "value": cell(value)})
     print_table(rows, title=f"{record['kind']} {record['id']}")
+
+
+def _reduced(value: Any) -> list[str]:  # noqa: ANN401
+    """Return a line for each option that differs from what was published."""
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    good = [(k, pair) for k, pair in pairs if isinstance(pair, list) and len(pair) == 2]
+    return [f"{k} {cell(used)} (published {cell(published)})" for k, (used, published) in good]
 
 
 def _parts(name: str, value: Any) -> list[dict[str, str]]:  # noqa: ANN401

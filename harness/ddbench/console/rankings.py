@@ -114,7 +114,7 @@ def _captions(boards: Sequence[Board], letters: Mapping[str, str]) -> list[str]:
         f"ranked on {first.architecture}; ± is the standard deviation over networks; "
         f"n: seeds × networks; FLOPs: of condensing, artifacts in full{own}"
     )
-    lines += cells.legend(first.places)
+    lines += [*cells.legend(first.places), *cells.notes(first.places)]
     return [*lines, *filter(None, [cells.hardware_caption(letters)])]
 
 

@@ -11,7 +11,7 @@ from ddbench.leaderboard.boards import Board, Place
 from ddbench.leaderboard.entries import Entry
 from ddbench.leaderboard.scores import Score
 
-REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "*"
+REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "§"
 Value = TypeVar("Value")
 
 
@@ -37,9 +37,8 @@ def accuracy(place: Place, score: Score | None = None) -> str:
         return words.points(score.mean, score.spread) + missing
     if score is not place.score or not place.trouble:
         return words.NOTHING
-    return "failed" if "failed" in place.trouble[0] else "skipped" if (
-        "skipped" in place.trouble[0]
-    ) else "missing"
+    said = (word for word in ("failed", "skipped") if word in place.trouble[0].split(": ")[0])
+    return next(said, "missing")
 
 
 def samples(score: Score) -> str:
@@ -99,17 +98,26 @@ def data_caption(board: Board) -> str:
 
 
 def legend(places: Sequence[Place]) -> list[str]:
-    """Return what the marks mean that occur in some rows."""
+    """Return what the marks mean that are the same in all rows."""
     lines = []
     if any(place.tied for place in places):
         lines.append(f"{TIED} within the combined spread of the best")
-    if any(place.entry.reduced for place in places):
-        lines.append(f"{REDUCED} not the published settings")
-    for of in dict.fromkeys(p.entry.control_of for p in places if p.entry.is_control):
-        lines.append(f"{CONTROL} a control, which stands here because {of} does; not ranked")
-        break
-    if any(place.entry.notes for place in places):
-        lines.append(f"{NOTED} see the note")
+    of = dict.fromkeys(str(p.entry.control_of) for p in places if p.entry.is_control)
+    if of:
+        whose = words.listed(list(of))
+        lines.append(f"{CONTROL} a control of {whose}, which stands beside it and is not ranked")
+    return lines
+
+
+def notes(places: Sequence[Place]) -> list[str]:
+    """Return what is to be said of single rows: other settings than published, and oddities."""
+    lines = []
+    for entry in (place.entry for place in places):
+        row = f"{entry.label} ({entry.init} init)"
+        if entry.reduced:
+            lines.append(f"{REDUCED} {row}, other settings than published: {reduced_note(entry)}")
+        if entry.notes:
+            lines.append(f"{NOTED} {row}: {'; '.join(entry.notes)}")
     return lines
 
 

@@ -21,8 +21,8 @@ def points(share: float, spread: float = math.nan, digits: int = 1) -> str:
 
 
 def difference(share: float, digits: int = 1) -> str:
-    """Return a difference of shares in points, with its sign: +3.2."""
-    return f"{100 * share:+.{digits}f}" if known(share) else NOTHING
+    """Return a difference of shares in points, with its sign: +3.2, −0.4."""
+    return f"{100 * share:+.{digits}f}".replace("-", "−") if known(share) else NOTHING
 
 
 def seconds(value: float) -> str:
@@ -33,7 +33,9 @@ def seconds(value: float) -> str:
         return "0"
     if value >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2g}" if value < 1 else f"{value:.2f}"
+    if value < 0.001:
+        return "<0.001"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:#.2g}"
 
 
 def duration(value: float) -> str:
@@ -58,6 +60,12 @@ def count(value: float, lower_bound: bool = False) -> str:
             text = f"{scaled:,.0f}" if scaled >= 999.5 else f"{scaled:.3g}"
             return f"{sign}{text} {prefix}"
     return f"{sign}{value:.0f}"
+
+
+def flops(value: float, lower_bound: bool = False) -> str:
+    """Return a count of operations with its unit: 1.42 TFLOPs, 12 FLOPs."""
+    text = count(value, lower_bound)
+    return f"{text}FLOPs" if text[-1].isalpha() else f"{text} FLOPs"
 
 
 def size(value: float) -> str:

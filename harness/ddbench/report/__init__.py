@@ -2,45 +2,89 @@
 
 from __future__ import annotations
 
-import shutil
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from ddbench.files import write_whole
-from ddbench.leaderboard import load
-from ddbench.report.document import Document, write_document
+from ddbench.leaderboard import Board, Leaderboard, grouped, load
+from ddbench.report import closing, galleries, plots, rankings
+from ddbench.report.document import Document
+from ddbench.report.summary import headline, summary
 from ddbench.results import RunError, RunFolder
 
-__all__ = ["export", "write_report"]
+__all__ = ["export", "make_report", "write_report"]
 
 FILE, PICTURES = "report.md", "report_files"
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Write `report.md` and its pictures into the run folder; return its path."""
-    return _write(folder, folder.root / FILE, PICTURES)
+    """Write `report.md` and its pictures into the run folder; return its path.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    document = make_report(load(folder), Document(folder.name, PICTURES))
+    return _write(document, folder.root / FILE, "the run folder")
 
 
 def export(folder: RunFolder, target: Path) -> Path:
     """Write the report to `target`, its pictures into a folder of the same name beside it.
 
     Raises:
-        RunError: `target` is a folder, or cannot be written.
+        RunError: `target` is no markdown file, or cannot be written.
     """
     if target.is_dir() or target.suffix != ".md":
         raise RunError(f"--to {target}: is no markdown file; name one, such as reports/quick.md")
-    return _write(folder, target, target.stem)
+    place = target.parent / target.stem
+    if place.is_dir() and any(path.suffix != ".png" for path in place.iterdir()):
+        raise RunError(f"--to {target}: {place} holds other files than pictures; name another")
+    names = [closing.shown_path(folder.root), "--to", closing.shown_path(target)]
+    command = shlex.join(["ddbench", "report", *names])
+    document = make_report(load(folder), Document(target.stem, target.stem), command)
+    return _write(document, target, f"--to {target}")
 
 
-def _write(folder: RunFolder, target: Path, pictures: str) -> Path:
-    document = Document(title=folder.name, pictures=Path(pictures))
-    write_document(load(folder), document)
-    place = target.parent / pictures
+def make_report(
+    leaderboard: Leaderboard, document: Document, export_command: str = ""
+) -> Document:
+    """Write all sections into `document`; return it."""
+    document.heading(1, f"Leaderboard: {document.title}")
+    for paragraph in summary(leaderboard):
+        document.add(paragraph)
+    for boards in grouped(leaderboard.boards):
+        _group(document, leaderboard, boards)
+    closing.reference_section(document, leaderboard)
+    closing.trouble_section(document, leaderboard)
+    closing.measuring_section(document, leaderboard)
+    closing.provenance_section(document, leaderboard, export_command)
+    closing.method_section(document, leaderboard)
+    return document
+
+
+def _group(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
+    """Write all there is about one dataset, ipc and protocol."""
+    document.heading(2, headline(boards))
+    rankings.ranking_section(document, boards)
+    rankings.cost_section(document, leaderboard, boards)
+    plots.cost_plot_section(document, boards)
+    plots.anytime_section(document, leaderboard, boards)
+    galleries.gallery_section(document, leaderboard, boards)
+    plots.curve_section(document, leaderboard, boards)
+    rankings.measure_section(document, leaderboard, boards)
+
+
+def _write(document: Document, target: Path, place: str) -> Path:
+    """Write pictures, then the text that refers to them; pictures of an earlier report go."""
+    pictures = target.parent / document.pictures
     try:
-        if place.is_dir():
-            shutil.rmtree(place)
         for name, content in document.files.items():
-            write_whole(place / name, content)
+            write_whole(pictures / name, content)
         write_whole(target, document.text().encode())
+        for old in pictures.glob("*.png") if pictures.is_dir() else ():
+            if old.name not in document.files:
+                old.unlink()
     except OSError as error:
-        raise RunError(f"{target}: cannot be written ({error.strerror}); name another") from error
+        reason = error.strerror or str(error)
+        raise RunError(f"{place}: {target} cannot be written ({reason}); name another") from error
     return target

@@ -1,0 +1,73 @@
+"""The sections that hold a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ddbench.leaderboard import Board, Leaderboard
+from ddbench.leaderboard.curves import anytime, read_curve
+from ddbench.report.document import Document, code, escaped, image
+
+
+def _stem(board: Board) -> str:
+    return f"{board.dataset_name}-ipc{board.ipc}-{board.protocol_name}"
+
+
+def cost_plot_section(document: Document, boards: Sequence[Board]) -> None:
+    """Write accuracy against cost."""
+    from ddbench.report.figures import cost_plot
+
+    board = boards[0]
+    content = cost_plot(board)
+    if content is None:
+        return
+    address = document.picture(f"{_stem(board)}-accuracy-against-cost.png", content)
+    document.heading(3, "Accuracy against cost")
+    document.add(image(address, f"accuracy on {board.architecture} against the cost of the set"))
+    classes = {name for place in board.places for name in place.costs}
+    lines = ["Dashed: a row whose set cost no counted operation."]
+    if len(classes) > 1:
+        lines.append("Seconds are of several classes of hardware and are not plotted together.")
+    document.add(f"<sub>Bars: standard deviation over networks. {' '.join(lines)}</sub>")
+
+
+def curve_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
+    """Write the curves of what methods logged."""
+    from ddbench.report.figures import curve_plot
+
+    board, folder = boards[0], leaderboard.folder
+    curves = [
+        (place.entry, [read_curve(folder, id) for id in place.entry.ids]) for place in board.places
+    ]
+    content, left_out = curve_plot(curves)
+    if content is None:
+        return
+    document.heading(3, "What methods logged")
+    address = document.picture(f"{_stem(board)}-curves.png", content)
+    document.add(image(address, "logged metrics against steps"))
+    note = f" {left_out} more are in the curve.csv files." if left_out else ""
+    document.add(
+        "<sub>A line for each seed. A step is each method's own unit; losses of different methods "
+        f"do not compare.{note}</sub>"
+    )
+
+
+def anytime_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
+    """Write the anytime curve, where sets were evaluated on the way."""
+    from ddbench.report.figures import anytime_plot
+
+    board = boards[0]
+    curves = anytime(leaderboard.frames, leaderboard.folder, board)
+    if not curves:
+        return
+    address = document.picture(f"{_stem(board)}-anytime.png", anytime_plot(board, curves))
+    document.heading(3, "Accuracy on the way")
+    document.add(image(address, f"accuracy on {board.architecture} against the cost so far"))
+    steps = [
+        f"{code(entry.label)} ({escaped(entry.init)}) {', '.join(f'{m.step:,}' for m in moments)}"
+        for entry, moments in curves
+    ]
+    document.add(
+        "<sub>Sets taken on the way and evaluated like final ones, after these steps: "
+        f"{'; '.join(steps)}. FLOPs so far: in proportion to the steps.</sub>"
+    )

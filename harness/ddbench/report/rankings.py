@@ -1,0 +1,318 @@
+"""The tables: rankings, all architectures side by side, costs, measures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ddbench.leaderboard import (
+    Board,
+    Costs,
+    Leaderboard,
+    Place,
+    Reference,
+    Training,
+    cells,
+    words,
+)
+from ddbench.report.document import Document, code, escaped
+
+Letters = Mapping[str, str]
+Row = dict[str, str]
+FLOPS = (
+    "FLOPs: torch's FlopCounterMode and ddbench's formulas for what it leaves out, 2 for each "
+    "multiply-add"
+)
+
+
+def ranking_section(document: Document, boards: Sequence[Board]) -> None:
+    """Write the rankings of one dataset, ipc and protocol, the first architecture's in full."""
+    letters = cells.letters(boards)
+    first, *others = boards
+    document.add(escaped(_data_line(first)))
+    document.heading(3, f"Ranking on {first.architecture}")
+    _ranking(document, first, letters)
+    document.bullets(_footnotes(first, letters))
+    _training(document, first, letters)
+    if not others:
+        return
+    document.heading(3, "Across architectures")
+    _across(document, boards)
+    for board in others:
+        inner = document.inner()
+        _ranking(inner, board, letters)
+        _training(inner, board, letters)
+        document.folded(f"Ranking on {board.architecture}", inner)
+
+
+def _data_line(board: Board) -> str:
+    text = cells.data_caption(board)
+    if board.reference:
+        text += "; " + _reference_words(board.reference)
+    return text[0].upper() + text[1:] + "."
+
+
+def _reference_words(reference: Reference) -> str:
+    score = words.points(reference.score.mean, reference.score.spread)
+    text = (
+        f"the whole training set ({reference.images:,.0f} images) on {reference.architecture}: "
+        f"{score}%"
+    )
+    for training in reference.training.values():
+        flops = words.flops(training.flops, training.lower_bound)
+        text += f", {words.duration(training.train_s)} and {flops} of training"
+    return f"{text} (protocol {reference.protocol})"
+
+
+def _ranking(document: Document, board: Board, letters: Letters) -> None:
+    """Write the accuracies."""
+    rows = [_ranking_row(board, place, letters) for place in board.places]
+    document.table(rows, set(rows[0]) - {"method", "init", "condensed on"})
+    document.add(
+        "<sub>Accuracy: mean ± sample standard deviation over all networks, after the last epoch. "
+        "n: condensation seeds × networks trained on each set. condense s: wall seconds until the "
+        "set is there, shared artifacts in full.</sub>"
+    )
+
+
+def _training(document: Document, board: Board, letters: Letters) -> None:
+    """Write what training on the sets cost."""
+    rows = [_training_row(board, place, letters) for place in board.places if place.training]
+    document.table(rows, set(rows[0]) - {"method", "init"})
+    text = f"Wall seconds of training and of testing one network. {FLOPS}."
+    if math.isfinite(board.forward_macs):
+        macs = int(board.forward_macs)
+        text += (
+            f" One forward pass of {code(board.architecture)}: {macs:,} multiply-adds for an image, "
+            f"{macs * board.data.n_test:,} for the test set (fvcore, 1 for each)."
+        )
+    if board.reference:
+        text += (
+            " Time saved: of training one network, against the whole training set; pays off "
+            "after: trainings after which that has made up for the seconds of condensing."
+        )
+    document.add(f"<sub>{text}</sub>")
+
+
+def _ranking_row(board: Board, place: Place, letters: Letters) -> Row:
+    row = {"#": cells.rank(place), "method": _name(place), "init": escaped(place.entry.init)}
+    if len({p.entry.architecture for p in board.places}) > 1:
+        row["condensed on"] = escaped(place.entry.architecture)
+    accuracy = cells.accuracy(place)
+    row["accuracy %"] = f"**{accuracy}**" if place.rank == 1 else accuracy
+    row["n"] = cells.samples(place.score)
+    if any(p.score.seeds > 1 for p in board.places):
+        row["± over seeds"] = words.points(place.score.seed_spread)
+    if board.data.unequal:
+        row["balanced %"] = words.points(place.score.balanced)
+    if board.has_own:
+        row["own recipe %"] = cells.accuracy(place, place.own)
+    if board.baseline:
+        gain = place.score.mean - board.baseline.score.mean
+        row["vs random"] = words.NOTHING if place is board.baseline else words.difference(gain)
+    if board.reference:
+        row["vs whole"] = words.difference(place.score.mean - board.reference.score.mean)
+    row["condense s"] = cells.by_class(place.costs, lambda c: words.seconds(c.seconds), letters)
+    return row
+
+
+def _training_row(board: Board, place: Place, letters: Letters) -> Row:
+    def cell(show: Callable[[Training], str]) -> str:
+        return cells.by_class(place.training, show, letters)
+
+    row = {"method": _name(place), "init": escaped(place.entry.init)}
+    row["train s"] = cell(lambda t: words.seconds(t.train_s))
+    row["test s"] = cell(lambda t: words.seconds(t.test_s))
+    row["train FLOPs"] = cell(lambda t: words.count(t.flops, t.lower_bound))
+    if board.reference:
+        saved = _saved(place, board.reference)
+        row["time saved"] = cells.by_class(saved, lambda s: f"{100 * s:.0f}%", letters)
+        after = _pays_off_after(place, board.reference)
+        row["pays off after"] = cells.by_class(after, lambda n: f"{n:,}", letters)
+    return row
+
+
+def _name(place: Place) -> str:
+    return escaped(cells.name(place.entry))
+
+
+def _saved(place: Place, reference: Reference) -> dict[str, float]:
+    """Return the share of training time that the set saves, inside a class of hardware."""
+    return {
+        name: 1 - training.train_s / reference.training[name].train_s
+        for name, training in place.training.items()
+        if name in reference.training and reference.training[name].train_s > 0
+    }
+
+
+def _pays_off_after(place: Place, reference: Reference) -> dict[str, int]:
+    """Return the trainings after which a set has saved the seconds that it took to make."""
+    found = {}
+    for name, training in place.training.items():
+        if name not in place.costs or name not in reference.training:
+            continue
+        saved = reference.training[name].train_s - training.train_s
+        if saved > 0 and math.isfinite(place.costs[name].seconds):
+            found[name] = max(1, math.ceil(place.costs[name].seconds / saved))
+    return found
+
+
+def _footnotes(board: Board, letters: Letters) -> list[str]:
+    lines = ["Network k starts from the same weights for every set."]
+    against = ["from random real images"] * bool(board.baseline)
+    against += ["from the whole training set"] * bool(board.reference)
+    if against:
+        lines.append(f"vs: difference in points of accuracy {' and '.join(against)}.")
+    if board.has_own:
+        lines.append(
+            "Own recipe: labels (soft ones too), learning rate and augmentation as the set brings "
+            "them; the ranking is by hard labels under the common protocol, and no row is ranked "
+            "by this column."
+        )
+    rest = [*cells.legend(board.places), *cells.notes(board.places)]
+    rest += filter(None, [cells.hardware_caption(letters)])
+    return [*lines, *(f"{escaped(line)}." for line in rest)]
+
+
+def _across(document: Document, boards: Sequence[Board]) -> None:
+    rows = []
+    for place in boards[0].places:
+        row = {"method": _name(place), "init": escaped(place.entry.init)}
+        row["condensed on"] = escaped(place.entry.architecture)
+        for board in boards:
+            same = next(p for p in board.places if p.entry.key == place.entry.key)
+            row[escaped(board.architecture)] = cells.accuracy(same)
+        rows.append(row)
+    document.table(rows, [escaped(board.architecture) for board in boards])
+    document.add(
+        "<sub>Accuracy in %, mean ± sample standard deviation over networks, under the common "
+        "protocol, of networks of each architecture trained on the same sets.</sub>"
+    )
+
+
+# -- costs -------------------------------------------------------------------------------------
+
+
+def cost_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
+    """Write what condensing cost, and the artifacts that several rows may share."""
+    letters = cells.letters(boards)
+    places = [place for place in boards[0].places if place.costs]
+    rows = [_cost_row(place, letters) for place in places]
+    if not rows:
+        return
+    document.heading(3, "What condensing cost")
+    document.table(rows, set(rows[0]) - {"method", "init", "hardware"})
+    document.add(
+        "<sub>Means over seeds. Seconds: wall clock of init, steps and export; waits and warm-up "
+        f"apart. Artifacts: in full, as if the row were alone. {FLOPS}, counted on sampled steps "
+        "and extrapolated; ≥: uncounted work dominates. Peak memory: of this job alone. Set: bytes "
+        "of images and labels.</sub>"
+    )
+    _artifacts(document, leaderboard, places)
+
+
+def _cost_row(place: Place, letters: Letters) -> Row:
+    def cell(show: Callable[[Costs], str]) -> str:
+        return cells.by_class(place.costs, show, letters)
+
+    def artifacts(cost: Costs) -> str:
+        if not cost.artifact_s > 0:
+            return words.seconds(cost.artifact_s)
+        return f"{words.seconds(cost.artifact_s)} ({100 * cost.artifact_share:.0f}%)"
+
+    return {
+        "method": _name(place),
+        "init": escaped(place.entry.init),
+        "steps": cell(lambda c: words.number(c.steps)),
+        "own s": cell(lambda c: words.seconds(c.own_s)),
+        "artifacts s (share)": cell(artifacts),
+        "own FLOPs": cell(lambda c: words.count(c.flops_own, c.lower_bound)),
+        "artifact FLOPs": cell(lambda c: words.count(c.flops_artifact)),
+        "peak memory": cell(lambda c: words.size(c.peak_memory)),
+        "set": words.size(place.bytes),
+    }
+
+
+def _artifacts(document: Document, leaderboard: Leaderboard, places: Sequence[Place]) -> None:
+    frame = leaderboard.frames.condensations
+    users: dict[str, list[str]] = {}
+    artifacts: dict[str, Mapping[str, Any]] = {}
+    for place in places:
+        for used in frame["artifacts"][frame["id"].isin(place.entry.ids)]:
+            for artifact in used:
+                id = str(artifact.get("id"))
+                artifacts[id] = artifact
+                users.setdefault(id, []).append(place.entry.label)
+    rows = [
+        {
+            "artifact": escaped(str(artifact.get("kind", "artifact"))),
+            "id": code(id),
+            "seconds": words.seconds(artifact.get("seconds", math.nan)),
+            "FLOPs": words.count(
+                artifact.get("flops", math.nan), bool(artifact.get("lower_bound"))
+            ),
+            "bytes": words.size(artifact.get("bytes", math.nan)),
+            "used by": escaped(", ".join(dict.fromkeys(users[id]))),
+        }
+        for id, artifact in artifacts.items()
+    ]
+    document.table(rows, ("seconds", "FLOPs", "bytes"))
+
+
+# -- measures ----------------------------------------------------------------------------------
+
+
+def measure_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
+    """Write what methods measured of themselves, a table for each method, its controls beside."""
+    frame = leaderboard.frames.condensations
+    board = boards[0]
+    own = {
+        place.entry.key: _measures(frame[frame["id"].isin(place.entry.ids)]["measures"])
+        for place in board.places
+    }
+    methods = dict.fromkeys(p.entry.method for p in board.places if own[p.entry.key])
+    if methods:
+        document.heading(3, "What methods measured")
+    for method in methods:
+        columns = [
+            place
+            for place in board.places
+            if (place.entry.method == method and own[place.entry.key])
+            or _controls(place, board, method)
+        ]
+        names = dict.fromkeys(name for p in columns for name in own[p.entry.key])
+        title = {p.entry.key: f"{_name(p)} ({escaped(p.entry.init)})" for p in columns}
+        rows = [_accuracy_row(board, columns, title)]
+        rows += [
+            {"measure": escaped(name)}
+            | {title[p.entry.key]: own[p.entry.key].get(name, words.NOTHING) for p in columns}
+            for name in names
+        ]
+        document.table(rows, title.values())
+
+
+def _controls(place: Place, board: Board, method: str) -> bool:
+    """Whether a row stands beside rows of `method` as their control, or is the random baseline."""
+    rows = {p.entry.row for p in board.places if p.entry.method == method}
+    return place.entry.control_of in rows or place is board.baseline
+
+
+def _accuracy_row(board: Board, columns: Sequence[Place], title: Mapping[str, str]) -> Row:
+    cell = {title[p.entry.key]: cells.accuracy(p) for p in columns}
+    return {"measure": f"accuracy % on {escaped(board.architecture)}", **cell}
+
+
+def _measures(by_seed: Any) -> dict[str, str]:  # noqa: ANN401
+    """Return each measure as text: the mean of numbers over seeds, words once."""
+    names = dict.fromkeys(name for measures in by_seed for name in measures)
+    return {str(name): _over_seeds([m[name] for m in by_seed if name in m]) for name in names}
+
+
+def _over_seeds(values: list[Any]) -> str:
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) == len(values) and len(set(numbers)) > 1:
+        return words.number(sum(numbers) / len(numbers))
+    different = dict.fromkeys(words.number(value) for value in values)
+    text = " / ".join(different)
+    return escaped(text if len(text) <= 80 else text[:77] + "...")

@@ -1,0 +1,170 @@
+"""The first paragraph: which method, at what cost, against random images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ddbench.leaderboard import (
+    Board,
+    Costs,
+    Leaderboard,
+    Place,
+    Score,
+    cells,
+    combined_spread,
+    grouped,
+    words,
+)
+from ddbench.report.document import code, escaped
+
+
+def summary(leaderboard: Leaderboard) -> list[str]:
+    """Return a paragraph for each dataset, ipc and protocol, on the first architecture."""
+    if not leaderboard.boards:
+        return ["No evaluation has ended yet, so there is nothing to rank."]
+    return [_paragraph(boards[0]) for boards in grouped(leaderboard.boards)]
+
+
+def _paragraph(board: Board) -> str:
+    images = "image" if board.ipc == 1 else "images"
+    where = f"**{escaped(board.dataset_name)}, {board.ipc} {images} per class.**"
+    best = board.best_method
+    if best is None:
+        return f"{where} {_only_baseline(board)}"
+    sentences = [_verdict(board, best), _cost(best), _equals(board, best), _gain(board, best)]
+    return " ".join([where, *filter(None, [*sentences, _own(board), _caveat(best)])])
+
+
+def _only_baseline(board: Board) -> str:
+    baseline = board.baseline
+    if baseline is None:
+        return "No method has a score yet."
+    score = _percent(baseline.score)
+    return f"Only random images have a score: {score} on {code(board.architecture)}."
+
+
+def _verdict(board: Board, best: Place) -> str:
+    """Return who is best and whether that is more than random images give."""
+    who = f"{code(best.entry.label)} ({escaped(best.entry.init)} init)"
+    reaches = (
+        f"networks of {code(board.architecture)} trained on its {best.images:,.0f} images reach "
+        f"{_percent(best.score)} of {board.data.n_test:,} test images"
+        f" ({_sample(best.score)}, protocol {code(board.protocol_name)})"
+    )
+    baseline = board.baseline
+    if baseline is None:
+        return (
+            f"The most accurate method is {who}: {reaches}. No random images stand beside it, "
+            "so nothing is said about what condensing is worth."
+        )
+    gain = best.score.mean - baseline.score.mean
+    resolution = board.data.resolution(best.score.mean)
+    spread = combined_spread(best.score, baseline.score, resolution)
+    against = f"random real images give {_percent(baseline.score)} ({_sample(baseline.score)})"
+    much = f"{100 * abs(gain):.1f} points {'more' if gain >= 0 else 'less'}"
+    compared = f"{_times(gain, spread)} the combined spread of {100 * spread:.1f}"
+    if gain <= 0:
+        return f"No method beats random images. The nearest is {who}: {reaches}; {against}."
+    if gain <= spread:
+        return (
+            f"No method beats random images by more than the combined spread. The most accurate "
+            f"is {who}: {reaches}; {against}: {much}, {compared}."
+        )
+    return f"The most accurate method is {who}: {reaches}; {against}: {much}, {compared}."
+
+
+def _times(gain: float, spread: float) -> str:
+    return f"{gain / spread:.1f} times" if spread > 0 else "many times"
+
+
+def _percent(score: Score) -> str:
+    return f"{words.points(score.mean, score.spread)}%"
+
+
+def _sample(score: Score) -> str:
+    seeds = words.several(score.seeds, "seed")
+    return f"{seeds} × {words.several(score.networks, 'network')}"
+
+
+def _cost(best: Place) -> str:
+    """Return what the set cost, on each class of hardware."""
+    costs = list(best.costs.values())
+    if not costs or math.isnan(costs[0].own_s):
+        return ""
+    parts = [_cost_on(cost) for cost in costs]
+    return f"Condensing took {words.listed(parts)}."
+
+
+def _cost_on(cost: Costs) -> str:
+    text = words.duration(cost.own_s)
+    if cost.artifact_s > 0:
+        text += f" and {words.duration(cost.artifact_s)} for its artifacts, in full"
+    flops = words.flops(cost.flops, cost.lower_bound)
+    return f"{text} ({flops} in all) on {escaped(cost.hardware_class)}"
+
+
+def _equals(board: Board, best: Place) -> str:
+    """Return the rows that are as good within the spread, and which of them was cheaper."""
+    equal = [place for place in board.places if place.tied and not place.entry.is_baseline]
+    if not equal:
+        return ""
+    names = [code(place.entry.label) for place in equal]
+    verb = "lies" if len(names) == 1 else "lie"
+    text = f"{words.listed(names)} {verb} within the combined spread of it"
+    cheaper = [place for place in equal if _cheaper(place, best)]
+    if cheaper:
+        least = min(cheaper, key=_seconds)
+        text += f"; {code(least.entry.label)} took {words.duration(_seconds(least))}"
+    return text + "."
+
+
+def _cheaper(place: Place, best: Place) -> bool:
+    return list(place.costs) == list(best.costs) and _seconds(place) < _seconds(best)
+
+
+def _seconds(place: Place) -> float:
+    return sum(cost.seconds for cost in place.costs.values())
+
+
+def _gain(board: Board, best: Place) -> str:
+    """Return what training on the set saves and loses against the whole training set."""
+    reference = board.reference
+    if reference is None:
+        return ""
+    lost = 100 * (reference.score.mean - best.score.mean)
+    text = f"The whole training set ({reference.images:,.0f} images) gives "
+    text += f"{_percent(reference.score)}, {abs(lost):.1f} points {'more' if lost >= 0 else 'less'}"
+    shared = [name for name in best.training if name in reference.training]
+    if shared:
+        here, there = best.training[shared[0]].train_s, reference.training[shared[0]].train_s
+        text += (
+            f"; training a network on it takes {words.duration(there)}, "
+            f"on the set {words.duration(here)}"
+        )
+    return text + "."
+
+
+def _own(board: Board) -> str:
+    """Return the best accuracy by a set's own recipe, which ranks nowhere."""
+    owners = [place for place in board.places if place.own.known and not place.entry.is_control]
+    if not owners:
+        return ""
+    top = max(owners, key=lambda place: place.own.mean)
+    return (
+        f"Trained by the recipe of its own set, {code(top.entry.label)} gives {_percent(top.own)}, "
+        "a number for itself: the other rows have no such recipe."
+    )
+
+
+def _caveat(best: Place) -> str:
+    if not best.entry.reduced:
+        return ""
+    return f"{code(best.entry.label)} did not run with the published settings ({cells.REDUCED})."
+
+
+def headline(boards: Sequence[Board]) -> str:
+    """Return the heading of a group of boards."""
+    board = boards[0]
+    images = "image" if board.ipc == 1 else "images"
+    return f"{board.dataset_name}, {board.ipc} {images} per class, protocol {board.protocol_name}"
