@@ -146,7 +146,7 @@ def _ranges(epochs: Sequence[int]) -> str:
 
 
 def trajectories(
-    task: Task, network: FlatNetwork, recipe: ExpertRecipe, count: int, together: int | None = None
+    task: Task, network: FlatNetwork, recipe: ExpertRecipe, count: int, together: int = 0
 ) -> Experts:
     """Return the first `count` experts of `recipe`, trained now if nobody has yet.
 

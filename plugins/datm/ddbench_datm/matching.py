@@ -82,7 +82,7 @@ class Problem:
 
 def draw_batches(
     count: int,
-    size: int | None,
+    size: int,
     steps: int,
     strategy: str,
     shape: Sequence[int],
@@ -90,7 +90,7 @@ def draw_batches(
 ) -> list[StudentBatch]:
     """Draw the batches of `steps` student steps on a set of `count` images of `shape` (ch, H, W).
 
-    The set is gone through in random order, and the chunks of `size` (None: the whole set) are
+    The set is gone through in random order, and the chunks of `size` (0: the whole set) are
     taken from the end, so that a shorter remainder comes first, as in MTT's code. Each batch gets
     one random operation of `strategy`, with parameters for each image.
     """

@@ -37,9 +37,9 @@ class MTTConfig:
     lr_images: float = 100.0
     lr_lr: float = 1e-5  # learning rate of the student's learning rate
     lr_student: float = 0.001  # alpha, where it starts
-    lr_floor: float | None = None  # what alpha may not fall below; None, as published: no floor
+    lr_floor: float = 0.0  # what alpha may not fall below; 0, as published: no floor
     momentum: float = 0.5  # of the images' and alpha's updates
-    batch_synthetic: int | None = None  # images in a student step; None: the whole set
+    batch_synthetic: int = 0  # images in a student step; 0: the whole set
     augment: str = "dsa"  # of the student's batches: dsa (the dataset's own), none or a strategy
     grad_mode: str = "adjoint"  # or unroll (the same numbers, more memory), tesla (biased)
     batch_train: int = 256  # in the set's own evaluation
@@ -49,16 +49,16 @@ class MTTConfig:
     expert_batch: int = 256
     expert_augment: str = "dsa"
     expert_seed: int = 0
-    experts_together: int | None = None  # trained at once; None: 1 on CPU, 10 on CUDA
+    experts_together: int = 0  # trained at once; 0: 1 on CPU, 10 on CUDA
     keep: str = "all"  # snapshots stored: all, or only the window that these options can read
 
     # What DATM adds, at rest.
     min_start_epoch: ClassVar[int] = 0
-    first_max_start_epoch: ClassVar[int | None] = None
+    first_max_start_epoch: ClassVar[int] = 0
     expand_until: ClassVar[int] = 0
     threshold: ClassVar[float] = math.inf
     select: ClassVar[str] = "init"
-    label_init: ClassVar[str | None] = None
+    label_init: ClassVar[str] = "none"
     label_epoch: ClassVar[int] = -1
     rho: ClassVar[float] = 0.0
     gsam_alpha: ClassVar[float] = 0.0
@@ -74,7 +74,7 @@ class DATMConfig:
     student_steps: int = 80  # N
     match_epochs: int = 2  # M_e, expert epochs between start and target
     min_start_epoch: int = 0  # T-
-    first_max_start_epoch: int | None = 10  # T, exclusive, at step 0; None: T+ from the start
+    first_max_start_epoch: int = 10  # T, exclusive, at step 0; 0: T+ from the start
     max_start_epoch: int = 20  # T+, exclusive, from step `expand_until` on
     expand_until: int = 1000  # the step at which the range has become [T-, T+)
     threshold: float = 1.0  # of the loss, above which a step changes nothing
@@ -82,10 +82,10 @@ class DATMConfig:
     lr_labels: float = 2.0
     lr_lr: float = 1e-5  # learning rate of the student's learning rate
     lr_student: float = 0.01  # alpha, where it starts
-    lr_floor: float | None = None  # what alpha may not fall below; None, as published: no floor
+    lr_floor: float = 0.0  # what alpha may not fall below; 0, as published: no floor
     momentum: float = 0.5  # of the images' and alpha's updates
     momentum_labels: float = 0.9
-    batch_synthetic: int | None = None  # images in a student step; None: the whole set
+    batch_synthetic: int = 0  # images in a student step; 0: the whole set
     augment: str = "dsa"  # of the student's batches: dsa (the dataset's own), none or a strategy
     grad_mode: str = "adjoint"  # or unroll (the same numbers, more memory), tesla (biased)
     select: str = "init"  # the init's images; or expert: expert 0 chooses, as the paper's code does
@@ -101,7 +101,7 @@ class DATMConfig:
     gsam_alpha: float = 0.3
     adaptive: bool = True  # ASAM's scaling of the ascent
     expert_seed: int = 0
-    experts_together: int | None = None  # trained at once; None: 1 on CPU, 10 on CUDA
+    experts_together: int = 0  # trained at once; 0: 1 on CPU, 10 on CUDA
     keep: str = "all"  # snapshots stored: all, or only the window that these options can read
 
 
@@ -145,7 +145,7 @@ class TrajectoryMatching:
         if config.select == "expert":
             generator = task.new_generator("expert's choice")
             images = predicted_correctly(task, network, experts, config.label_epoch, generator)
-        if config.label_init is not None:
+        if config.label_init != "none":
             label = LABELS[config.label_init]
             labels = label(network, experts, config.label_epoch, images, labels)
         return _new_state(config, network, experts, images, labels)
@@ -211,7 +211,7 @@ def start_end(config: Config, step: int) -> int:
     U = min(T+, T + floor((T+ - T) * step / expand_until)) where the range expands, else T+.
     """
     first, last = config.first_max_start_epoch, config.max_start_epoch
-    if first is None or step >= config.expand_until:
+    if first == 0 or step >= config.expand_until:
         return last
     return first + (last - first) * step // config.expand_until
 
@@ -255,7 +255,7 @@ def _update(state: State, match: Match) -> None:
         state.labels.grad = match.labels
     for optimizer in state.optimizers:
         optimizer.step()
-    if state.config.lr_floor is not None:
+    if state.config.lr_floor > 0:
         with torch.no_grad():
             state.lr.clamp_(min=state.config.lr_floor)
 
@@ -340,17 +340,16 @@ def impossible(config: Config, facts: Facts) -> str | None:
     for name in counts:
         if getattr(config, name) < 1:
             return f"{name} is {getattr(config, name)}; expected at least 1"
-    if config.batch_synthetic is not None and config.batch_synthetic < 1:
-        return f"batch_synthetic is {config.batch_synthetic}; expected at least 1, or none"
-    if config.min_start_epoch < 0:
-        return f"min_start_epoch is {config.min_start_epoch}; expected at least 0"
-    if config.min_start_epoch >= min(last, last if first is None else first):
-        ends = f"max_start_epoch {last}" + ("" if first is None else f", at first {first}")
+    for name in ("batch_synthetic", "experts_together", "min_start_epoch", "first_max_start_epoch"):
+        if getattr(config, name) < 0:
+            return f"{name} is {getattr(config, name)}; expected at least 0"
+    if config.min_start_epoch >= min(last, first or last):
+        ends = f"max_start_epoch {last}" + (f", at first {first}" if first else "")
         return (
             f"no start epoch: min_start_epoch {config.min_start_epoch}, {ends}; "
             "the upper ends are exclusive"
         )
-    if first is not None and first > last:
+    if first > last:
         return f"first_max_start_epoch {first} is above max_start_epoch {last}; ranges only grow"
     if furthest > config.expert_epochs:
         return (
@@ -371,7 +370,7 @@ def _unknown_choice(config: Config) -> str | None:
         "keep": ("all", "window"),
         "select": ("init", "expert"),
     }
-    if config.label_init is not None:
+    if config.label_init != "none":
         choices["label_init"] = tuple(LABELS)
     for name, known in choices.items():
         if getattr(config, name) not in known:
@@ -416,7 +415,7 @@ datm = TrajectoryMatching(
         default_init="spc",
         step="matching iteration",
         steps=lambda config, ipc: 10_000,
-        quick={**QUICK_EXPERTS, "rho": 0.0, "first_max_start_epoch": None, "steps": 100},
+        quick={**QUICK_EXPERTS, "rho": 0.0, "first_max_start_epoch": 0, "steps": 100},
         labels="soft",
         needs=impossible,
         controls=({"steps": 0},),

@@ -188,7 +188,7 @@ def test_chunks_are_taken_from_the_end_remainder_first():
     assert [b.rows.tolist() for b in batches[:3]] == [e.tolist() for e in reversed(expected)]
 
 
-@pytest.mark.parametrize("size", [None, 10, 25])
+@pytest.mark.parametrize("size", [0, 10, 25])
 def test_a_batch_size_at_or_above_the_set_is_the_whole_set(size):
     batches = draw_batches(10, size, 3, "none", (1, 8, 8), torch.Generator().manual_seed(0))
     assert all(sorted(batch.rows.tolist()) == list(range(10)) for batch in batches)
@@ -196,7 +196,7 @@ def test_a_batch_size_at_or_above_the_set_is_the_whole_set(size):
 
 def test_every_student_step_has_an_augmentation_of_its_own():
     generator = torch.Generator().manual_seed(0)
-    batches = draw_batches(6, None, 40, STRATEGY, (1, 8, 8), generator)
+    batches = draw_batches(6, 0, 40, STRATEGY, (1, 8, 8), generator)
     assert {batch.transform.operation for batch in batches} == set(STRATEGY.split("_"))
     crops = [b.transform.parameters["rows"] for b in batches if b.transform.operation == "crop"]
     assert all(len(parameters) == 6 for parameters in crops)

@@ -155,7 +155,7 @@ def test_a_step_is_momentum_sgd_on_the_gradients_of_the_matching_loss(method, co
                 images=values["images"],
                 labels=values.get("labels", state.labels),
                 lr=values["lr"],
-                batches=draw_batches(6, None, 3, task.strategy, task.shape, generator),
+                batches=draw_batches(6, 0, 3, task.strategy, task.shape, generator),
             )
         )
         metrics = method.condense_step(state, task, step)
@@ -288,7 +288,7 @@ def test_the_range_expands_linearly(step, end):
 
 
 def test_a_range_that_does_not_expand_is_whole_from_the_start():
-    config = DATMConfig(first_max_start_epoch=None, max_start_epoch=60, min_start_epoch=40)
+    config = DATMConfig(first_max_start_epoch=0, max_start_epoch=60, min_start_epoch=40)
     assert [start_end(config, step) for step in (0, 1, 10_000)] == [60] * 3
     assert start_end(MTTConfig(), 0) == 20
 
@@ -304,7 +304,7 @@ def test_the_upper_ends_are_exclusive(toy):
 
 def test_the_lower_end_is_inclusive(toy):
     config = dataclasses.replace(
-        DATM, min_start_epoch=1, first_max_start_epoch=None, max_start_epoch=3
+        DATM, min_start_epoch=1, first_max_start_epoch=0, max_start_epoch=3
     )
     task = toy()
     state = started(datm, task, config)
@@ -337,8 +337,8 @@ def test_a_horizon_beyond_the_trajectory_is_refused():
     [
         {"min_start_epoch": 20},
         {"min_start_epoch": 10},  # T is 10, exclusive: empty at first
-        {"max_start_epoch": 0, "first_max_start_epoch": None},
-        {"first_max_start_epoch": 0},
+        {"max_start_epoch": 0, "first_max_start_epoch": 0},
+        {"min_start_epoch": 5, "first_max_start_epoch": 5},
     ],
 )
 def test_an_empty_range_is_refused(options):
@@ -357,7 +357,7 @@ def test_an_empty_range_is_refused(options):
         ({"experts": 0}, "experts is 0"),
         ({"min_start_epoch": -1}, "min_start_epoch is -1"),
         ({"label_epoch": 101}, "label_epoch is 101"),
-        ({"batch_synthetic": 0}, "batch_synthetic is 0"),
+        ({"batch_synthetic": -1}, "batch_synthetic is -1"),
         ({"augment": "colour"}, "did you mean 'color'"),
         ({"expert_augment": "colour"}, "did you mean 'color'"),
     ],
@@ -381,7 +381,7 @@ def test_batch_norm_is_declined(architecture, toy):
 
 def test_the_window_holds_all_that_can_be_read_and_no_more():
     config = DATMConfig(
-        min_start_epoch=2, first_max_start_epoch=None, max_start_epoch=4, expert_epochs=9
+        min_start_epoch=2, first_max_start_epoch=0, max_start_epoch=4, expert_epochs=9
     )
     assert window(config) == (2, 3, 4, 5, 9)  # starts 2 and 3, targets 4 and 5, labels at 9
     assert window(dataclasses.replace(config, label_epoch=7)) == (2, 3, 4, 5, 7, 9)
