@@ -93,6 +93,7 @@ class Condensation:
     snapshots: tuple[int, ...] = ()
     precision: str = PRECISION
     numerics: int = NUMERICS
+    series_id: str = ""  # the same for every number of steps: one may be extended to another
 
     def record(self) -> dict[str, Any]:
         """Return the job as plain values."""
@@ -507,7 +508,7 @@ class _Planner:
             control_of=cell.control_of,
             paper=info["paper"],
             bibtex=info["bibtex"],
-            snapshots=_snapshot_steps(self.choices.snapshots, answer["steps"]),
+            snapshots=_snapshot_steps(self.choices.snapshots, answer["steps"], budget),
         )
         return with_ids(job)
 
@@ -613,7 +614,9 @@ def _reduced(answer: Mapping[str, Any], budget: float | None) -> dict[str, list[
     return reduced
 
 
-def _snapshot_steps(wanted: Iterable[str], steps: int) -> tuple[int, ...]:
+def _snapshot_steps(
+    wanted: Iterable[str], steps: int, budget: float | None
+) -> tuple[int, ...]:
     taken = set()
     for text in wanted:
         percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
@@ -621,8 +624,12 @@ def _snapshot_steps(wanted: Iterable[str], steps: int) -> tuple[int, ...]:
             raise RegistryError(
                 [f"--snapshots {text}: expected steps or percentages, as 0,10%,500"]
             )
+        if percent and budget is not None and float(percent[1]):
+            raise RegistryError(
+                [f"--snapshots {text}: of how many steps is unknown under --budget; name steps"]
+            )
         step = round(steps * float(percent[1]) / 100) if percent else int(text)
-        if step < steps:  # the final set is evaluated anyway
+        if step < steps or budget is not None:  # the final set is evaluated anyway
             taken.add(step)
     return tuple(sorted(taken))
 
@@ -676,7 +683,9 @@ def with_ids(job: Condensation) -> Condensation:
     whole = options | {"code": job.code, "numerics": job.numerics}
     name = slug(job.row, job.dataset.rsplit("/", 1)[-1], job.architecture, job.init,
                 f"ipc{job.ipc}", f"s{job.seed}")  # fmt: skip
-    return replace(job, id=f"{name}-{digest(whole)}", options_id=digest(options))
+    series = {key: value for key, value in whole.items() if key not in ("steps", "budget_s")}
+    ids = {"options_id": digest(options), "series_id": digest(series)}
+    return replace(job, id=f"{name}-{digest(whole)}", **ids)
 
 
 def _with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:

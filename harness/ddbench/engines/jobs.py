@@ -23,7 +23,8 @@ def record_of(job: Job, folder: RunFolder) -> dict[str, Any] | None:
         record = finished(folder.result(job.id), "condensation")
         if record is None or record["status"] != DONE:
             return record
-        wanted = [folder.set_file(job.id), *(folder.set_file(job.id, s) for s in job.snapshots)]
+        taken = [step for step in job.snapshots if step <= steps_done(record)]
+        wanted = [folder.set_file(job.id), *(folder.set_file(job.id, step) for step in taken)]
         return record if all(path.exists() for path in wanted) else None
     record = finished(folder.evaluation(job.id), "evaluation")
     if record is None or job.condensation is None or job.snapshot is not None:
@@ -32,6 +33,11 @@ def record_of(job: Job, folder: RunFolder) -> dict[str, Any] | None:
     if condensed is None or record.get("set_sha256") != condensed.get("set_sha256"):
         return None
     return record
+
+
+def steps_done(record: Mapping[str, Any]) -> int:
+    """Return the steps of a finished condensation: a budget or convergence may end it early."""
+    return int(record.get("costs", {}).get("steps_done", record.get("steps", 0)))
 
 
 @dataclass
@@ -83,11 +89,12 @@ class Jobs:
             condensed = self.ended.get(job.condensation)
             if condensed is None:
                 continue
-            if condensed["status"] == DONE:
+            reason = _blocked(job, condensed)
+            if reason is None:
                 yield job
             else:
                 self.pending.remove(job)
-                self.blocked[job.id] = f"{condensed['status']}: {condensed.get('reason')}"
+                self.blocked[job.id] = reason
 
     def start(self, job: Job) -> None:
         """Note that a job has started."""
@@ -108,6 +115,15 @@ class Jobs:
     def failed(self) -> list[dict[str, Any]]:
         """The records of failed jobs, earlier ones among them."""
         return [record for record in self.ended.values() if record["status"] == FAILED]
+
+
+def _blocked(job: Evaluation, condensed: Mapping[str, Any]) -> str | None:
+    """Return why the set of an evaluation will never be there, None if it is."""
+    if condensed["status"] != DONE:
+        return f"{condensed['status']}: {condensed.get('reason')}"
+    if job.snapshot is not None and job.snapshot > steps_done(condensed):
+        return f"its condensation ended after {steps_done(condensed)} steps"
+    return None
 
 
 def job_from(record: Mapping[str, Any]) -> Job:

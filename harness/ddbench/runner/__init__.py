@@ -1,0 +1,124 @@
+"""The runner: one job -> one record. It owns the loop, the clock, checkpoints and failures."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+import ddbench
+from ddbench.datasets import DatasetMissing
+from ddbench.extensions import Extensions
+from ddbench.hookspecs import Unsupported
+from ddbench.meter import hardware, hardware_class
+from ddbench.methods import Method
+from ddbench.plan import Condensation, Evaluation
+from ddbench.results import DONE, SKIPPED, write_record
+from ddbench.runner.checkpoint import remove_checkpoint
+from ddbench.runner.condensing import Condensing
+from ddbench.runner.control import Control, Stopped
+from ddbench.runner.evaluating import evaluate_set
+from ddbench.runner.failures import failure, in_words
+from ddbench.runner.guard import Guard, MisbehavedError
+from ddbench.setting import Setting
+
+__all__ = [
+    "Control",
+    "Guard",
+    "MisbehavedError",
+    "Stopped",
+    "failure",
+    "in_words",
+    "provenance",
+    "run_condensation",
+    "run_evaluation",
+]
+
+
+def run_condensation(
+    job: Condensation, setting: Setting, method: Method, extensions: Extensions, control: Control
+) -> dict[str, Any]:
+    """Condense, write set, curve and record into the run folder; return the record.
+
+    Whatever the method does wrong becomes a failed record, with its traceback; `Unsupported`
+    becomes a skipped one.
+
+    Raises:
+        Stopped: The engine asked for it; a checkpoint is there to go on from.
+        OSError: The record cannot be written.
+    """
+    record = {**job.record(), "started": _now(), **provenance(setting)}
+    extensions.notify("job_started", job=job.record())
+    with Guard() as guard:
+        work = Condensing(job, setting, method, extensions, control, guard)
+        record |= _outcome(work.run)
+    record["ended"] = _now()
+    write_record(setting.run.result(job.id), "condensation", record)
+    if record["status"] == DONE and not setting.keep_state:
+        # Only now: until the record is there, the checkpoint is all that a kill would leave.
+        remove_checkpoint(setting.run.checkpoint(job.id))
+    extensions.notify("job_finished", job=job.record(), result=record)
+    return record
+
+
+def run_evaluation(
+    job: Evaluation, setting: Setting, extensions: Extensions, control: Control
+) -> dict[str, Any]:
+    """Evaluate a set that is in the run folder; write and return the record.
+
+    Raises:
+        Stopped: The engine asked for it.
+        OSError: The record cannot be written.
+    """
+    record = {**job.record(), "started": _now(), **provenance(setting)}
+    extensions.notify("job_started", job=job.record())
+    with Guard():
+        record |= _outcome(lambda: evaluate_set(job, setting, extensions, control))
+    record["ended"] = _now()
+    write_record(setting.run.evaluation(job.id), "evaluation", record)
+    extensions.notify("job_finished", job=job.record(), result=record)
+    return record
+
+
+def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the fields that `work` gives, or those that say why there are none."""
+    try:
+        return {**work(), "status": DONE, "reason": None, "traceback": None}
+    except Stopped:
+        raise
+    except (Unsupported, DatasetMissing) as refusal:
+        return {"status": SKIPPED, "reason": str(refusal), "traceback": None}
+    except (Exception, SystemExit) as error:  # a method or architecture is someone else's code
+        return failure(error)
+
+
+def provenance(setting: Setting) -> dict[str, Any]:
+    """Return where and on what a record came to be."""
+    machine = hardware(torch.device(setting.device), setting.jobs, setting.threads)
+    return {
+        "device": setting.device,
+        "hardware": machine,
+        "hardware_class": hardware_class(machine),
+        "versions": versions(),
+        "commit": setting.commit,
+        "host": socket.gethostname(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results depend on."""
+    packages = ("torch", "torchvision", "numpy", "pluggy", "fvcore")
+    return {
+        "ddbench": ddbench.__version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

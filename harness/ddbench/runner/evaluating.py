@@ -1,0 +1,83 @@
+"""One evaluation: a synthetic set from the run folder -> accuracies and costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ddbench.datasets import chance, majority_accuracy
+from ddbench.evaluate import evaluate, recipe_from
+from ddbench.extensions import Extensions
+from ddbench.meter import PeakMemory, warm_up
+from ddbench.plan import Evaluation
+from ddbench.runner.control import Control, Stopped
+from ddbench.setting import Setting
+from ddbench.synthetic import SyntheticSet
+
+
+def evaluate_set(
+    job: Evaluation, setting: Setting, extensions: Extensions, control: Control
+) -> dict[str, Any]:
+    """Train fresh networks on a set and test them; return the record's fields.
+
+    Raises:
+        Stopped: The engine asked for it; an evaluation starts over.
+    """
+    dataset = setting.dataset(job.dataset, extensions)
+    data = setting.tensors(dataset)
+    synthetic, sha256 = _set_of(job, setting, data.train_images, data.train_labels)
+
+    def progress(done: int, total: int) -> None:
+        control.report({"step": done, "of": total, "metrics": {}})
+        if control.stop():
+            raise Stopped(f"stopped after {done} of {total} epochs; evaluations start over")
+
+    warm_up(torch.device(setting.device))
+    memory = PeakMemory(torch.device(setting.device))
+    with memory:
+        scores = evaluate(
+            synthetic,
+            data.test_images,
+            data.test_labels,
+            architecture=job.architecture,
+            num_classes=dataset.num_classes,
+            recipe=recipe_from(job.recipe),
+            networks=job.networks,
+            own=job.own_recipe,
+            catalogue=extensions.architectures,
+            progress=progress,
+        )
+    drop = scores.recipe.drop
+    return {
+        "accuracies": scores.accuracies,
+        "balanced_accuracies": scores.balanced_accuracies,
+        "train_s": scores.train_s,
+        "test_s": scores.test_s,
+        "flops_train": scores.flops_train,
+        "flops_lower_bound": scores.lower_bound,
+        "forward_macs": scores.forward_macs,
+        "recipe": {**vars(scores.recipe), "drop": vars(drop) if drop else None},
+        "labels": scores.labels,
+        "peak_memory": memory.bytes,
+        "n_test": len(data.test_labels),
+        "images": len(synthetic),
+        "chance": chance(dataset),
+        "majority": majority_accuracy(dataset),
+        "class_counts_test": np.bincount(
+            dataset.test_labels, minlength=dataset.num_classes
+        ).tolist(),
+        "set_sha256": sha256,
+    }
+
+
+def _set_of(
+    job: Evaluation, setting: Setting, images: torch.Tensor, labels: torch.Tensor
+) -> tuple[SyntheticSet, str | None]:
+    """Return the set to train on and its hash: the whole training set has none."""
+    if job.condensation is None:
+        return SyntheticSet(images, labels), None
+    path = setting.run.set_file(job.condensation, job.snapshot)
+    synthetic = SyntheticSet.load(path, setting.device)
+    return synthetic, synthetic.sha256()
