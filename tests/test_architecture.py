@@ -24,6 +24,8 @@ LAYERS = [
     {"evaluate"},
     {"plan"},
     {"probe", "observers"},
+    {"pricing"},
+    {"options"},
     {"methods", "registry", "results", "extensions"},
     {"devices"},
     {"inits"},

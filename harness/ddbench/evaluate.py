@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from ddbench.meter import StepMeter, Stopwatch, forward_macs
 from ddbench.task import build_network, seed_of
-from ddbench.training import Drop, Recipe, fit, predict
+from ddbench.training import Recipe, fit, predict
 
 if TYPE_CHECKING:
     from ddbench.architectures import Architecture
@@ -45,12 +45,6 @@ class Scores:
     forward_macs: int
     recipe: Recipe
     labels: str
-
-
-def recipe_from(values: Mapping[str, Any]) -> Recipe:
-    """Return the Recipe of plain values, as an evaluation job holds them."""
-    drop = values.get("drop")
-    return Recipe(**{**values, "drop": Drop(**drop) if drop else None})
 
 
 def own_recipe(recipe: Recipe, synthetic: SyntheticSet) -> Recipe:

@@ -200,7 +200,7 @@ def _begin(task: Task, architecture: str, recipe: Recipe) -> _Progress:
 def _untrained(task: Task, architecture: str) -> torch.nn.Module:
     seed = seed_of(SEED, "feature network", "weights")
     # the task's own catalogue, because a third party's architecture may be asked for
-    catalogue = task._catalogue
+    catalogue = task.catalogue
     return build_network(architecture, task.shape, task.num_classes, seed, task.device, catalogue)
 
 

@@ -94,7 +94,7 @@ class MethodInfo:
     """
 
     config: type = NoOptions
-    inits: tuple[str, ...] = ("real", "noise")
+    inits: tuple[str, ...] = ()
     default_init: str = "real"
     step: str = "step"
     steps: Callable[[Any, int], int] = lambda config, ipc: 1000

@@ -169,15 +169,12 @@ class Plan:
             job.id: replace(job, id=stale[job.id]) if job.id in stale else job
             for job in self.condensations
         }
-        evaluations = [
-            _with_evaluation_id(
-                replace(evaluation, condensation=kept[evaluation.condensation].id),
-                kept[evaluation.condensation],
-            )
-            if evaluation.condensation in stale
-            else evaluation
-            for evaluation in self.evaluations
-        ]
+        evaluations = []
+        for evaluation in self.evaluations:
+            if evaluation.condensation is not None and evaluation.condensation in stale:
+                of = kept[evaluation.condensation]
+                evaluation = _with_evaluation_id(replace(evaluation, condensation=of.id), of)
+            evaluations.append(evaluation)
         return Plan(list(kept.values()), evaluations, self.skipped, sorted(stale.values()))
 
 
@@ -684,8 +681,12 @@ def with_ids(job: Condensation) -> Condensation:
     name = slug(job.row, job.dataset.rsplit("/", 1)[-1], job.architecture, job.init,
                 f"ipc{job.ipc}", f"s{job.seed}")  # fmt: skip
     series = {key: value for key, value in whole.items() if key not in ("steps", "budget_s")}
-    ids = {"options_id": digest(options), "series_id": digest(series)}
-    return replace(job, id=f"{name}-{digest(whole)}", **ids)
+    return replace(
+        job,
+        id=f"{name}-{digest(whole)}",
+        options_id=digest(options),
+        series_id=digest(series),
+    )
 
 
 def _with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:

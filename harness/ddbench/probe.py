@@ -19,8 +19,9 @@ from typing import Any
 
 from ddbench.files import write_json
 from ddbench.fingerprints import code_fingerprint
-from ddbench.hookspecs import Facts, MethodInfo
-from ddbench.methods import Found, Method, MethodError, load, option_names
+from ddbench.hookspecs import Facts
+from ddbench.methods import Found, Method, MethodError, load
+from ddbench.options import ConfigError, make_config
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -44,42 +45,6 @@ def describe(method: Method) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
     return json.loads(json.dumps(value, default=str))
-
-
-def make_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    """Return the frozen Config of validated `options`.
-
-    Raises:
-        ConfigError: Unknown options and wrong values, all at once.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    from ddbench.registry import unknown
-
-    names = option_names(info)
-    problems = [(name, unknown("option", name, names)) for name in options if name not in names]
-    known = {name: value for name, value in options.items() if name in names}
-    config: Any = None
-    try:
-        config = TypeAdapter(info.config).validate_python(known)
-    except ValidationError as error:
-        for one in error.errors():
-            name = str(one["loc"][0]) if one["loc"] else ""
-            problems.append((name, f"{one['msg'].lower()} (is {one['input']!r})"))
-    except (TypeError, ValueError) as error:
-        problems.append(("", str(error)))
-    if problems:
-        raise ConfigError(problems)
-    return config
-
-
-class ConfigError(ValueError):
-    """Options that a method refuses: (option or "", what is wrong) of each."""
-
-    def __init__(self, problems: list[tuple[str, str]]) -> None:
-        """Keep the mistakes."""
-        super().__init__("; ".join(f"{name}: {text}" if name else text for name, text in problems))
-        self.problems = problems
 
 
 def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,9 +87,11 @@ def answer(request: Mapping[str, Any], methods: Mapping[str, Method | str]) -> d
     """Answer a request about `methods` (a str is why one does not load).
 
     The request may hold ``describe`` (names), ``configure`` (questions with a ``method``),
-    ``architectures`` ([name, shape, classes] each) and ``inits`` (any value).
+    ``architectures`` ([name, shape, classes] each), ``inits`` (any value) and ``price`` (jobs with
+    the facts of their dataset; a condensation's has a ``method`` too).
     """
     result: dict[str, Any] = {"describe": {}, "configure": [], "architectures": [], "inits": []}
+    result["price"] = [_price(question, methods) for question in request.get("price", ())]
     for name in request.get("describe", ()):
         method = methods[name]
         about = {"error": method} if isinstance(method, str) else describe(method)
@@ -140,6 +107,19 @@ def answer(request: Mapping[str, Any], methods: Mapping[str, Method | str]) -> d
             shape = (channels, height, width)
             result["architectures"].append(_fits(name, shape, classes, extensions.architectures))
     return result
+
+
+def _price(question: Mapping[str, Any], methods: Mapping[str, Method | str]) -> dict[str, Any]:
+    from ddbench import pricing
+    from ddbench.extensions import Extensions
+
+    job, facts, extensions = question["job"], question["facts"], Extensions.installed()
+    if "method" not in question:
+        return pricing.evaluation(job, facts, question["images"], extensions)
+    method = methods[question["method"]]
+    if isinstance(method, str):
+        return {"unpriced": method}
+    return pricing.condensation(job, facts, method, extensions)
 
 
 def _contained(ask: Callable[..., dict[str, Any]], method: Method | str, question: Any) -> Any:  # noqa: ANN401
@@ -195,7 +175,8 @@ class Child:
             MethodError: The process ended: a method that kills whoever imports it.
         """
         names = {*request.get("describe", ())}
-        names |= {question["method"] for question in request.get("configure", ())}
+        for question in (*request.get("configure", ()), *request.get("price", ())):
+            names |= {question["method"]} if "method" in question else set()
         asked = {name: dataclasses.asdict(self.found[name]) for name in sorted(names)}
         text = json.dumps({"request": request, "methods": asked}, sort_keys=True)
         key = hashlib.sha256(f"{self.core}\0{sys.prefix}\0{text}".encode()).hexdigest()[:24]

@@ -22,7 +22,16 @@ from ddbench.engines import Jobs, Observer, run_local
 from ddbench.extensions import Extensions
 from ddbench.files import write_json
 from ddbench.methods import Found, Method, discover
-from ddbench.plan import Choices, DatasetFacts, MissingData, Plan, World, make
+from ddbench.plan import (
+    Choices,
+    Condensation,
+    DatasetFacts,
+    Evaluation,
+    MissingData,
+    Plan,
+    World,
+    make,
+)
 from ddbench.probe import Answer, Child, in_process
 from ddbench.registry import Registry, RegistryError
 from ddbench.results import RunFolder
@@ -97,6 +106,24 @@ class Session:
         names = lambda: self.extensions.datasets  # noqa: E731
         return make(self.registry, choices, World(self.found, self.ask, self._facts, names))
 
+    def price(self, plan: Plan) -> list[Priced]:
+        """Return the FLOPs of each row of a plan and of its evaluations, counted on shapes alone.
+
+        Jobs that differ by seed alone are counted once. What cannot be priced says why.
+        """
+        questions, about = [], []
+        sources = self.named_datasets()
+        for name in dict.fromkeys(job.dataset for job in plan.condensations):
+            facts = self._facts(*sources.get(name, (name, {})))
+            for kind, row, jobs, question in _price_questions(plan, name, facts):
+                about.append((kind, row, jobs))
+                questions.append(question)
+        answers = self.ask({"price": questions})["price"] if questions else []
+        return [
+            Priced(kind, row, jobs, answer.get("flops", 0) * jobs, answer.get("unpriced", ""))
+            for (kind, row, jobs), answer in zip(about, answers, strict=True)
+        ]
+
     def _facts(self, name: str, options: Mapping[str, Any]) -> DatasetFacts:
         try:
             dataset = datasets.load(
@@ -115,6 +142,53 @@ class Session:
     def named_datasets(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """Return the registry's own datasets, as jobs need them."""
         return {k: (d.source, d.options) for k, d in self.registry.datasets.items()}
+
+
+@dataclass(frozen=True)
+class Priced:
+    """The FLOPs of some jobs of a plan that cost the same: `kind` is condense or evaluate."""
+
+    kind: str
+    row: str
+    jobs: int
+    flops: int
+    unpriced: str = ""
+
+
+def _price_questions(
+    plan: Plan, dataset: str, facts: DatasetFacts
+) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
+    """Go through what differs in cost: (kind, row, how many jobs, question to the probe)."""
+    known = {
+        "num_classes": facts.num_classes,
+        "shape": list(facts.shape),
+        "class_counts": list(facts.class_counts),
+        "augment": facts.augment,
+    }
+    alike: dict[str, list[Condensation]] = {}
+    for job in plan.condensations:
+        if job.dataset == dataset:
+            key = repr(replace(job, id="", options_id="", seed=0, control_of=None))
+            alike.setdefault(key, []).append(job)
+    for jobs in alike.values():
+        job = replace(jobs[0], id="", options_id="", seed=0)
+        row = f"{job.row}, {job.architecture}, {job.init}, ipc {job.ipc}"
+        yield "condense", row, len(jobs), {
+            "method": job.method, "job": job.record(), "facts": known
+        }  # fmt: skip
+    by_id = {job.id: job for job in plan.condensations if job.dataset == dataset}
+    trained: dict[tuple[str, str, int], list[Evaluation]] = {}
+    for evaluation in plan.evaluations:
+        if evaluation.dataset == dataset:
+            ipc = by_id[evaluation.condensation].ipc if evaluation.condensation else 0
+            what_counts = (evaluation.architecture, evaluation.protocol, ipc)
+            trained.setdefault(what_counts, []).append(evaluation)
+    for (architecture, protocol, ipc), evaluations in trained.items():
+        record = replace(evaluations[0], id="", condensation=None).record()
+        images = ipc * facts.num_classes or sum(facts.class_counts)
+        what = f"ipc {ipc}" if ipc else "the whole set"
+        question = {"job": record, "facts": known, "images": images}
+        yield "evaluate", f"{what} on {architecture}, {protocol}", len(evaluations), question
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ class Task:
         labels: (n,) int64.
         strategy: Name of the dataset's augmentation strategy (no flips for digits).
         generator: The method's own source of randomness, on the CPU.
+        catalogue: Architecture families, None for the built-in ones.
         artifacts_used: What `artifact` has returned so far.
         chose_on_split: Whether `split` has been called.
     """
@@ -72,7 +73,7 @@ class Task:
         self.images, self.labels, self.device = images, labels, images.device
         self.artifacts_used: dict[str, Artifact] = {}
         self.chose_on_split = False
-        self._store, self._catalogue = store, catalogue
+        self._store, self.catalogue = store, catalogue
         self._members = [torch.nonzero(labels.cpu() == c).flatten() for c in range(num_classes)]
         self._generators: dict[str, torch.Generator] = {}
         self.generator = self.new_generator("method")
@@ -167,7 +168,7 @@ class Task:
             self.num_classes,
             seed,
             self.device,
-            self._catalogue,
+            self.catalogue,
         )
 
     def augment_alike(

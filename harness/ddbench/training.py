@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,12 @@ class Recipe:
     batch: int = 256
     drop: Drop | None = None
     augment: str = "none"
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Recipe:
+        """Return the recipe of plain values, as jobs and records hold them."""
+        drop = values.get("drop")
+        return cls(**{**values, "drop": Drop(**drop) if drop else None})
 
 
 def new_optimizer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from ddbench.cli.shared import (
     read_registry,
     stacked,
 )
+
+if TYPE_CHECKING:
+    from ddbench.session import Priced
 
 
 @click.command()
@@ -120,6 +123,14 @@ def _close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
 @stacked(CHOICES)
 @stacked(PLACES)
 @JSON
+@click.option("--price", is_flag=True, help="Count the FLOPs of it, without running it.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="TFLOP/s that --price takes to tell hours; measure yours with a short run.",
+)
 @explained
 def plan(
     registry_path: Path | None,
@@ -127,13 +138,42 @@ def plan(
     cache: Path | None,
     plugins: tuple[Path, ...],
     as_json: bool,
+    price: bool,
+    rate: float,
     **choices: Any,  # noqa: ANN401
 ) -> None:
-    """Show what `run` with the same options would do."""
+    """Show what `run` with the same options would do, and with --price at what cost."""
     from ddbench.console import print_plan
 
-    planned = open_session(registry_path, data, cache, plugins).plan(choices_of(**choices))
-    print_plan(planned, as_json=as_json)
+    session = open_session(registry_path, data, cache, plugins)
+    planned = session.plan(choices_of(**choices))
+    if price:
+        _print_prices(session.price(planned), rate, as_json)
+    else:
+        print_plan(planned, as_json=as_json)
+
+
+def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
+    from ddbench.console import print_table
+
+    rows = [
+        {
+            "what": one.kind,
+            "row": one.row,
+            "jobs": one.jobs,
+            "TFLOP": "not priced" if one.unpriced else round(one.flops / 1e12, 3),
+            "hours": "" if one.unpriced else round(one.flops / 1e12 / rate / 3600, 3),
+            **({"why": one.unpriced} if any(other.unpriced for other in prices) else {}),
+        }
+        for one in prices
+    ]
+    print_table(rows, as_json=as_json)
+    total = sum(one.flops for one in prices) / 1e12
+    click.echo(
+        f"{total:.4g} TFLOP, {total / rate / 3600:.3g} hours at {rate:g} TFLOP/s "
+        "(matrix products and convolutions, 2 per multiply-add; testing is not counted)",
+        err=True,
+    )
 
 
 @click.command("init-registry")

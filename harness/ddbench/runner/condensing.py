@@ -20,8 +20,8 @@ from ddbench.files import write_whole
 from ddbench.hookspecs import Converged
 from ddbench.meter import PeakMemory, StepMeter, warm_up
 from ddbench.methods import Method
+from ddbench.options import make_config
 from ddbench.plan import Condensation
-from ddbench.probe import make_config
 from ddbench.results import INITIAL
 from ddbench.runner.checkpoint import Checkpoint, Progress, take_over
 from ddbench.runner.control import Control, Stopped

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from ddbench.datasets import chance, majority_accuracy
-from ddbench.evaluate import evaluate, recipe_from
+from ddbench.evaluate import evaluate
 from ddbench.extensions import Extensions
 from ddbench.meter import PeakMemory, warm_up
 from ddbench.plan import Evaluation
 from ddbench.runner.control import Control, Stopped
 from ddbench.setting import Setting
 from ddbench.synthetic import SyntheticSet
+from ddbench.training import Recipe
 
 
 def evaluate_set(
@@ -43,7 +44,7 @@ def evaluate_set(
             data.test_labels,
             architecture=job.architecture,
             num_classes=dataset.num_classes,
-            recipe=recipe_from(job.recipe),
+            recipe=Recipe.of(job.recipe),
             networks=job.networks,
             own=job.own_recipe,
             catalogue=extensions.architectures,

@@ -1,0 +1,44 @@
+"""Options: plain values -> the frozen Config of a method, every mistake at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ddbench.hookspecs import MethodInfo
+from ddbench.methods import option_names
+from ddbench.registry import unknown
+
+
+class ConfigError(ValueError):
+    """Options that a method refuses: (option or "", what is wrong) of each."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        """Keep the mistakes."""
+        super().__init__("; ".join(f"{name}: {text}" if name else text for name, text in problems))
+        self.problems = problems
+
+
+def make_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Return the frozen Config of validated `options`.
+
+    Raises:
+        ConfigError: Unknown options and wrong values, all at once.
+    """
+    names = option_names(info)
+    problems = [(name, unknown("option", name, names)) for name in options if name not in names]
+    known = {name: value for name, value in options.items() if name in names}
+    config: Any = None
+    try:
+        config = TypeAdapter(info.config).validate_python(known)
+    except ValidationError as error:
+        for one in error.errors():
+            name = str(one["loc"][0]) if one["loc"] else ""
+            problems.append((name, f"{one['msg'].lower()} (is {one['input']!r})"))
+    except (TypeError, ValueError) as error:
+        problems.append(("", str(error)))
+    if problems:
+        raise ConfigError(problems)
+    return config
