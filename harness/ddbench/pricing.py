@@ -8,7 +8,7 @@ numbers to decide its course, or whose work torch does not see. It is then said 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ddbench.task import Task
 from ddbench.training import Recipe, fit
 
 META = torch.device("meta")
+INDEXING = (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_)
 
 
 class _Shapes(TorchDispatchMode):
@@ -48,10 +49,23 @@ class _Shapes(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default and shapes:
             return 0.0
         if shapes:
+            if func.overloadpacket in INDEXING:
+                args = (args[0], _as_numbers(args[1]), *args[2:])
             args, kwargs = tree_map_only(torch.Tensor, _as_shape, (args, kwargs))
         elif kwargs.get("device") == META and _whole_numbers(args, kwargs):
             kwargs["device"] = torch.device("cpu")
         return func(*args, **kwargs)
+
+
+def _as_numbers(indices: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
+    """Return indices with masks replaced by the places they choose, whose number is then known."""
+    chosen: list[torch.Tensor | None] = []
+    for index in indices:
+        if index is not None and index.dtype == torch.bool and index.device != META:
+            chosen += index.nonzero(as_tuple=True)
+        else:
+            chosen.append(index)
+    return chosen
 
 
 def _is_shape(value: object) -> bool:
