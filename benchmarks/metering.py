@@ -28,7 +28,7 @@ SHAPE, CLASSES = (1, 28, 28), 10
 class Workload:
     """Random images of some classes, one synthetic image each, on one device."""
 
-    def __init__(self, device, batch, classes=CLASSES):
+    def __init__(self, device, batch, classes=CLASSES, architecture="convnet-w32"):
         generator = torch.Generator().manual_seed(0)
         real = torch.randn(classes, batch, *SHAPE, generator=generator)
         self.real = real.to(device)
@@ -37,7 +37,7 @@ class Workload:
         self.optimizer = torch.optim.SGD([self.images], lr=0.1, momentum=0.5)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.network = architectures.build("convnet-w32", SHAPE, CLASSES).to(device)
+            self.network = architectures.build(architecture, SHAPE, CLASSES).to(device)
 
     def distribution_matching(self):
         """Match the mean embedding of each class."""
@@ -170,7 +170,7 @@ def error_loops(work, steps):
 
 def print_errors(arguments):
     steps = arguments.steps
-    work = Workload("meta", 64, classes=1)  # counts do not depend on values
+    work = Workload("meta", 64, architecture="mlp")  # counts do not depend on values
     print(f"\n| FLOPs of {steps} steps | sampled steps | full count | sampled | error |")
     print("|---|---|---|---|---|")
     for name, (cycle, step) in error_loops(work, steps).items():
