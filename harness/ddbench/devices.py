@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,3 +16,13 @@ def has_cuda() -> bool:
         return False
     done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=False)
     return done.stdout.strip() == "True"
+
+
+def cuda_devices() -> tuple[str, ...]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return tuple(part.strip() for part in named.split(",") if part.strip())
+    ask = "import torch; print(torch.cuda.device_count())"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
+    return tuple(str(index) for index in range(int(done.stdout.strip() or 0)))

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Any
 
 import ddbench
 from ddbench import datasets, results
-from ddbench.engines import Jobs, Observer, run_local
+from ddbench.devices import cuda_devices
+from ddbench.engines import Jobs, Observer, memory_of_a_job, run_local
 from ddbench.extensions import Extensions
 from ddbench.files import write_json
 from ddbench.methods import Found, Method, discover
@@ -168,7 +169,7 @@ def _price_questions(
     alike: dict[str, list[Condensation]] = {}
     for job in plan.condensations:
         if job.dataset == dataset:
-            key = repr(replace(job, id="", options_id="", seed=0, control_of=None))
+            key = repr(replace(job, id="", options_id="", series_id="", seed=0, control_of=None))
             alike.setdefault(key, []).append(job)
     for jobs in alike.values():
         job = replace(jobs[0], id="", options_id="", seed=0)
@@ -203,6 +204,10 @@ class RunOptions:
         checkpoint_s: Seconds between checkpoints.
         keep_state: Keep the final state of each condensation.
         stop_after: Seconds after which the run checkpoints and ends.
+        gpus: The GPUs to use, as CUDA_VISIBLE_DEVICES names them; None is all.
+        jobs_per_gpu: Jobs at once on each of them.
+        job_s: Seconds that one job may take.
+        memory: Bytes that one job may hold: None is its share of what is free, 0 any.
         inline: One job after the other in this process.
         keep_stale: Keep results of code that has been edited since, marked, instead of doing
             them again.
@@ -216,6 +221,10 @@ class RunOptions:
     checkpoint_s: float = 60.0
     keep_state: bool = False
     stop_after: float | None = None
+    gpus: tuple[str, ...] | None = None
+    jobs_per_gpu: int = 1
+    job_s: float | None = None
+    memory: int | None = None
     inline: bool = False
     keep_stale: bool = False
     command: tuple[str, ...] = ()
@@ -283,7 +292,8 @@ def carry_out(
             _engine(session, jobs, options, commit, observe, lambda: bool(reasons))
         stopped = reasons[0] if reasons and jobs.pending else ""
     ended = datetime.now(UTC).isoformat(timespec="milliseconds")
-    write_json(path, manifest | {"ended": ended, "stopped": stopped})
+    with suppress(OSError):  # a disk that is full by now costs no more than this
+        write_json(path, manifest | {"ended": ended, "stopped": stopped})
     session.extensions.notify("run_finished", folder=str(folder.root))
     return Outcome(folder, plan, jobs, stopped)
 
@@ -316,17 +326,24 @@ def _engine(
 ) -> None:
     from ddbench.setting import Setting
 
-    count = 1 if options.inline else options.jobs or default_jobs(options.device, options.threads)
+    device, gpus = (options.device, ()) if options.inline else _gpus(options)
+    count = 1
+    if not options.inline:
+        count = options.jobs or len(gpus) * options.jobs_per_gpu or default_jobs(options.threads)
     setting = Setting(
         folder=options.out.resolve(),
         cache=session.places.cache.resolve(),
         roots=session.places.roots,
         datasets=session.named_datasets(),
-        device=options.device,
+        device=device,
         threads=options.threads,
         jobs=count,
         checkpoint_s=options.checkpoint_s,
         keep_state=options.keep_state,
+        gpus=gpus,
+        jobs_per_gpu=max(options.jobs_per_gpu, -(-count // max(1, len(gpus)))),
+        job_s=options.job_s,
+        memory=memory_of_a_job(count) if options.memory is None else options.memory or None,
         commit=commit,
     )
     if options.inline:
@@ -341,16 +358,27 @@ def _engine(
         run_local(jobs, setting, session.found, observe, stop)
 
 
-def default_jobs(device: str, threads: int) -> int:
-    """Return how many jobs run at once: one for each core, or one on a GPU."""
-    if device.startswith("cuda"):
-        return 1
+def _gpus(options: RunOptions) -> tuple[str, tuple[str, ...]]:
+    """Return the device as jobs see it, and the GPUs to share among them.
+
+    Each job sees its own GPU alone, so there every one of them is "cuda".
+    """
+    name, _, number = options.device.partition(":")
+    if name != "cuda":
+        return options.device, options.gpus or ()
+    visible = options.gpus or cuda_devices()
+    return name, (visible[int(number)],) if number else visible
+
+
+def default_jobs(threads: int) -> int:
+    """Return how many jobs run at once on the CPU: one for each core."""
     return max(1, len(os.sched_getaffinity(0)) // threads)
 
 
 @contextmanager
 def _reasons_to_stop(stop_after: float | None) -> Iterator[list[str]]:
     """Collect reasons to stop: Ctrl-C, SIGTERM, SIGUSR1, the time limit. A second Ctrl-C raises."""
+    # The closed terminal too, unless nohup has said that it does not matter.
     reasons: list[str] = []
 
     def interrupted(number: int, frame: Any) -> None:  # noqa: ANN401
@@ -358,7 +386,9 @@ def _reasons_to_stop(stop_after: float | None) -> Iterator[list[str]]:
             raise KeyboardInterrupt
         reasons.append("interrupted" if number == signal.SIGINT else signal.Signals(number).name)
 
-    handled = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    handled = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        handled.remove(signal.SIGHUP)
     in_main = threading.current_thread() is threading.main_thread()
     before = {s: signal.signal(s, interrupted) for s in handled} if in_main else {}
     timer = threading.Timer(
@@ -410,3 +440,17 @@ def parse_duration(text: str, option: str) -> float:
     if not match or float(match[1]) == 0:
         raise RegistryError([f"{option} {text}: is no duration; write 90s, 9m, 2h"])
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+def parse_size(text: str, option: str) -> int:
+    """Return bytes of "500M", "4G", "1.5g"; 0 of "none".
+
+    Raises:
+        RegistryError: It is none of those.
+    """
+    if text.strip().lower() == "none":
+        return 0
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?", text.strip().lower())
+    if not match or float(match[1]) == 0:
+        raise RegistryError([f"{option} {text}: is no size; write 500M, 4G or none"])
+    return int(float(match[1]) * 1024 ** (" kmgt".index(match[2])))

@@ -32,8 +32,11 @@ class Setting:
         threads: CPU threads of a job.
         jobs: Jobs at once, for the record.
         checkpoint_s: Seconds between two checkpoints.
-        keep_state: Keep the last checkpoint of a finished condensation, to extend it.
-        command: What was typed.
+        keep_state: Keep the final state of a finished condensation, to extend it.
+        gpus: The GPUs to use, as CUDA_VISIBLE_DEVICES names them; () leaves them all to each job.
+        jobs_per_gpu: Jobs at once on each of them.
+        job_s: Seconds that one job may take, None for any.
+        memory: Bytes that one job's process may hold, None for any.
     """
 
     folder: Path
@@ -45,6 +48,10 @@ class Setting:
     jobs: int = 1
     checkpoint_s: float = 60.0
     keep_state: bool = False
+    gpus: tuple[str, ...] = ()
+    jobs_per_gpu: int = 1
+    job_s: float | None = None
+    memory: int | None = None
     observers: tuple[str, ...] = ()
     commit: str | None = None
 

@@ -37,6 +37,11 @@ def run(
     out: Path | None,
     device: str,
     jobs: int | None,
+    gpus: str | None,
+    jobs_per_gpu: int,
+    exclusive: bool,
+    job_time: str | None,
+    memory: str | None,
     threads: int,
     checkpoint_every: str,
     stop_after: str | None,
@@ -73,7 +78,11 @@ def run(
     options = sessions.RunOptions(
         out=out or Path("runs") / chosen.preset,
         device=_device(device),
-        jobs=jobs,
+        jobs=1 if exclusive else jobs,
+        gpus=tuple(gpus.split(",")) if gpus else None,
+        jobs_per_gpu=jobs_per_gpu,
+        job_s=sessions.parse_duration(job_time, "--job-time") if job_time else None,
+        memory=sessions.parse_size(memory, "--memory") if memory else None,
         threads=threads,
         checkpoint_s=sessions.parse_duration(checkpoint_every, "--checkpoint-every"),
         keep_state=keep_state,
@@ -108,9 +117,12 @@ def _close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
     from ddbench.leaderboard import load
     from ddbench.report import write_report
 
-    print_leaderboard(load(outcome.folder), as_json=as_json)
-    report = write_report(outcome.folder)
-    click.echo(f"report: {report}", err=True)
+    if not outcome.stopped.startswith("SIG"):  # a batch system grants seconds, not a report
+        print_leaderboard(load(outcome.folder), as_json=as_json)
+        try:
+            click.echo(f"report: {write_report(outcome.folder)}", err=True)
+        except OSError as error:
+            click.echo(f"ddbench: the report cannot be written: {error}", err=True)
     if outcome.stopped:
         left = len(outcome.jobs.pending)
         click.echo(

@@ -41,6 +41,8 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             fail("\n  ".join(["this cannot be planned:", *error.problems]))
         except (MethodError, RunError, DatasetError, DatasetMissing) as error:
             fail(str(error))
+        except KeyboardInterrupt:
+            fail("interrupted; no finished job is lost, the same command goes on", INTERRUPTED)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(INTERRUPTED) from None
@@ -138,7 +140,23 @@ RUN = (
     click.option(
         "--jobs",
         type=click.IntRange(min=1),
-        help="Jobs at once.  [default: one for each core; on a GPU one]",
+        help="Jobs at once.  [default: one for each core; on GPUs --jobs-per-gpu on each]",
+    ),
+    click.option("--gpus", help="GPUs to use, as 0,2.  [default: all that are visible]"),
+    click.option(
+        "--jobs-per-gpu",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Jobs at once on each GPU; their times say so.",
+    ),
+    click.option(
+        "--exclusive", is_flag=True, help="One job at a time on the whole machine: clean times."
+    ),
+    click.option("--job-time", help="Time that one job may take, as 2h.  [default: any]"),
+    click.option(
+        "--memory",
+        help="Memory that one job may hold, as 4G, or none.  [default: its share of what is free]",
     ),
     click.option(
         "--threads",

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ import torch
 import torch._dynamo  # without it every job pays two seconds at its first optimizer
 
 from ddbench.engines.jobs import job_from
+from ddbench.engines.outcome import unwritten
 from ddbench.engines.worker import do, limited
 from ddbench.extensions import Extensions
 from ddbench.methods import Found, load
-from ddbench.plan import Condensation
+from ddbench.results import RunFolder
 from ddbench.runner import Control, Stopped
 from ddbench.setting import Setting
 
@@ -27,21 +29,29 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(
-    pipe: Connection, record: Mapping[str, Any], setting: Setting, found: Mapping[str, Any] | None
+    pipe: Connection,
+    record: Mapping[str, Any],
+    setting: Setting,
+    found: Mapping[str, Any] | None,
+    gpu: str | None,
 ) -> None:
     """Do one job and say so through `pipe`; end at once when the other end is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the runner decides
-    _die_with_parent()
+    _on_our_own()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # heard, since CUDA has not been touched yet
     job = job_from(record)
     told_to_stop = threading.Event()
     threading.Thread(target=_listen, args=(pipe, told_to_stop), daemon=True).start()
-    _log_to(_log_path(setting, job.id, isinstance(job, Condensation)))
+    _log_to(log_path(setting.run, record))
     torch.set_num_threads(setting.threads)
     sending = threading.Lock()
 
     def send(event: Mapping[str, Any]) -> None:
         with sending:
-            pipe.send(event)
+            try:
+                pipe.send(event)
+            except OSError:
+                os._exit(1)  # the runner is gone; that must not look like the plugin's failure
 
     def method(name: str) -> Any:  # noqa: ANN401
         assert found is not None  # noqa: S101  (a condensation comes with its method)
@@ -53,19 +63,35 @@ def main(
         done = do(job, setting, method, Extensions.installed(), control)
     except Stopped:
         send({"event": "stopped"})
+    except OSError as error:
+        send({"event": "end", "record": unwritten(job, error)})
     else:
         send({"event": "claimed"} if done is None else {"event": "end", "record": done})
-    sys.stdout.flush()
+    with suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(0)  # a plugin's threads and exit handlers are no reason to linger
+
+
+def _on_our_own() -> None:
+    """Form a group that can be killed as a whole, and leave signals to the runner.
+
+    Ctrl-C and a batch system's signals reach every process; the runner says what they mean. The
+    handlers are functions, not SIG_IGN, so that programs that a plugin starts have their own.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    with suppress(OSError):
+        os.setpgid(0, 0)
+    _die_with_parent()
 
 
 def _listen(pipe: Connection, told_to_stop: threading.Event) -> None:
     """Hear the runner; its death closes the pipe, and then nobody wants the result."""
-    try:
+    with suppress(EOFError, OSError):
         while pipe.recv() == "stop":
             told_to_stop.set()
-    except (EOFError, OSError):
-        os._exit(1)
+    os._exit(1)
 
 
 def _die_with_parent() -> None:
@@ -75,10 +101,11 @@ def _die_with_parent() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _log_path(setting: Setting, id: str, condensation: bool) -> Path:
-    if condensation:
-        return setting.run.condensation(id) / "log.txt"
-    return setting.folder / "logs" / f"{id}.txt"
+def log_path(run: RunFolder, record: Mapping[str, Any]) -> Path:
+    """Return where the output of a job goes."""
+    if "method" in record:
+        return run.condensation(record["id"]) / "log.txt"
+    return run.root / "logs" / f"{record['id']}.txt"
 
 
 def _log_to(path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import torch
 
 from ddbench.engines.jobs import Event, Job, Jobs, Observer
+from ddbench.engines.local import CLAIM_WAIT
+from ddbench.engines.outcome import unwritten
 from ddbench.engines.worker import LoadMethod, do
 from ddbench.extensions import Extensions
-from ddbench.runner import Control
+from ddbench.runner import Control, Stopped
 from ddbench.setting import Setting
 
 
@@ -21,23 +24,49 @@ def run_inline(
     observe: Observer = lambda event: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Do all jobs that are left. A job that another process has claimed is left to it."""
+    """Do all jobs that are left; wait for those that another process has claimed.
+
+    Limits of time and memory need a process for each job, and hold in the local engine alone.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(setting.threads)
     try:
-        while job := next(jobs.ready(), None):
-            jobs.start(job)
-            observe({"event": "start", "job": job})
-
-            def report(event: Event, job: Job = job) -> None:
-                observe({"event": "step", "job": job, **event})
-
-            control = Control(stop, report)
-            record = do(job, setting, load, extensions, control)
-            if record is None:
-                jobs.running.discard(job.id)
-                continue
-            jobs.end(job, record)
-            observe({"event": "end", "job": job, "record": record})
+        while not stop() and (ready := list(jobs.ready())):
+            begun = [_try(job, jobs, setting, load, extensions, observe, stop) for job in ready]
+            if not any(begun):
+                time.sleep(CLAIM_WAIT)
     finally:
         torch.set_num_threads(threads)
+
+
+def _try(
+    job: Job,
+    jobs: Jobs,
+    setting: Setting,
+    load: LoadMethod,
+    extensions: Extensions,
+    observe: Observer,
+    stop: Callable[[], bool],
+) -> bool:
+    """Do one job; say whether there was anything to do."""
+    if stop():
+        return False
+    jobs.start(job)
+    observe({"event": "start", "job": job})
+
+    def report(event: Event) -> None:
+        observe({"event": "step", "job": job, **event})
+
+    try:
+        record = do(job, setting, load, extensions, Control(stop, report))
+    except Stopped:
+        record = None
+    except OSError as error:
+        record = unwritten(job, error)
+    if record is None:
+        jobs.put_back(job)
+        observe({"event": "put back", "job": job})
+        return False
+    jobs.end(job, record)
+    observe({"event": "end", "job": job, "record": record})
+    return True

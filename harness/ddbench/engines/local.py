@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
+import sys
 import time
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddbench.engines.jobs import Job, Jobs, Observer
+from ddbench.engines.limits import kill_family, kill_orphans, memory_held, shorten_log
+from ddbench.engines.outcome import INFRASTRUCTURE, dead, exit_words
+from ddbench.files import is_claimed
 from ddbench.methods import Found
 from ddbench.plan import Condensation
-from ddbench.results import FAILED, write_record
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -32,8 +36,9 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
     "MALLOC_TOP_PAD_": str(2**24),
 }
-GRACE = 30.0  # seconds a stopped worker has to reach the end of its step and save
+GRACE = 6.0  # seconds a stopped worker has to end its step and save; batch systems allow ten
 CLAIM_WAIT = 1.0  # seconds before a job that another run has claimed is looked at again
+RETRIES = 2  # of a job whose process somebody else has killed
 
 
 @dataclass
@@ -45,7 +50,13 @@ class _Worker:
     record: dict[str, Any] | None = None
     claimed: bool = False
     stopped: bool = False
+    killed: str = ""  # why we have killed it
     started: float = field(default_factory=time.monotonic)
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None  # noqa: S101  (it has been started)
+        return self.process.pid
 
 
 def run_local(
@@ -63,6 +74,13 @@ def run_local(
     _Local(jobs, setting, found, observe, stop).run()
 
 
+def slots(setting: Setting) -> list[str | None]:
+    """Return the GPU of each slot in which one job at a time runs, None for no particular one."""
+    if not setting.gpus:
+        return [None] * setting.jobs
+    return list[str | None](setting.gpus * setting.jobs_per_gpu)[: setting.jobs]
+
+
 class _Local:
     def __init__(
         self,
@@ -74,37 +92,52 @@ class _Local:
     ) -> None:
         self.jobs, self.setting, self.found = jobs, setting, found
         self.observe, self.stop = observe, stop
+        self.slots = slots(setting)
         self.workers: list[_Worker] = []
         self.not_before: dict[str, float] = {}
+        self.retries: dict[str, int] = {}
         self.asked_to_stop = 0.0
 
     def run(self) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["ddbench.engines.forked"])
-        self.context = context
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["ddbench.engines.preload"])
         try:
             with _environment(ALLOCATOR | {"OMP_NUM_THREADS": str(self.setting.threads)}):
                 while self._turn():
                     pass
         finally:
             for worker in self.workers:
-                worker.process.kill()
+                kill_family(worker.pid)
                 worker.process.join()
 
     def _turn(self) -> bool:
         """Start what can start, hear what workers say; say whether anything is left to do."""
         stopping = self._stopping()
-        waiting = False
-        if not stopping:
-            waiting = self._start_ready()
+        waiting = False if stopping else self._start_ready()
         if not self.workers:
             if waiting:
                 time.sleep(0.1)
             return waiting and not stopping
-        pipes = {worker.pipe: worker for worker in self.workers}
-        for pipe in wait(list(pipes), timeout=0.2):
-            self._hear(pipes[pipe])  # type: ignore[index]
+        self._hear_all()
+        for worker in self.workers:
+            self._watch(worker)
         return True
+
+    def _hear_all(self) -> None:
+        """Take in what workers have said, and who has ended."""
+        speaking: dict[Any, _Worker] = {worker.pipe: worker for worker in self.workers}
+        # The pipe alone would not do: a process that a plugin has started may hold it open.
+        ending: dict[Any, _Worker] = {worker.process.sentinel: worker for worker in self.workers}
+        ready = wait([*speaking, *ending], timeout=0.2)
+        for key in ready:
+            if key in speaking and speaking[key] in self.workers:
+                self._hear(speaking[key])
+        for key in ready:
+            if key in ending and ending[key] in self.workers:
+                while ending[key] in self.workers and ending[key].pipe.poll():
+                    self._hear(ending[key])
+                if ending[key] in self.workers:
+                    self._ended(ending[key])
 
     def _stopping(self) -> bool:
         if not self.asked_to_stop and self.stop():
@@ -114,35 +147,81 @@ class _Local:
         if self.asked_to_stop and time.monotonic() - self.asked_to_stop > GRACE:
             for worker in self.workers:
                 worker.stopped = True
-                worker.process.kill()
+                kill_family(worker.pid)
         return bool(self.asked_to_stop)
+
+    # -- starting ----------------------------------------------------------------------------
 
     def _start_ready(self) -> bool:
         """Fill the free slots; say whether jobs wait for something."""
         now = time.monotonic()
         waiting = False
         for job in self.jobs.ready():
+            if len(self.workers) >= len(self.slots):
+                return True
             if self.not_before.get(job.id, 0.0) > now:
                 waiting = True
-                continue
-            if len(self.workers) >= self.setting.jobs:
+            elif is_claimed(self.jobs.folder.claim(job.id)):
+                self.not_before[job.id] = now + CLAIM_WAIT
+                waiting = True
+            elif self.stop():
                 return True
-            self._start(job)
+            else:
+                self._start(job)
         return waiting
 
     def _start(self, job: Job) -> None:
         taken = {worker.slot for worker in self.workers}
-        slot = next(slot for slot in range(self.setting.jobs) if slot not in taken)
+        slot = next(slot for slot in range(len(self.slots)) if slot not in taken)
         ours, theirs = self.context.Pipe()
         found = self.found.get(job.method) if isinstance(job, Condensation) else None
-        process = self.context.Process(
-            target=_enter, args=(theirs, job.record(), self.setting, found and asdict(found))
-        )
-        process.start()
-        theirs.close()
+        about = (job.record(), self.setting, found and asdict(found), self.slots[slot])
+        process = self.context.Process(target=_enter, args=(theirs, *about))
         self.jobs.start(job)
+        try:
+            with _no_main_module():
+                process.start()
+        except (OSError, EOFError) as error:
+            self._could_not_start(job, error)
+            return
+        finally:
+            theirs.close()
         self.workers.append(_Worker(job, process, ours, slot))
         self.observe({"event": "start", "job": job})
+
+    def _could_not_start(self, job: Job, error: Exception) -> None:
+        if self._again(job):
+            return
+        reason = f"no process could be started for it: {error or type(error).__name__}"
+        self._end(job, dead(job, self.setting.run, reason))
+
+    # -- watching ----------------------------------------------------------------------------
+
+    def _watch(self, worker: _Worker) -> None:
+        """Hold a worker to its limits."""
+        shorten_log(self._log(worker.job))
+        setting = self.setting
+        if worker.killed or worker.stopped:
+            return
+        ran = time.monotonic() - worker.started
+        if setting.job_s is not None and ran > setting.job_s:
+            worker.killed = f"it ran longer than --job-time allows ({setting.job_s:g} s)"
+        elif setting.memory is not None:
+            held = memory_held(worker.pid)
+            if held > setting.memory:
+                worker.killed = (
+                    f"it held {held / 2**30:.1f} GiB of memory; --memory allows a job "
+                    f"{setting.memory / 2**30:.1f} GiB"
+                )
+        if worker.killed:
+            kill_family(worker.pid)
+
+    def _log(self, job: Job) -> Path:
+        if isinstance(job, Condensation):
+            return self.jobs.folder.condensation(job.id) / "log.txt"
+        return self.jobs.folder.root / "logs" / f"{job.id}.txt"
+
+    # -- hearing -----------------------------------------------------------------------------
 
     def _hear(self, worker: _Worker) -> None:
         try:
@@ -162,27 +241,36 @@ class _Local:
     def _ended(self, worker: _Worker) -> None:
         worker.process.join()
         worker.pipe.close()
+        kill_orphans(worker.pid)
+        shorten_log(self._log(worker.job))
         self.workers.remove(worker)
-        job = worker.job
-        if worker.record is None and (worker.claimed or worker.stopped):
-            self.not_before[job.id] = time.monotonic() + CLAIM_WAIT
-            self.jobs.put_back(job)
-            self.observe({"event": "put back", "job": job})
-            return
-        if worker.record is None:
-            worker.record = self._record_death(worker)
-        self.jobs.end(job, worker.record)
-        self.observe({"event": "end", "job": job, "record": worker.record})
+        job, code = worker.job, worker.process.exitcode
+        if worker.record is not None:
+            self._end(job, worker.record)
+        elif worker.claimed or worker.stopped:
+            self._put_back(job)
+        elif worker.killed:
+            self._end(job, dead(job, self.setting.run, worker.killed))
+        elif code not in INFRASTRUCTURE or not self._again(job):
+            reason = f"its process ended without a result: {exit_words(code)}"
+            self._end(job, dead(job, self.setting.run, reason))
 
-    def _record_death(self, worker: _Worker) -> dict[str, Any]:
-        """Write the record of a job whose process ended without one."""
-        job, run = worker.job, self.setting.run
-        kind = "condensation" if isinstance(job, Condensation) else "evaluation"
-        reason = f"its process ended without a result: {_exit_words(worker.process.exitcode)}"
-        record = {**job.record(), "status": FAILED, "reason": reason, "traceback": None}
-        path = run.result(job.id) if kind == "condensation" else run.evaluation(job.id)
-        write_record(path, kind, record)
-        return record
+    def _again(self, job: Job) -> bool:
+        """Put a job back whose process was lost through no fault of its own, if it may be."""
+        done = self.retries[job.id] = self.retries.get(job.id, 0) + 1
+        if done > RETRIES:
+            return False
+        self._put_back(job)
+        return True
+
+    def _put_back(self, job: Job) -> None:
+        self.not_before[job.id] = time.monotonic() + CLAIM_WAIT
+        self.jobs.put_back(job)
+        self.observe({"event": "put back", "job": job})
+
+    def _end(self, job: Job, record: dict[str, Any]) -> None:
+        self.jobs.end(job, record)
+        self.observe({"event": "end", "job": job, "record": record})
 
 
 def _tell(worker: _Worker, word: str) -> None:
@@ -192,19 +280,19 @@ def _tell(worker: _Worker, word: str) -> None:
         pass  # it has just ended by itself
 
 
-def _exit_words(code: int | None) -> str:
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        hint = {
-            "SIGKILL": " (killed from outside, often because memory ran out)",
-            "SIGSEGV": " (a crash inside compiled code)",
-        }
-        return f"signal {name}{hint.get(name, '')}"
-    return f"exit code {code}"
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keep the new process from importing the program's main file: a job needs nothing of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables for the processes that are started inside the block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update({name: value for name, value in values.items() if name not in os.environ})

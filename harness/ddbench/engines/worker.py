@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from ddbench.engines.jobs import Job, record_of
 from ddbench.extensions import Extensions
-from ddbench.files import try_lock
+from ddbench.files import claimed
 from ddbench.methods import Method, MethodError
 from ddbench.plan import Condensation
 from ddbench.results import write_record
-from ddbench.runner import Control, failure, provenance, run_condensation, run_evaluation
+from ddbench.runner import (
+    Control,
+    Guard,
+    failure,
+    provenance,
+    run_condensation,
+    run_evaluation,
+)
 from ddbench.setting import Setting
 
 LoadMethod = Callable[[str], Method]
@@ -25,18 +31,15 @@ def do(
     """Do one job under its claim; return its record, or None if another process has claimed it.
 
     A job that another process has ended meanwhile is not done again.
+
+    Raises:
+        Stopped: The engine asked for it.
+        OSError: The run folder cannot be written.
     """
-    path = setting.run.claim(job.id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as claim:
-        if not try_lock(claim.fileno()):
+    with claimed(setting.run.claim(job.id)) as free:
+        if not free:
             return None
-        record = record_of(job, setting.run)
-        if record is None:
-            record = _do(job, setting, load, extensions, control)
-        with suppress(FileNotFoundError):
-            path.unlink()
-        return record
+        return record_of(job, setting.run) or _do(job, setting, load, extensions, control)
 
 
 def _do(
@@ -45,8 +48,9 @@ def _do(
     if not isinstance(job, Condensation):
         return run_evaluation(job, setting, extensions, control)
     try:
-        method = load(job.method)
-    except MethodError as error:
+        with Guard():  # what a module does to the process when it is imported is undone
+            method = load(job.method)
+    except (MethodError, SystemExit) as error:
         record = {**job.record(), **provenance(setting), **failure(error)}
         write_record(setting.run.result(job.id), "condensation", record)
         return record

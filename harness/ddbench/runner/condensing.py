@@ -166,7 +166,8 @@ class Condensing:
         return "steps" if self.at.step >= self.job.steps else None
 
     def _step(self, state: Any) -> None:  # noqa: ANN401
-        step, metrics = self.at.step, {}
+        step = self.at.step
+        metrics: Any = {}
         with self._metered("condense"):
             try:
                 metrics = self._call("condense_step", state=state, task=self.task, step=step) or {}

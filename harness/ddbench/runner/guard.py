@@ -140,6 +140,23 @@ def _grad_modes() -> tuple[bool, bool]:
     return torch.is_grad_enabled(), torch.is_inference_mode_enabled()
 
 
+def _set_grad_mode(enabled: bool) -> None:
+    torch.set_grad_enabled(enabled)
+
+
+_LIBRARIES: tuple[Any, ...] = (
+    torch.backends.cuda.matmul,
+    torch.backends.cudnn.conv,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
+    torch.backends.mkldnn.conv,  # type: ignore[attr-defined]
+)
+
+
+def _set_precision(values: list[str]) -> None:
+    for library, value in zip(_LIBRARIES, values, strict=True):
+        library.fp32_precision = value
+
+
 def _or_none(device: torch.device) -> torch.device | None:
     return None if device.type == "cpu" else device  # None spares each call a detour
 
@@ -162,15 +179,17 @@ ASPECTS = (
     ),
     _Aspect(
         "torch's grad mode", "use it as a context: with torch.no_grad()",
-        _grad_modes, lambda modes: torch.set_grad_enabled(modes[0]),
+        _grad_modes, lambda modes: _set_grad_mode(modes[0]),
     ),
     _Aspect(
         "the number of torch's threads", "leave it to --threads",
         torch.get_num_threads, torch.set_num_threads,
     ),
     _Aspect(
-        "the precision of torch's matrix products", "leave it to the harness",
-        torch.get_float32_matmul_precision, torch.set_float32_matmul_precision,
+        "the precision of torch's matrix products",
+        "leave it to the harness",
+        lambda: [library.fp32_precision for library in _LIBRARIES],
+        lambda values: _set_precision(values),
     ),
     _Aspect(
         "torch's global random state", _GENERATORS,

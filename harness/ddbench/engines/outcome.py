@@ -1,0 +1,43 @@
+"""Records of jobs that could not write their own."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from typing import Any
+
+from ddbench.engines.jobs import Job
+from ddbench.plan import Condensation
+from ddbench.results import FAILED, RunFolder, write_record
+
+# Deaths that are nobody's fault in here: another process killed it, or its server went.
+INFRASTRUCTURE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGUSR1, 255)
+
+
+def dead(job: Job, run: RunFolder, reason: str) -> dict[str, Any]:
+    """Write and return the record of a job whose process ended without one."""
+    kind = "condensation" if isinstance(job, Condensation) else "evaluation"
+    record = {**job.record(), "status": FAILED, "reason": reason, "traceback": None}
+    path = run.result(job.id) if kind == "condensation" else run.evaluation(job.id)
+    with suppress(OSError):  # a full disk may be why it died; the run goes on
+        write_record(path, kind, record)
+    return record
+
+
+def unwritten(job: Job, error: OSError) -> dict[str, Any]:
+    """Return the record of a job that could not be written: it counts as not done next time."""
+    reason = f"the run folder cannot be written: {error}"
+    return {**job.record(), "status": FAILED, "reason": reason, "traceback": None}
+
+
+def exit_words(code: int | None) -> str:
+    """Return how a process ended, in words."""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        hint = {
+            "SIGKILL": " (killed from outside, often because memory ran out)",
+            "SIGSEGV": " (a crash inside compiled code)",
+            "SIGABRT": " (compiled code gave up)",
+        }
+        return f"signal {name}{hint.get(name, '')}"
+    return f"exit code {code} (os._exit, or compiled code that ends the program)"

@@ -1,0 +1,15 @@
+"""What the fork server loads once: torch, `torch._dynamo`, and the worker's code.
+
+The server must outlive the signals that end a run: batch systems send SIGTERM and SIGUSR1 to every
+process, and its end would be that of the workers, before they have saved. It runs no operation
+and touches no GPU.
+"""
+
+import signal
+
+import ddbench.engines.forked
+
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+
+__all__ = ["ddbench"]

@@ -1,0 +1,112 @@
+"""A method that does, at its second step, whatever harm its option `act` names. For the tests."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+from ddbench import MethodInfo, SyntheticSet, hookimpl
+
+
+@dataclass(frozen=True)
+class Config:
+    act: str = "nothing"
+
+
+@dataclass
+class State:
+    images: torch.Tensor
+    labels: torch.Tensor
+    act: str
+    note: str = ""
+
+
+def _close_streams() -> None:
+    sys.stdout.close()
+    os.close(1)
+
+
+def _hold_memory() -> None:
+    held = []
+    while True:
+        held.append(torch.ones(2**22))  # 16 MiB, written to
+        time.sleep(0.01)
+
+
+def _print_much() -> None:
+    for number in range(300_000):
+        print(f"line {number:06d} of a very chatty method")
+
+
+def _print_from_c() -> None:
+    libc = ctypes.CDLL(None)
+    libc.puts(b"from below Python")
+    libc.fflush(None)
+
+
+ACTS = {
+    "nothing": lambda: None,
+    "raise": lambda: 1 / 0,
+    "return": lambda: "not numbers",
+    "exit": lambda: os._exit(0),
+    "sys.exit": lambda: sys.exit(5),
+    "segfault": lambda: ctypes.string_at(0),
+    "abort": lambda: os.abort(),
+    "hang": lambda: time.sleep(3600),
+    "hang in C": lambda: ctypes.PyDLL(None).sleep(3600),  # with the interpreter's lock held
+    "memory": _hold_memory,
+    "close": _close_streams,
+    "print": _print_much,
+    "puts": _print_from_c,
+    "chdir": lambda: os.chdir("/"),
+    "environ": lambda: os.environ.update(HOME="/nowhere"),
+    "dtype": lambda: torch.set_default_dtype(torch.float64),
+    "grad": lambda: torch.set_grad_enabled(False),
+    "threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
+    "random": lambda: torch.rand(1),
+    "signals": lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "child": lambda: subprocess.Popen(["sleep", "3600"]),
+    "fork": lambda: os.fork() or time.sleep(3600),
+}
+
+
+@hookimpl
+def describe() -> MethodInfo:
+    return MethodInfo(config=Config, steps=lambda config, ipc: 3)
+
+
+@hookimpl
+def init(task, synthetic, config):
+    return State(synthetic.images.clone(), synthetic.labels, config.act)
+
+
+@hookimpl
+def condense_step(state, task, step):
+    state.images += torch.randn(state.images.shape, generator=task.generator)
+    if step != 1:
+        return {"norm": state.images.norm().item()}
+    if state.act == "write":
+        task.images.mul_(2)
+    elif state.act == "write numpy":
+        task.images.numpy()[0] += 1
+    elif state.act == "write data":
+        task.labels.data[0] = 1
+    elif state.act == "nan":
+        state.images *= float("nan")
+    elif state.act == "note":
+        cuda = (torch.cuda.is_initialized(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        state.note = repr((*cuda, torch.get_num_threads(), os.environ.get("MALLOC_MMAP_MAX_")))
+    else:
+        answer = ACTS[state.act]()
+        return answer if state.act == "return" else None
+
+
+@hookimpl
+def export(state):
+    measures = {"note": state.note, "pid": os.getpid()}
+    return SyntheticSet(state.images.clone(), state.labels, measures=measures)

@@ -1,0 +1,162 @@
+"""Hostile plugins in the local engine: each costs its own job alone."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from ddbench.engines import Jobs, run_local
+from ddbench.engines.limits import LOG, memory_held
+from ddbench.methods import from_file
+from ddbench.plan import Condensation, Plan, with_ids
+from ddbench.results import RunFolder, read_run
+from ddbench.session import Outcome
+from ddbench.setting import Setting
+
+METHODS = Path(__file__).parent / "methods_for_tests"
+GIB = 2**30
+
+# What each act's failed record says; "" is a job that is done in spite of it.
+REASONS = {
+    "nothing": "",
+    "raise": "ZeroDivisionError: division by zero (hostile.py:",
+    "return": "condense_step returned str; expected numbers by name",
+    "nan": "images hold NaN",
+    "exit": "its process ended without a result: exit code 0 (os._exit",
+    "sys.exit": "the code ended the program (sys.exit(5))",
+    "segfault": "signal SIGSEGV (a crash inside compiled code)",
+    "abort": "signal SIGABRT (compiled code gave up)",
+    "close": "condense_step closed or replaced",
+    "print": "",
+    "puts": "",
+    "chdir": "condense_step changed the working folder; use whole paths",
+    "environ": "condense_step changed the environment",
+    "dtype": "condense_step changed torch's default dtype",
+    "grad": "condense_step changed torch's grad mode",
+    "threads": "condense_step changed the number of torch's threads",
+    "random": "condense_step changed torch's global random state; draw from task.generator",
+    "write": "wrote into the training tensors",
+    "write numpy": "wrote into the training tensors",
+    "write data": "wrote into the training tensors",
+    "signals": "",
+    "child": "",
+    "fork": "",
+}
+LIMITED = {
+    "hang": "it ran longer than --job-time allows (",
+    "hang in C": "it ran longer than --job-time allows (",
+}
+
+
+def hostile_job(act: str, **changes) -> Condensation:
+    found = from_file(METHODS / "hostile.py")
+    made = Condensation(
+        id="", options_id="", row="hostile", method="hostile", source=found.source, code=found.code,
+        dataset="toy", dataset_fingerprint="toy", architecture="mlp", init="noise", ipc=1, seed=0,
+        config={"act": act}, steps=3, published_steps=3, budget_s=None, cycle=1, step_unit="step",
+        labels="hard", balanced=True, reduced={}, quick=False, control_of=None, paper="", bibtex="",
+    )  # fmt: skip
+    return with_ids(replace(made, **changes))
+
+
+def run(jobs, folder, cache, observe=lambda event: None, **setting) -> Jobs:
+    run_folder = RunFolder(folder)
+    run_folder.create()
+    left = Jobs.left(Plan(condensations=list(jobs)), run_folder)
+    found = {"hostile": from_file(METHODS / "hostile.py")}
+    run_local(left, Setting(folder, cache, **{"jobs": 2, **setting}), found, observe)
+    return left
+
+
+@pytest.fixture(scope="module")
+def hostile_run(tmp_path_factory, shared_cache):
+    """One run of every act beside harmless jobs: (jobs by act, Jobs, folder, children before)."""
+    folder = tmp_path_factory.mktemp("hostile") / "run"
+    jobs = {act: hostile_job(act) for act in REASONS}
+    jobs |= {f"harmless {seed}": hostile_job("nothing", seed=seed) for seed in (1, 2, 3)}
+    ended = run(jobs.values(), folder, shared_cache)
+    return jobs, ended, RunFolder(folder)
+
+
+@pytest.mark.parametrize("act", REASONS)
+def test_a_hostile_plugin_costs_its_own_job_alone(hostile_run, act):
+    jobs, ended, folder = hostile_run
+    record = ended.ended[jobs[act].id]
+    if REASONS[act]:
+        assert record["status"] == "failed" and REASONS[act] in record["reason"]
+    else:
+        assert record["status"] == "done", record["reason"]
+    stored = read_run(folder).condensations[jobs[act].id]
+    assert (stored["status"], stored["reason"]) == (record["status"], record["reason"])
+
+
+def test_everything_else_is_finished_and_the_exit_code_is_1(hostile_run):
+    jobs, ended, folder = hostile_run
+    assert not ended.pending and not ended.running and len(ended.ended) == len(jobs)
+    for seed in (1, 2, 3):
+        assert ended.ended[jobs[f"harmless {seed}"].id]["status"] == "done"
+    assert not read_run(folder).unreadable
+    plan = Plan(condensations=list(jobs.values()))
+    assert Outcome(folder, plan, ended).exit_code == 1
+
+
+def test_the_log_of_a_failed_job_is_kept_and_that_of_a_chatty_one_cut(hostile_run):
+    jobs, _, folder = hostile_run
+    log = folder.condensation(jobs["segfault"].id) / "log.txt"
+    assert log.exists()
+    chatty = folder.condensation(jobs["print"].id) / "log.txt"
+    text = chatty.read_text()
+    assert len(text) <= 2 * LOG + 100 and "MB cut out" in text
+    assert text.startswith("line 000000 ") and text.endswith(
+        "line 299999 of a very chatty method\n"
+    )
+    assert "from below Python" in (folder.condensation(jobs["puts"].id) / "log.txt").read_text()
+
+
+def test_no_process_is_left_over(hostile_run):
+    _, _, folder = hostile_run
+    sleeping = [
+        process.info["cmdline"]
+        for process in psutil.process_iter(["cmdline", "uids"])
+        if process.info["cmdline"] == ["sleep", "3600"]
+    ]
+    assert sleeping == []
+    assert not list((folder.root / "claims").iterdir())
+
+
+@pytest.mark.parametrize("act", LIMITED)
+def test_a_job_that_hangs_is_ended_by_its_time_limit(tmp_path, shared_cache, act):
+    jobs = [hostile_job(act), hostile_job("nothing")]
+    ended = run(jobs, tmp_path / "run", shared_cache, job_s=15.0)
+    record = ended.ended[jobs[0].id]
+    assert record["status"] == "failed" and LIMITED[act] in record["reason"]
+    assert ended.ended[jobs[1].id]["status"] == "done"
+
+
+def test_a_job_that_exhausts_memory_is_ended_before_the_machine_is(tmp_path, shared_cache):
+    jobs = [hostile_job("memory"), hostile_job("nothing")]
+    ended = run(jobs, tmp_path / "run", shared_cache, memory=int(1.2 * GIB))
+    record = ended.ended[jobs[0].id]
+    assert record["status"] == "failed"
+    assert "GiB of memory; --memory allows a job 1.2 GiB" in record["reason"]
+    assert ended.ended[jobs[1].id]["status"] == "done"
+    assert memory_held(os.getpid()) > 0
+
+
+def test_a_job_that_others_kill_is_tried_again_but_not_for_ever(tmp_path, shared_cache):
+    events = []
+    job = hostile_job("kill")
+    ended = run([job], tmp_path / "run", shared_cache, events.append)
+    assert [event["event"] for event in events] == ["start", "put back"] * 2 + ["start", "end"]
+    assert "SIGKILL (killed from outside" in ended.ended[job.id]["reason"]
+
+
+def test_a_job_finds_cuda_untouched_its_slots_gpu_and_its_threads(tmp_path, shared_cache):
+    jobs = [hostile_job("note", seed=seed) for seed in range(3)]
+    gpus = {"gpus": ("3", "5"), "jobs": 2}
+    ended = run(jobs, tmp_path / "run", shared_cache, **gpus)
+    notes = [eval(record["measures"]["note"]) for record in ended.ended.values()]  # noqa: S307
+    assert {note[1] for note in notes} <= {"3", "5"} and {note[1] for note in notes} >= {"3"}
+    assert {(note[0], *note[2:]) for note in notes} == {(False, 1, "0")}
+    assert len({record["measures"]["pid"] for record in ended.ended.values()}) == 3
