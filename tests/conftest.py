@@ -1,4 +1,4 @@
-"""What every test stands on: one thread, no network, caches of its own, nothing installed assumed."""
+"""What every test stands on: one thread, no network, caches of its own."""
 
 import socket
 from pathlib import Path

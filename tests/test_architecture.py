@@ -5,9 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import ddbench
+import pytest
 
 ROOT = Path(ddbench.__file__).parent
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from ddbench import MethodInfo, SyntheticSet, hookimpl
 from ddbench.extensions import Extensions
 from ddbench.methods import bind, discover

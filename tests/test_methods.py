@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 
 import pytest
-
 from ddbench import MethodInfo, hookimpl
 from ddbench.hookspecs import METHODS_GROUP
 from ddbench.methods import MethodError, bind, discover, find, from_file, load, unknown

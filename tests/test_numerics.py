@@ -1,9 +1,8 @@
 """Golden values: whoever changes what the core computes raises `ddbench.NUMERICS`."""
 
+import ddbench
 import pytest
 import torch
-
-import ddbench
 from ddbench.evaluate import evaluate
 from ddbench.extensions import Extensions
 from ddbench.synthetic import SyntheticSet
@@ -62,7 +61,7 @@ def trained(task, synthetic):
 def test_results_change_only_with_numerics(name, once={}):  # noqa: B006  (computed once)
     once.update(once or measured())
     assert once[name] == pytest.approx(GOLDEN[name], rel=1e-4, abs=1e-5), (
-        f"the core computes other {name!r} values than under NUMERICS {GOLDEN['numerics']}: if that "
+        f"the core computes other {name!r} than under NUMERICS {GOLDEN['numerics']}: if that "
         "is meant, raise ddbench.NUMERICS, so that kept results are not mistaken for new ones, and "
         f"put {once[name]!r} here"
     )

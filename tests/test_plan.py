@@ -4,15 +4,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ddbench import MethodInfo, hookimpl
 from ddbench.extensions import Extensions
 from ddbench.methods import bind
 from ddbench.plan import Choices, digest, slug, with_ids
 from ddbench.registry import RegistryError, parse
 from ddbench.session import Places, Session
+from hypothesis import given
+from hypothesis import strategies as st
 
 TEXT = """
 [protocols.short]

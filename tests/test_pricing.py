@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-
 from ddbench import MethodInfo, SyntheticSet, hookimpl
 from ddbench.extensions import Extensions
 from ddbench.meter import count_flops
@@ -124,5 +123,3 @@ def test_no_work_is_left_on_the_global_generator():
     state = torch.random.get_rng_state()
     condensation(JOB, FACTS, bind(Matches()), Extensions())
     assert torch.equal(state, torch.random.get_rng_state())
-
-

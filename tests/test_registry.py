@@ -4,10 +4,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from ddbench.registry import RegistryError, line_numbers, parse, parse_setting, read
 from hypothesis import given
 from hypothesis import strategies as st
-
-from ddbench.registry import RegistryError, line_numbers, parse, parse_setting, read
 
 PROTOCOL = """
 [protocols.short]
