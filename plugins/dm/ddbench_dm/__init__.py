@@ -63,7 +63,7 @@ def describe() -> MethodInfo:
         config=Config,
         step="iteration",
         steps=lambda config, ipc: ITERATIONS,
-        quick={"batch_real": 64, "augment": "none", "steps": 200},
+        quick={"batch_real": 16, "steps": 200},
         needs=missing_classes,
         paper="Zhao & Bilen, Dataset Condensation with Distribution Matching, WACV 2023, "
         "arXiv:2110.04181",

@@ -227,7 +227,7 @@ def strategy(config: GM, task: Task) -> str:
 
 gm = GradientMatching(
     GM,
-    quick={"batch_real": 64, "iterations": 30, "steps": 30},
+    quick={"batch_real": 8, "lr_images": 1.0, "steps": 100},
     paper="Zhao, Mopuri & Bilen, Dataset Condensation with Gradient Matching, ICLR 2021, "
     "arXiv:2006.05929",
     bibtex="""@inproceedings{zhao2021dc,
@@ -240,7 +240,7 @@ gm = GradientMatching(
 
 dsa = GradientMatching(
     DSA,
-    quick={"batch_real": 64, "iterations": 30, "steps": 30},
+    quick={"batch_real": 16, "lr_images": 2.0, "steps": 60},
     paper="Zhao & Bilen, Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021, "
     "arXiv:2102.08259",
     bibtex="""@inproceedings{zhao2021dsa,
