@@ -62,7 +62,7 @@ def picture(
 
 def visible(images: np.ndarray, provenance: Mapping[str, Any]) -> np.ndarray:
     """Return images with values in [0, 1]: normalisation undone, or, where whitened, spread out."""
-    images = np.nan_to_num(images.astype(np.float64))
+    images = np.where(np.isfinite(images), images, 0.0).astype(np.float64)
     mean, std = provenance.get("mean"), provenance.get("std")
     channels = images.shape[1]
     if provenance.get("zca") or not mean or not std or len(mean) != channels:

@@ -95,19 +95,21 @@ class MadeRun:
 
     def images(self, id: str, shape: tuple[int, ...] = (10, 1, 8, 8), **metadata: Any) -> None:
         """Write the initial and the final set of a condensation."""
-        images = np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+        ramp = np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
         labels = np.arange(shape[0], dtype=np.int64) % 10
         provenance = {"mean": [0.1307], "std": [0.3081], "zca": False,
                       "classes": [str(c) for c in range(10)]} | metadata  # fmt: skip
-        text = {"recipe": "{}", "measures": "{}", "provenance": json.dumps(provenance), "ddbench": "1"}
+        text = {"recipe": "{}", "measures": "{}", "provenance": json.dumps(provenance)}
         for name in ("initial", "synthetic"):
             path = self.folder.condensation(id) / f"{name}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
+            images = ramp if name == "synthetic" else -ramp
             save_file({"images": images, "labels": labels}, path, text)
 
     def curve(self, id: str, columns: dict[str, list[float]]) -> None:
         """Write a condensation's curve.csv."""
-        lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+        rows = [columns, *zip(*columns.values(), strict=True)]
+        lines = [",".join(map(str, row)) for row in rows]
         (self.folder.condensation(id) / "curve.csv").write_text("\n".join(lines) + "\n")
 
 

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-
 from ddbench.leaderboard import Score, combined_spread, load, words
 from ddbench.leaderboard.curves import anytime, metrics_of, read_curve
 

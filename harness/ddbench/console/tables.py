@@ -85,7 +85,8 @@ def _fitting(
 ) -> Table:
     """Return the table, without as many columns as the terminal is too narrow for."""
     table = _table(rows, names, right)
-    while droppable and Measurement.get(console, console.options, table).maximum > console.width:
+    free = console.options.update(width=UNCUT)
+    while droppable and Measurement.get(console, free, table).maximum > console.width:
         dropped = droppable.pop()
         names = [name for name in names if name != dropped]
         table = _table(rows, names, right)

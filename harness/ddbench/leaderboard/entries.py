@@ -106,10 +106,15 @@ def _notes(done: pd.DataFrame) -> tuple[str, ...]:
     for budget in done["budget_s"].dropna().unique():
         steps = sorted(f"{n:,.0f}" for n in {min(done["steps_done"]), max(done["steps_done"])})
         notes.append(f"had {budget:g} s, in which it took {' to '.join(steps)} steps")
-    missing = dict.fromkeys(str(c) for classes in done["missing_classes"] for c in classes)
-    if missing:
-        notes.append("has no image of class " + ", ".join(missing))
+    for classes, group in done.groupby(done["missing_classes"].map(_words), sort=False):
+        if classes:
+            seeds = ", ".join(map(str, group["seed"]))
+            notes.append(f"no image of class {classes} (seed {seeds})")
     return tuple(notes)
+
+
+def _words(classes: Sequence[Any]) -> str:
+    return ", ".join(map(str, classes))
 
 
 # -- labels ------------------------------------------------------------------------------------

@@ -84,8 +84,8 @@ def _training(document: Document, board: Board, letters: Letters) -> None:
     if math.isfinite(board.forward_macs):
         macs = int(board.forward_macs)
         text += (
-            f" One forward pass of {code(board.architecture)}: {macs:,} multiply-adds for an image, "
-            f"{macs * board.data.n_test:,} for the test set (fvcore, 1 for each)."
+            f" One forward pass of {code(board.architecture)}: {macs:,} multiply-adds for an "
+            f"image, {macs * board.data.n_test:,} for the test set (fvcore, 1 for each)."
         )
     if board.reference:
         text += (

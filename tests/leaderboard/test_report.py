@@ -1,0 +1,450 @@
+import io
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ddbench.leaderboard import load
+from ddbench.report import export, figures, write_report
+from ddbench.report.document import Document, escaped, slug
+from ddbench.report.summary import summary
+from ddbench.results import RunError
+from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def plots(request, monkeypatch):
+    """Leave the plots undrawn, which takes most of a report's time, but where a test is of them."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(figures, "cost_plot", lambda board: b"cost")
+        monkeypatch.setattr(figures, "curve_plot", lambda curves: (b"curves", 0))
+        monkeypatch.setattr(figures, "anytime_plot", lambda board, curves: b"anytime")
+
+
+@pytest.fixture
+def drawn():
+    """Draw the plots."""
+
+
+def text_of(made):
+    return write_report(made.folder).read_text()
+
+
+def section(text, heading):
+    """Return what stands under a heading, up to the next of its level or above."""
+    level = heading.split()[0]
+    rest = rf"^{re.escape(heading)}.*?$(.*?)(?=^#{{1,{len(level)}}} |\Z)"
+    found = re.search(rest, text, re.M | re.S)
+    assert found, f"no heading {heading!r}"
+    return found[1]
+
+
+def row_of(text, name):
+    """Return the cells of the first table row that names `name`, by column."""
+    lines = text.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("|") and f"| {name} |" in line)
+    head = max(n for n in range(at) if lines[n + 1].startswith("| -"))
+    cells = [[cell.strip() for cell in lines[n].strip("|").split("|")] for n in (head, at)]
+    assert len(cells[0]) == len(cells[1])
+    return dict(zip(*cells, strict=True))
+
+
+def fill(made):
+    """Write a run as `ddbench run --all` leaves it: two methods, random, a reference, failures."""
+    (dm,) = made.row("dm", [[0.80, 0.82]], reduced={"steps": [100, 20000]}, bibtex="@article{dm}")
+    made.evaluation(dm, [0.70, 0.72], architecture="vgg11")
+    made.row("random", [[0.40, 0.44], [0.48, 0.52]], costs={"flops_condense": 0})
+    made.evaluation(None, [0.97], protocol="whole-quick", images=4000, train_s=[12.0])
+    made.condensation("gm", status="failed", reason="ValueError: a | b")
+    made.images(dm)
+    made.curve(dm, {"step": [0, 1, 2], "seconds": [1, 2, 3], "loss": [3.0, 2.0, 1.0]})
+    skipped = {"row": "x", "dataset": "cifar10", "architecture": "convnet", "init": "real",
+               "ipc": 1, "seed": 0, "reason": "no data here", "failed": False}  # fmt: skip
+    made.manifest(dirty=True, plan={"condensations": [dm], "evaluations": [], "skipped": [skipped]})
+    return dm
+
+
+# -- the first paragraph -----------------------------------------------------------------------
+
+
+def test_the_first_paragraph_says_which_method_at_what_cost_against_random(made):
+    fill(made)
+    first = text_of(made).split("\n\n")[1]
+    assert "most accurate method is `dm` (real init)" in first
+    assert "81.0 ± 1.4% of 1,000 test images (1 seed × 2 networks" in first
+    # random: mean 46, sample deviation 5.16; together with 1.41 it is 5.35: 35 points.
+    assert "random real images give 46.0 ± 5.2% (2 seeds × 2 networks)" in first
+    assert "35.0 points more, 6.5 times the combined spread of 5.4" in first
+    assert "Condensing took 11.0 s (2 GFLOPs in all) on Some CPU" in first
+    assert "gives 97.0%, 16.0 points more" in first
+    assert "takes 12.0 s, on the set 3.00 s" in first
+    assert "did not run with the published settings" in first
+
+
+@pytest.mark.parametrize(
+    ("dm", "random", "said"),
+    [
+        ([0.5, 0.6], [0.4, 0.6], "beats random images by more than the combined spread"),
+        ([0.3, 0.4], [0.4, 0.6], "No method beats random images. The nearest is"),
+    ],
+)
+def test_it_is_honest_when_nothing_beats_random(made, dm, random, said):
+    made.row("dm", [dm])
+    made.row("random", [random])
+    assert said in text_of(made)
+
+
+def test_it_says_when_there_is_no_random_row(made):
+    made.row("dm", [[0.5]])
+    assert "No random images stand beside it" in text_of(made)
+
+
+def test_it_says_when_there_is_only_random_or_nothing(made):
+    assert "nothing to rank" in text_of(made)
+    made.row("random", [[0.5]])
+    assert "Only random images have a score: 50.0%" in text_of(made)
+
+
+def test_it_names_equals_and_the_cheaper_of_them(made):
+    made.row("dm", [[0.80, 0.82]])
+    made.row("gm", [[0.79, 0.82]], costs={"condense_s": 4.0})
+    assert "`gm` lies within the combined spread of it; `gm` took 5.00 s." in text_of(made)
+
+
+def test_it_tells_an_own_recipe_apart(made):
+    id = made.condensation("datm", costs={"artifact_s": 33.0})
+    made.evaluation(id, [0.6])
+    made.evaluation(id, [0.8], own_recipe=True)
+    text = text_of(made)
+    assert "recipe of its own set, `datm` gives 80.0%" in text
+    assert "11.0 s and 33.0 s for its artifacts, in full" in text
+    row = row_of(section(text, "### Ranking"), "datm")
+    assert (row["accuracy %"], row["own recipe %"]) == ("**60.0**", "80.0")
+
+
+def test_each_dataset_and_ipc_has_its_paragraph(made):
+    made.row("dm", [[0.5]])
+    made.evaluation(made.condensation("dm", ipc=10), [0.6])
+    leads = [paragraph.split("**")[1] for paragraph in summary(load(made.folder))]
+    assert leads == ["mnist-mini, 1 image per class.", "mnist-mini, 10 images per class."]
+
+
+# -- tables ------------------------------------------------------------------------------------
+
+
+def test_the_ranking_has_accuracy_samples_differences_and_cost(made):
+    fill(made)
+    row = row_of(section(text_of(made), "### Ranking on convnet-w32"), "dm †")
+    assert row == {
+        "#": "1", "method": "dm †", "init": "real", "accuracy %": "**81.0 ± 1.4**", "n": "1 × 2",
+        "± over seeds": "–", "vs random": "+35.0", "vs whole": "−16.0", "condense s": "11.0",
+    }  # fmt: skip
+
+
+def test_reduced_settings_have_a_footnote(made):
+    fill(made)
+    assert "† dm (real init), other settings than published: steps 100 (published 20,000)." in (
+        text_of(made)
+    )
+
+
+def test_training_costs_stand_below_with_time_saved(made):
+    fill(made)
+    below = section(text_of(made), "### Ranking on convnet-w32").split("| train s |")[1]
+    # Nine seconds are saved by each training, and the set took eleven.
+    assert "| dm † | real | 3.00 | 0.20 | 1 G | 75% | 2 |" in below
+    assert "3,000,000 multiply-adds for an image, 3,000,000,000 for the test set" in below
+
+
+def test_architectures_stand_side_by_side(made):
+    fill(made)
+    row = row_of(section(text_of(made), "### Across architectures"), "dm †")
+    assert (row["convnet-w32"], row["vgg11"]) == ("81.0 ± 1.4", "71.0 ± 1.4")
+    assert "<summary>Ranking on vgg11</summary>" in text_of(made)
+
+
+def test_a_missing_seed_is_said_beside_the_mean(made):
+    made.row("dm", [[0.8, 0.8]])
+    made.condensation("dm", 1, status="failed", reason="boom")
+    row = row_of(text_of(made), "dm")
+    assert row["accuracy %"] == "**80.0 ± 0.0 (1 seed missing)**"
+
+
+def test_artifacts_count_in_full_and_show_their_share(made):
+    shared = [{"id": "experts-1", "kind": "experts", "seconds": 33.0, "flops": 5e12,
+               "lower_bound": True, "bytes": 2048}]  # fmt: skip
+    costs = {"artifact_s": 33.0, "flops_artifact": 5e12, "flops_lower_bound": True}
+    made.row("datm", [[0.5]], costs=costs, artifacts=shared)
+    costs = section(text_of(made), "### What condensing cost")
+    row = row_of(costs, "datm")
+    assert (row["own s"], row["artifacts s (share)"]) == ("11.0", "33.0 (75%)")
+    assert (row["own FLOPs"], row["artifact FLOPs"]) == ("≥ 2 G", "5 T")
+    assert "| experts | `experts-1` | 33.0 | ≥ 5 T | 2.0 KiB | datm |" in costs
+
+
+def test_classes_of_hardware_are_told_apart(made):
+    for n, machine in enumerate(["CPU one", "CPU two"]):
+        id = made.condensation(f"m{n}", hardware_class=machine)
+        made.evaluation(id, [0.5], hardware_class=machine, train_s=[1.0 + n])
+    made.evaluation(None, [0.9], protocol="whole", hardware_class="CPU one", train_s=[10.0])
+    text = text_of(made)
+    assert "Times and memory compare only inside one class of hardware" in text.replace(
+        "times and", "Times and"
+    )
+    below = text.split("| train s |")[1]
+    assert "| m0 | real | 1.00 [A] | 0.20 [A] | 1 G [A] | 90% [A] | 2 [A] |" in below
+    assert "| m1 | real | 2.00 [B] | 0.20 [B] | 1 G [B] | – | – |" in below
+    assert "are not plotted together" in text
+
+
+def test_balanced_accuracy_stands_where_classes_are_unequal(made):
+    id = made.condensation("dm", dataset="mhist", dataset_fingerprint="m")
+    made.evaluation(id, [0.7], balanced_accuracies=[0.6], class_counts_test=[617, 360],
+                    dataset="mhist", dataset_fingerprint="m", majority=0.6315)  # fmt: skip
+    text = text_of(made)
+    assert row_of(text, "dm")["balanced %"] == "60.0"
+    assert "majority class 63.1%" in text or "majority class 63.2%" in text
+
+
+def test_measures_stand_beside_the_controls(made):
+    made.row("fedd3", [[0.6]], measures={"clients": 5, "uplink_bytes_total": 31_000})
+    made.row("random", [[0.5]], control_of="fedd3")
+    measures = section(text_of(made), "### What methods measured")
+    row = row_of(measures, r"uplink\_bytes\_total")
+    assert row["fedd3 (real)"] == "31,000" and row["random ‡ (real)"] == "–"
+    accuracy = row_of(measures, "accuracy % on convnet-w32")
+    assert (accuracy["fedd3 (real)"], accuracy["random ‡ (real)"]) == ("60.0", "50.0")
+
+
+def test_measures_are_means_over_seeds(made):
+    for seed, value in enumerate([0.2, 0.4]):
+        made.evaluation(made.condensation("fedd3", seed, measures={"h": value, "w": "x"}), [0.5])
+    measures = section(text_of(made), "### What methods measured")
+    assert row_of(measures, "h")["fedd3 (real)"] == "0.3"
+    assert row_of(measures, "w")["fedd3 (real)"] == "x"
+
+
+# -- what went wrong, and where it comes from --------------------------------------------------
+
+
+def test_failed_and_skipped_jobs_stand_with_their_reasons(made):
+    fill(made)
+    trouble = section(text_of(made), "## Failed and skipped")
+    assert "| failed | condense gm on mnist-mini" in trouble
+    assert r"ValueError: a \| b |" in trouble
+    assert "| skipped | condense x on cifar10" in trouble and "no data here" in trouble
+    assert row_of(text_of(made), "gm")["accuracy %"] == "failed"
+
+
+def test_a_clean_run_says_so(made):
+    made.row("dm", [[0.5]])
+    assert "Nothing failed and nothing was skipped." in text_of(made)
+
+
+def test_files_that_cannot_be_read_are_named_inside_the_run(made):
+    made.row("dm", [[0.5]])
+    made.folder.evaluation("torn").write_text("{")
+    made.evaluation(None, id="newer", schema=99)
+    text = section(text_of(made), "### Files that could not be read")
+    assert "`evaluations/torn.json`: not whole JSON" in text
+    assert "`evaluations/newer.json`: schema 99 is newer" in text
+    assert str(made.folder.root) not in text
+
+
+def test_provenance_names_hardware_versions_commit_and_command(made):
+    fill(made)
+    made.manifest(command=["ddbench", "run", "--set", "dm.lr=1 2"])
+    text = section(text_of(made), "## Made on, made by")
+    assert "Some CPU, 1 thread, 2 jobs at once, float32" in text
+    assert "ddbench 0.1.0, torch 2.15.0" in text
+    assert "`0123456789ab` with uncommitted changes" in text
+    assert "```sh\nddbench run --all\nddbench run --set 'dm.lr=1 2'\n```" in text
+
+
+def test_methods_have_package_paper_and_bibtex(made):
+    fill(made)
+    text = section(text_of(made), "## Methods")
+    assert row_of(text, "dm")["package"] == "ddbench-dm 0.1.0"
+    assert "```bibtex\n@article{dm}\n```" in text
+
+
+def test_superseded_and_stale_results_are_counted(made):
+    made.condensation("dm", options_id="same", code="1")
+    id = made.condensation("dm", options_id="same", code="2")
+    made.evaluation(id, [0.5])
+    made.evaluation(id, [0.5], architecture="vgg11", set_sha256="of an earlier set")
+    text = text_of(made)
+    assert "1 condensation left out: done again since by other code." in text
+    assert "1 evaluation left out: the set has changed since" in text
+
+
+# -- pictures ----------------------------------------------------------------------------------
+
+
+def pictures(made):
+    return {path.name: path for path in (made.folder.root / "report_files").iterdir()}
+
+
+def opened(path):
+    return Image.open(io.BytesIO(path.read_bytes()))
+
+
+def test_every_picture_that_the_text_names_is_there_and_no_other(made):
+    fill(made)
+    text = text_of(made)
+    named = set(re.findall(r"report_files/([^\")]+)", text))
+    assert named == set(pictures(made))
+    assert any("accuracy-against-cost" in name for name in named)
+    assert any("curves" in name for name in named)
+
+
+def test_the_sets_are_shown_at_first_and_at_last(made):
+    fill(made)
+    text_of(made)
+    found = pictures(made)
+    first, last = (
+        np.asarray(opened(found[f"mnist-mini-ipc1-dm-real-convnet-w32-{when}.png"]))
+        for when in ("initial", "final")
+    )
+    # The made sets are a ramp and its mirror image, ten images in a row.
+    assert first.shape == last.shape == (64, 10 * 64 + 9 * 2)
+    assert first[0, 0] > first[0, -1] and last[0, 0] < last[0, -1]
+
+
+def test_a_large_set_shows_ten_images_of_ten_classes(made):
+    id = made.condensation("dm", ipc=20)
+    made.evaluation(id, [0.5])
+    made.images(id, (400, 1, 64, 64), classes=[str(c) for c in range(20)])
+    text = text_of(made)
+    picture = opened(pictures(made)["mnist-mini-ipc20-dm-real-convnet-w32-final.png"])
+    assert picture.size == (10 * 64 + 18, 10 * 64 + 18)
+    assert "The first 10 images of each class." in text
+
+
+def test_a_torn_or_missing_set_is_named_and_not_fatal(made):
+    dm = fill(made)
+    made.folder.set_file(dm).write_bytes(b"torn")
+    text = section(text_of(made), "### The sets")
+    assert "dm: not shown, no synthetic set (" in text
+    assert "random: not shown, its file is not there." in text
+
+
+def test_whitened_sets_are_said_to_be(made):
+    id = made.condensation("dm")
+    made.evaluation(id, [0.5])
+    made.images(id, zca=True)
+    assert "ZCA-whitened" in text_of(made)
+
+
+def test_snapshots_make_a_plot_of_accuracy_on_the_way(made):
+    id = made.condensation("dm", steps=4, snapshots=[0, 2], costs={"steps_done": 4})
+    made.curve(id, {"step": [0, 1, 2, 3], "seconds": [2, 4, 6, 10]})
+    made.evaluation(id, [0.3], snapshot=0)
+    made.evaluation(id, [0.6], snapshot=2)
+    made.evaluation(id, [0.8])
+    text = section(text_of(made), "### Accuracy on the way")
+    assert "`dm` (real) 0, 2, 4." in text
+    assert "mnist-mini-ipc1-quick-anytime.png" in pictures(made)
+
+
+def test_two_reports_of_one_run_are_the_same(made, drawn):
+    fill(made)
+    first = text_of(made), {name: path.read_bytes() for name, path in pictures(made).items()}
+    second = text_of(made), {name: path.read_bytes() for name, path in pictures(made).items()}
+    assert first == second
+
+
+def test_pictures_of_an_earlier_report_go(made):
+    dm = fill(made)
+    text_of(made)
+    shutil.rmtree(made.folder.condensation(dm))
+    text_of(made)
+    assert not any("-dm-" in name for name in pictures(made))
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+def test_an_export_stands_alone(made, tmp_path, monkeypatch):
+    fill(made)
+    monkeypatch.chdir(tmp_path)
+    target = export(made.folder, Path("reports/mine.md"))
+    text = target.read_text()
+    named = set(re.findall(r"\(?(mine/[^\")]+\.png)", text))
+    assert named and all((tmp_path / "reports" / name).is_file() for name in named)
+    assert text.startswith("# Leaderboard: mine\n")
+    assert "ddbench run --all\nddbench report quick --to reports/mine.md\n```" in text
+    assert str(tmp_path) not in text
+
+
+def test_an_export_needs_a_markdown_file(made, tmp_path):
+    with pytest.raises(RunError, match="no markdown file"):
+        export(made.folder, tmp_path)
+    with pytest.raises(RunError, match="no markdown file"):
+        export(made.folder, tmp_path / "report.html")
+
+
+def test_an_export_never_mixes_with_other_files(made, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").touch()
+    with pytest.raises(RunError, match="holds other files than pictures"):
+        export(made.folder, tmp_path / "mine.md")
+
+
+def test_an_unwritable_place_is_an_error_that_names_it(made, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="--to .*file/x.md: .* cannot be written"):
+        export(made.folder, tmp_path / "file" / "x.md")
+
+
+def test_words_of_others_are_no_markdown():
+    assert escaped("a|b *c* <d>\n# e") == r"a\|b \*c\* \<d\> \# e"
+    assert slug("../../etc/passwd [x=1]") == "etc-passwd-x-1"
+
+
+def test_pictures_of_one_name_do_not_overwrite_each_other():
+    document = Document("t", "files")
+    assert document.picture("a.png", b"1") == "files/a.png"
+    assert document.picture("a.png", b"2") == "files/a-2.png"
+    assert document.picture("a.png", b"1") == "files/a.png"
+    assert document.files == {"a.png": b"1", "a-2.png": b"2"}
+
+
+def test_a_report_imports_no_torch(made):
+    fill(made)
+    code = (
+        "import sys; from ddbench.report import write_report;"
+        "from ddbench.results import open_run;"
+        f"write_report(open_run({str(made.folder.root)!r}));"
+        "print({'torch', 'torchvision', 'pluggy'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"
+
+
+def test_plots_are_pictures(made, drawn):
+    dm = fill(made)
+    made.evaluation(dm, [0.3], snapshot=0)
+    text_of(made)
+    names = ["accuracy-against-cost", "anytime", "curves"]
+    for name in names:
+        picture = opened(pictures(made)[f"mnist-mini-ipc1-quick-{name}.png"])
+        assert picture.format == "PNG" and picture.width > 400
+        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 10
+
+
+def test_there_are_no_plots_of_nothing(made, drawn):
+    board = load(fill(made) and made.folder).boards[0]
+    assert figures.curve_plot([]) == (None, 0)
+    assert figures.cost_plot(replace(board, places=())) is None
+
+
+def test_curves_beyond_the_room_are_counted(made, drawn):
+    (entry,) = load(fill(made) and made.folder).boards[0].places[0].entry,
+    curve = pd.DataFrame({"step": [0.0, 1.0], **{f"m{n}": [1.0, 2.0] for n in range(30)}})
+    assert figures.curve_plot([(entry, [curve])])[1] == 30 - figures.PANELS
