@@ -1,4 +1,4 @@
-"""For authors of methods: small tasks without a run, and the loop that condenses on them."""
+"""Small tasks without a run, and the loop that condenses on them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,226 @@
+"""The proof that a method keeps its word: all checks of one method, and what they found."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ddbench.hookspecs import Unsupported
+from ddbench.meter import warm_up
+from ddbench.methods import Method, MethodError, bind, discover, find, from_file, load
+from ddbench.options import ConfigError, make_config
+from ddbench.testing.checks import CHECKS, Check
+from ddbench.testing.subject import Shape, Subject, where
+from ddbench.testing.tasks import one_thread
+
+STEPS = 4  # of a trial
+# Shapes to check with, in order of preference: the first that the method does not refuse.
+SHAPES = (Shape(1, 3, 2), Shape(1, 2, 2), Shape(1, 10, 1), Shape(1, 10, 10))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check came to.
+
+    Attributes:
+        check: Its name.
+        faults: (expected, came) of each promise that is broken, in words; () if none.
+        refused: Why the method declined what was asked of it, or "".
+        docs: Where the promise is explained.
+        seconds: What the check took.
+    """
+
+    check: str
+    faults: tuple[tuple[str, str], ...]
+    refused: str
+    docs: str
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is broken."""
+        return not self.faults
+
+    def __str__(self) -> str:
+        """Return the finding as people read it."""
+        if self.refused and not self.faults:
+            return f"{self.check}: declined: {self.refused}"
+        if not self.faults:
+            return f"{self.check}: passed"
+        lines = [f"{self.check}: failed"]
+        for expected, came in self.faults:
+            lines += [f"  expected {expected}", f"  came {came}"]
+        return "\n".join([*lines, f"  see {self.docs}"])
+
+
+class CheckFailed(AssertionError):
+    """A method that breaks its word; the text lists what was expected, and what came."""
+
+    def __init__(self, name: str, failed: list[Finding], total: int) -> None:
+        """Keep what failed."""
+        found = "\n".join(str(finding) for finding in failed)
+        super().__init__(f"method {name!r} fails {len(failed)} of {total} checks\n{found}")
+        self.findings = failed
+
+
+def check_method(
+    method: object,
+    *,
+    options: Mapping[str, Any] | None = None,
+    init: str | None = None,
+    full: bool = False,
+) -> list[Finding]:
+    """Check that a method keeps its word, on toy data and the CPU; return what was found.
+
+    Args:
+        method: The name of an installed method, the path of a Python file, or an object with
+            the hooks.
+        options: Over those of MethodInfo.quick, to make a step cheaper.
+        init: Where to start from, instead of MethodInfo.default_init.
+        full: Every combination of data, in up to a minute, instead of a few in seconds.
+
+    Raises:
+        CheckFailed: With what was expected, what came, and where it is explained.
+        MethodError: The method cannot be loaded.
+    """
+    name, loaded = _load(method)
+    found = list(findings(loaded, name, options=options, init=init, full=full))
+    failed = [finding for finding in found if not finding.passed]
+    if failed:
+        raise CheckFailed(name, failed, len(found))
+    return found
+
+
+def findings(
+    method: Method,
+    name: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    init: str | None = None,
+    full: bool = False,
+) -> Iterator[Finding]:
+    """Go through the checks of a loaded method, one after the other."""
+    warm_up(torch.device("cpu"))  # or the first check would seem to take seconds
+    with one_thread(), tempfile.TemporaryDirectory(prefix="ddbench-check-") as folder:
+        subject = _Started(method, name, options or {}, init, Path(folder), full)
+        yield subject.finding
+        if subject.subject is not None:
+            for check in CHECKS:
+                if full or not check.full:
+                    yield _found(check, subject.subject)
+
+
+def _load(method: object) -> tuple[str, Method]:
+    if isinstance(method, Method):
+        return method.name, method
+    if isinstance(method, Path) or (isinstance(method, str) and method.endswith(".py")):
+        found = from_file(Path(method))
+        return found.name, load(found)
+    if isinstance(method, str):
+        return method, load(find(method, discover()))
+    bound = bind(method)
+    return bound.name, bound
+
+
+class _Started:
+    """The first check: the options are taken, and there is something that the method can do."""
+
+    def __init__(
+        self,
+        method: Method,
+        name: str,
+        options: Mapping[str, Any],
+        init: str | None,
+        folder: Path,
+        full: bool,
+    ) -> None:
+        started = time.perf_counter()
+        self.subject: Subject | None = None
+        faults: list[tuple[str, str]] = []
+        refused: list[str] = []
+        try:
+            self._start(method, name, options, init, folder, full, refused)
+        except ConfigError as error:
+            faults.append(("MethodInfo.quick, and the options given, to be taken", str(error)))
+        except Exception as error:  # `steps` and `needs` are the plugin's code
+            faults.append(("its description to be usable", where(error)))
+        if self.subject is None and not faults:
+            shapes = "; ".join(str(shape) for shape in SHAPES)
+            faults.append((f"something that it can do, of: {shapes}", "; ".join(refused)))
+        seconds = time.perf_counter() - started
+        docs = "docs/plugin-api.md#methodinfo"
+        self.finding = Finding("options", tuple(faults), "", docs, seconds)
+
+    def _start(
+        self,
+        method: Method,
+        name: str,
+        options: Mapping[str, Any],
+        init: str | None,
+        folder: Path,
+        full: bool,
+        refused: list[str],
+    ) -> None:
+        given = {**method.info.quick, **options}
+        steps = given.pop("steps", None)
+        config = make_config(method.info, given)
+        published = method.info.steps(config, SHAPES[0].ipc)
+        # a selection takes no steps, whatever the others are asked to
+        trial = 0 if published == 0 else min(STEPS, int(published if steps is None else steps))
+        first = Subject(
+            name=name,
+            method=replace(method, name=name),
+            options=given,
+            config=config,
+            init=init or method.info.default_init,
+            shape=SHAPES[0],
+            steps=max(trial, int(published != 0)),
+            store=folder / "artifacts",
+            device=torch.device("cpu"),
+            full=full,
+        )
+        for shape in SHAPES:
+            try:
+                self.subject = first.at(shape=shape)
+                return
+            except Unsupported as refusal:
+                refused.append(f"{shape}: {refusal}")
+
+
+def _found(check: Check, subject: Subject) -> Finding:
+    started = time.perf_counter()
+    faults: list[tuple[str, str]] = []
+    refused = ""
+    try:
+        with _settings_put_back():
+            faults.extend(check.function(subject))
+    except Unsupported as refusal:
+        refused = str(refusal)
+    except Exception as error:  # the method is someone else's code
+        faults.append(("no error", where(error)))
+    seconds = time.perf_counter() - started
+    return Finding(check.name, tuple(faults), refused, check.docs, seconds)
+
+
+@contextmanager
+def _settings_put_back() -> Iterator[None]:
+    """Put the process's shared settings back, whatever a method did to them."""
+    enabled, dtype, threads = (
+        torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads(),
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(enabled)
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
+
+
+__all__ = ["CheckFailed", "Finding", "MethodError", "check_method", "findings"]
