@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 import ddbench
-from ddbench.cli import data, listing, results, run
+from ddbench.cli import data, listing, plugins, results, run
 
 COMMANDS_GROUP = "ddbench.commands"
 
@@ -74,5 +74,7 @@ for command in (
     results.leaderboard,
     results.report,
     results.show,
+    plugins.new_plugin,
+    plugins.check,
 ):
     main.add_command(command)
