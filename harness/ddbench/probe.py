@@ -189,13 +189,20 @@ class Child:
             write_json(kept, answers)
         return answers
 
+    def close(self) -> None:
+        """End the process; the next question starts another."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
     def _ask(self, text: str) -> dict[str, Any]:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ddbench.probe"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
-            atexit.register(self._process.kill)
+            atexit.register(self.close)
         process = self._process
         assert process.stdin is not None and process.stdout is not None  # noqa: S101
         try:

@@ -107,6 +107,11 @@ class Session:
         names = lambda: self.extensions.datasets  # noqa: E731
         return make(self.registry, choices, World(self.found, self.ask, self._facts, names))
 
+    def close(self) -> None:
+        """Let go of the process that answers about methods: nothing is asked while jobs run."""
+        if isinstance(self.ask, Child):
+            self.ask.close()
+
     def price(self, plan: Plan) -> list[Priced]:
         """Return the FLOPs of each row of a plan and of its evaluations, counted on shapes alone.
 
@@ -267,6 +272,7 @@ def carry_out(
     stale = stale_results(plan, folder)
     if options.keep_stale:
         plan = plan.keeping(stale)
+    session.close()
     started = datetime.now(UTC)
     commit, dirty = git_commit()
     manifest = {
