@@ -7,7 +7,7 @@ import torch
 from ddbench import Converged, Facts, Unsupported
 from ddbench.methods import bind
 from ddbench.synthetic import SyntheticSet, check
-from ddbench.testing import condense, toy_task
+from ddbench.testing import check_method, condense, toy_task
 from ddbench.trees import load_tree, restore_state, save_state, save_tree
 from ddbench_fedd3 import Config, kip, partition, upload
 
@@ -41,11 +41,24 @@ def same(a: SyntheticSet, b: SyntheticSet) -> bool:
 # -- the contract ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stop_accuracy": 1.0, "learn_labels": True},
+        {"partition": "dirichlet", "payload": "uint8", "dropout": 0.4, "stop_accuracy": 1.0},
+        {"client_distiller": "kmeans"},
+    ],
+)
+def test_the_harness_finds_nothing_wrong(options):
+    check_method("fedd3", options=options)
+
+
 @pytest.mark.parametrize("distiller", sorted(ddbench_fedd3.DISTILLERS))
 @pytest.mark.parametrize("scheme", ["reference", "iid", "dirichlet"])
 def test_every_distiller_works_under_every_partition(distiller, scheme):
     config = Config(clients=2, classes_per_client=5, partition=scheme, client_distiller=distiller)
-    own = task(ipc=2, per_class=40)
+    own = task(ipc=2, per_class=40, size=6)
     result = condense(ddbench_fedd3, own, config, min(4, INFO.steps(config, 2)))
     assert check(result, num_classes=10, shape=own.shape, ipc=2, balanced=False) == []
     assert len(result) == 20
@@ -56,7 +69,7 @@ def test_every_distiller_works_under_every_partition(distiller, scheme):
 def test_the_same_seed_gives_bit_identical_sets(distiller):
     config = replace(ENDLESS, client_distiller=distiller, payload="uint8")
     first, again, other = (
-        condense(ddbench_fedd3, task(seed=seed, ipc=2), config, 6) for seed in (0, 0, 1)
+        condense(ddbench_fedd3, task(seed=seed, ipc=2, size=6), config, 6) for seed in (0, 0, 1)
     )
     assert first.sha256() == again.sha256()
     assert first.sha256() != other.sha256()
