@@ -307,6 +307,17 @@ def test_snapshots_make_a_curve_over_cost_and_no_row(made):
     assert [m.score.mean for m in moments] == [0.3, 0.6, 0.8]
 
 
+def test_snapshots_by_the_own_recipe_are_a_curve_apart(made):
+    id = made.condensation("datm", snapshots=[0])
+    for accuracy, fields in ((0.3, {"snapshot": 0}), (0.5, {})):
+        made.evaluation(id, [accuracy], **fields)
+        made.evaluation(id, [accuracy + 0.2], own_recipe=True, **fields)
+    found = load(made.folder)
+    for own, expected in ((False, [0.3, 0.5]), (True, [0.5, 0.7])):
+        ((_, moments),) = anytime(found.frames, made.folder, found.boards[0], own)
+        assert [m.score.mean for m in moments] == pytest.approx(expected)
+
+
 def test_a_torn_curve_keeps_its_whole_rows(made):
     id = made.condensation("dm")
     (made.folder.condensation(id) / "curve.csv").write_text("step,loss,flat\n0,1.5,\n1,1.2,\n2,")

@@ -23,7 +23,7 @@ def plots(request, monkeypatch):
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(figures, "cost_plot", lambda board: b"cost")
         monkeypatch.setattr(figures, "curve_plot", lambda curves: (b"curves", 0))
-        monkeypatch.setattr(figures, "anytime_plot", lambda board, curves: b"anytime")
+        monkeypatch.setattr(figures, "anytime_plot", lambda board, curves, own: b"anytime")
 
 
 @pytest.fixture
@@ -219,6 +219,18 @@ def test_measures_stand_beside_the_controls(made):
     assert row["fedd3 (real)"] == "31,000" and row["random ‡ (real)"] == "–"
     accuracy = row_of(measures, "accuracy % on convnet-w32")
     assert (accuracy["fedd3 (real)"], accuracy["random ‡ (real)"]) == ("60.0", "50.0")
+
+
+def test_rows_are_held_against_their_controls(made):
+    for accuracy, fields in ((0.8, {}), (0.7, {"steps": 0, "control_of": "datm"})):
+        id = made.condensation("datm", **fields)
+        made.evaluation(id, [accuracy, accuracy + 0.02])
+        made.evaluation(id, [accuracy, accuracy + 0.04], own_recipe=True)
+    # Sample deviations of 1.41 and 2.83 points on both sides.
+    assert (
+        r"‡ datm (real init) against datm \[steps=0\] (real init): +10.0 points "
+        "(combined spread 2.0) and +10.0 points (combined spread 4.0) by their own recipes."
+    ) in text_of(made)
 
 
 def test_measures_are_means_over_seeds(made):
@@ -445,6 +457,6 @@ def test_there_are_no_plots_of_nothing(made, drawn):
 
 
 def test_curves_beyond_the_room_are_counted(made, drawn):
-    (entry,) = load(fill(made) and made.folder).boards[0].places[0].entry,
+    entry = load(fill(made) and made.folder).boards[0].places[0].entry
     curve = pd.DataFrame({"step": [0.0, 1.0], **{f"m{n}": [1.0, 2.0] for n in range(30)}})
     assert figures.curve_plot([(entry, [curve])])[1] == 30 - figures.PANELS

@@ -64,10 +64,11 @@ def _row(job: Condensation) -> dict[str, Any]:
 
 def _captions(plan: Plan) -> list[str]:
     lines = []
-    reduced = {job.row: job.reduced for job in plan.condensations if job.reduced}
-    for row, pairs in reduced.items():
-        text = ", ".join(f"{k} {used} (published {was})" for k, (used, was) in pairs.items())
-        lines.append(f"† {row}: {text}")
+    for job in plan.condensations:
+        differing = [f"{k} {used} (published {was})" for k, (used, was) in job.reduced.items()]
+        if differing:
+            lines.append(f"† {job.row}, ipc {job.ipc}: {', '.join(differing)}")
+    lines = list(dict.fromkeys(lines))
     for of in dict.fromkeys(job.control_of for job in plan.condensations if job.control_of):
         lines.append(f"‡ stands beside {of} as its control")
     return lines

@@ -187,12 +187,15 @@ class _Maker:
     references: Sequence[Reference]
     final: pd.DataFrame = field(init=False)  # evaluations of final sets that count
     common: pd.DataFrame = field(init=False)  # those by the protocol alone
+    sets: Mapping[str, pd.DataFrame] = field(init=False)  # condensations that are done, by entry
 
     def __post_init__(self) -> None:
         frame = self.frames.evaluations
         of_set = frame["condensation"].notna() & frame["snapshot"].isna()
         self.final = frame[frame["current"] & of_set]
         self.common = self.final[~self.final["own_recipe"]]
+        sets = self.frames.condensations
+        self.sets = {entry.key: sets[sets["id"].isin(entry.ids)] for entry in self.entries}
 
     def keys(self) -> list[tuple[Any, ...]]:
         done = self.common[self.common["status"] == DONE]
@@ -209,6 +212,7 @@ class _Maker:
         data = _facts(first)
         place = (dataset, fingerprint, ipc)
         entries = [e for e in self.entries if (e.dataset, e.fingerprint, e.ipc) == place]
+        frames = self.frames.of(pd.concat([common, own]))
         return Board(
             dataset=dataset,
             fingerprint=fingerprint,
@@ -216,7 +220,7 @@ class _Maker:
             architecture=architecture,
             protocol=protocol,
             recipe=first["recipe"],
-            places=_ranked([self._place(entry, common, own) for entry in entries], data),
+            places=_ranked([self._place(frames, entry, common, own) for entry in entries], data),
             data=data,
             forward_macs=float(first["forward_macs"]),
             reference=self._reference(dataset, fingerprint, architecture),
@@ -224,15 +228,17 @@ class _Maker:
             data_variant=fingerprint[:8] if self._has_contents(dataset) else "",
         )
 
-    def _place(self, entry: Entry, common: pd.DataFrame, own: pd.DataFrame) -> Place:
-        sets = self.frames.condensations[self.frames.condensations["id"].isin(entry.ids)]
+    def _place(
+        self, frames: Frames, entry: Entry, common: pd.DataFrame, own: pd.DataFrame
+    ) -> Place:
+        sets = self.sets[entry.key]
         ours = common[common["condensation"].isin(entry.ids)]
         return Place(
             entry=entry,
-            score=Score.of(self.frames, ours),
-            own=Score.of(self.frames, own[own["condensation"].isin(entry.ids)]),
+            score=Score.of(frames, ours),
+            own=Score.of(frames, own[own["condensation"].isin(entry.ids)]),
             costs=costs_of(sets),
-            training=training_of(self.frames, ours),
+            training=training_of(frames, ours),
             bytes=mean(sets["bytes"]),
             images=mean(sets["images"]),
             trouble=_trouble(entry, ours),

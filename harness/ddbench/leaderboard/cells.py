@@ -9,7 +9,7 @@ from typing import TypeVar
 from ddbench.leaderboard import words
 from ddbench.leaderboard.boards import Board, Place
 from ddbench.leaderboard.entries import Entry
-from ddbench.leaderboard.scores import Score
+from ddbench.leaderboard.scores import Score, combined_spread
 
 REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "§"
 Value = TypeVar("Value")
@@ -119,6 +119,32 @@ def notes(places: Sequence[Place]) -> list[str]:
         if entry.notes:
             lines.append(f"{NOTED} {row}: {'; '.join(entry.notes)}")
     return lines
+
+
+def against_controls(board: Board) -> list[str]:
+    """Return what each row gains over its control, in points, with the combined spread."""
+    lines = []
+    for control in (place for place in board.places if place.entry.is_control):
+        for place in board.places:
+            own, of = place.entry, control.entry
+            if own.is_control or own.row != of.control_of:
+                continue
+            gains = _gain(board, place.score, control.score)
+            by_own = _gain(board, place.own, control.own)
+            text = " and ".join([*gains, *(f"{gain} by their own recipes" for gain in by_own)])
+            if text:
+                rows = f"{own.label} ({own.init} init) against {of.label} ({of.init} init)"
+                lines.append(f"{rows}: {text}")
+    return lines
+
+
+def _gain(board: Board, score: Score, control: Score) -> list[str]:
+    """Return a gain in words, if both are known: +3.2 points (combined spread 1.1)."""
+    if not (score.known and control.known):
+        return []
+    spread = combined_spread(score, control, board.data.resolution(score.mean))
+    gain = words.difference(score.mean - control.mean)
+    return [f"{gain} points (combined spread {100 * spread:.1f})"]
 
 
 def reduced_note(entry: Entry) -> str:

@@ -49,7 +49,7 @@ class Moment:
         step: Steps done.
         seconds: Wall seconds until then: init and steps, artifacts in full.
         flops: Operations until then, artifacts in full; in proportion to the steps.
-        score: Under the common protocol.
+        score: Of networks trained on it.
     """
 
     step: int
@@ -59,14 +59,17 @@ class Moment:
 
 
 def anytime(
-    frames: Frames, folder: RunFolder, board: Board
+    frames: Frames, folder: RunFolder, board: Board, own: bool = False
 ) -> list[tuple[Entry, Sequence[Moment]]]:
-    """Return the moments of every entry of a board that has evaluated snapshots."""
+    """Return the moments of every entry of a board that has evaluated snapshots.
+
+    Under the common protocol, or by the sets' own recipes.
+    """
     frame = frames.evaluations
     here = frame[
         frame["current"]
         & frame["snapshot"].notna()
-        & ~frame["own_recipe"]
+        & (frame["own_recipe"] == own)
         & (frame["dataset"] == board.dataset)
         & (frame["fingerprint"] == board.fingerprint)
         & (frame["architecture"] == board.architecture)
@@ -82,7 +85,8 @@ def anytime(
             _moment(frames, folder, int(float(str(step))), group)
             for step, group in ours.groupby("snapshot", sort=True)
         ]
-        last = Moment(int(cost.steps), cost.seconds, cost.flops, place.score)
+        score = place.own if own else place.score
+        last = Moment(int(cost.steps), cost.seconds, cost.flops, score)
         found.append((place.entry, [m for m in moments if m.score.known] + [last]))
     return found
 

@@ -66,6 +66,11 @@ class Frames:
     evaluations: pd.DataFrame
     networks: pd.DataFrame
 
+    def of(self, evaluations: pd.DataFrame) -> Frames:
+        """Return the frames with only these evaluations and their networks, quicker to search."""
+        networks = self.networks["evaluation"].isin(evaluations["id"])
+        return Frames(self.condensations, evaluations, self.networks[networks])
+
 
 def make_frames(records: Records) -> Frames:
     """Return the frames of records that `set_aside` has gone over, in the order of the plans."""

@@ -34,8 +34,9 @@ class Score:
     @classmethod
     def of(cls, frames: Frames, evaluations: pd.DataFrame) -> Score:
         """Return the score of some evaluations."""
-        done = evaluations[evaluations["status"] == DONE]
-        networks = frames.networks[frames.networks["evaluation"].isin(done["id"])]
+        if evaluations.empty:
+            return cls()
+        networks = frames.networks[frames.networks["evaluation"].isin(evaluations["id"])]
         if networks.empty:
             return cls()
         by_seed = networks.groupby("condensation", dropna=False)["accuracy"]
@@ -43,7 +44,7 @@ class Score:
             mean=float(networks["accuracy"].mean()),
             spread=float(networks["accuracy"].std(ddof=1)),
             seed_spread=float(by_seed.mean().std(ddof=1)),
-            seeds=int(by_seed.ngroups),
+            seeds=by_seed.ngroups,
             networks=int(by_seed.size().max()),
             balanced=float(networks["balanced_accuracy"].mean()),
         )

@@ -204,12 +204,16 @@ def _version_lines(leaderboard: Leaderboard) -> list[str]:
         lines.append(f"commit of ddbench: {words.listed(names)}")
     started = [str(r["started"]) for r in _records(leaderboard) if r.get("started")]
     if started:
-        lines.append(f"from {min(started)[:16]} to {_last(leaderboard)[:16]} UTC")
+        lines.append(f"from {_minute(min(started))} to {_minute(_last(leaderboard))} UTC")
     return lines
 
 
 def _last(leaderboard: Leaderboard) -> str:
     return max(str(r.get("ended") or r.get("started")) for r in _records(leaderboard))
+
+
+def _minute(stamp: str) -> str:
+    return stamp[:16].replace("T", " ")
 
 
 def _commands(leaderboard: Leaderboard) -> list[str]:

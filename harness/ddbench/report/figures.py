@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,6 +17,7 @@ from ddbench.leaderboard.curves import Moment, metrics_of
 # Okabe and Ito's colours, which remain apart for colour-blind eyes; markers tell repeats apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX*<>"
+Curves = Sequence[tuple[Entry, Sequence[Moment]]]
 PANELS = 24  # of curves, at most
 POINTS = 400  # of a curve, at most
 
@@ -156,8 +157,9 @@ def _log_where_wide(axes: Any, values: Iterable[pd.Series]) -> None:  # noqa: AN
 # -- on the way --------------------------------------------------------------------------------
 
 
-def anytime_plot(board: Board, curves: Sequence[tuple[Entry, Sequence[Moment]]]) -> bytes:
-    """Plot accuracy on the way over seconds and FLOPs so far."""
+def anytime_plot(board: Board, curves: Curves, own: Curves = ()) -> bytes:
+    """Plot accuracy on the way over seconds and FLOPs so far; dashed by the sets' own recipes."""
+    styles = {entry.key: _style(n) for n, (entry, _) in enumerate(curves)}
     kinds: list[tuple[str, str, Callable[[Moment], float]]] = [
         ("seconds so far, artifacts in full", "s", lambda moment: moment.seconds),
         ("FLOPs so far, artifacts in full", "", lambda moment: moment.flops),
@@ -165,8 +167,12 @@ def anytime_plot(board: Board, curves: Sequence[tuple[Entry, Sequence[Moment]]])
     figure = Figure(figsize=(11.4, 4), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (label, unit, cost_of) in zip(panels, kinds, strict=True):
-        for n, (entry, moments) in enumerate(curves):
-            _draw_moments(axes, n, entry, moments, cost_of)
+        for entry, moments in curves:
+            style = styles[entry.key] | {"label": _label(entry)}
+            _draw_moments(axes, moments, cost_of, style)
+        for entry, moments in own:
+            style = styles.get(entry.key, _style(0)) | {"linestyle": "--", "markerfacecolor": "w"}
+            _draw_moments(axes, moments, cost_of, style | {"label": f"{_label(entry)}, own recipe"})
         _log_from_zero(axes, [cost_of(m) for _, moments in curves for m in moments])
         axes.xaxis.set_major_formatter(EngFormatter(unit, sep=" " if unit else ""))
         _whole(axes, board)
@@ -193,13 +199,11 @@ def _log_from_zero(axes: Any, costs: Sequence[float]) -> None:  # noqa: ANN401
 
 def _draw_moments(
     axes: Any,  # noqa: ANN401
-    n: int,
-    entry: Entry,
     moments: Sequence[Moment],
     cost_of: Callable[[Moment], float],
+    style: Mapping[str, str],
 ) -> None:
     known = [m for m in moments if m.score.known and math.isfinite(cost_of(m))]
     spreads = [100 * m.score.spread if math.isfinite(m.score.spread) else 0.0 for m in known]
     x, y = [cost_of(m) for m in known], [100 * m.score.mean for m in known]
-    label = _label(entry)
-    axes.errorbar(x, y, spreads, capsize=2, linewidth=1.2, markersize=4, label=label, **_style(n))
+    axes.errorbar(x, y, spreads, capsize=2, linewidth=1.2, markersize=4, **style)

@@ -58,16 +58,18 @@ def anytime_section(document: Document, leaderboard: Leaderboard, boards: Sequen
 
     board = boards[0]
     curves = anytime(leaderboard.frames, leaderboard.folder, board)
+    own = anytime(leaderboard.frames, leaderboard.folder, board, own=True)
     if not curves:
         return
-    address = document.picture(f"{_stem(board)}-anytime.png", anytime_plot(board, curves))
+    address = document.picture(f"{_stem(board)}-anytime.png", anytime_plot(board, curves, own))
     document.heading(3, "Accuracy on the way")
     document.add(image(address, f"accuracy on {board.architecture} against the cost so far"))
     steps = [
         f"{code(entry.label)} ({escaped(entry.init)}) {', '.join(f'{m.step:,}' for m in moments)}"
         for entry, moments in curves
     ]
+    dashed = " Dashed: by the set's own recipe." if own else ""
     document.add(
         "<sub>Sets taken on the way and evaluated like final ones, after these steps: "
-        f"{'; '.join(steps)}. FLOPs so far: in proportion to the steps.</sub>"
+        f"{'; '.join(steps)}. FLOPs so far: in proportion to the steps.{dashed}</sub>"
     )

@@ -160,17 +160,18 @@ def _pays_off_after(place: Place, reference: Reference) -> dict[str, int]:
 
 def _footnotes(board: Board, letters: Letters) -> list[str]:
     lines = ["Network k starts from the same weights for every set."]
-    against = ["from random real images"] * bool(board.baseline)
-    against += ["from the whole training set"] * bool(board.reference)
+    against = ["vs random: random real images"] * bool(board.baseline)
+    against += ["vs whole: the whole training set"] * bool(board.reference)
     if against:
-        lines.append(f"vs: difference in points of accuracy {' and '.join(against)}.")
+        lines.append(f"Difference in points of accuracy, {', '.join(against)}.")
     if board.has_own:
         lines.append(
             "Own recipe: labels (soft ones too), learning rate and augmentation as the set brings "
             "them; the ranking is by hard labels under the common protocol, and no row is ranked "
             "by this column."
         )
-    rest = [*cells.legend(board.places), *cells.notes(board.places)]
+    gains = [f"{cells.CONTROL} {line}" for line in cells.against_controls(board)]
+    rest = [*cells.legend(board.places), *gains, *cells.notes(board.places)]
     rest += filter(None, [cells.hardware_caption(letters)])
     return [*lines, *(f"{escaped(line)}." for line in rest)]
 
