@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-
 from ddbench.cli import main
 from ddbench.methods import from_file, load
 from ddbench.scaffold import ScaffoldError, new_plugin, text_of

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ddbench.api import Run as Run
+    from ddbench.api import evaluate as evaluate
+    from ddbench.api import load_run as load_run
+    from ddbench.api import run as run
     from ddbench.architectures import Architecture as Architecture
     from ddbench.architectures import has_batchnorm as has_batchnorm
     from ddbench.artifacts import Work as Work
@@ -32,12 +38,16 @@ _HOMES = {
     "Facts": "ddbench.hookspecs",
     "Init": "ddbench.inits",
     "MethodInfo": "ddbench.hookspecs",
+    "Run": "ddbench.api",
     "SyntheticSet": "ddbench.synthetic",
     "Task": "ddbench.task",
     "Unsupported": "ddbench.hookspecs",
     "Work": "ddbench.artifacts",
+    "evaluate": "ddbench.api",
     "has_batchnorm": "ddbench.architectures",
     "hookimpl": "ddbench.hookspecs",
+    "load_run": "ddbench.api",
+    "run": "ddbench.api",
 }
 __all__ = [*_HOMES, "NUMERICS", "__version__"]  # noqa: PLE0604
 
@@ -50,3 +60,14 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """Keeps `ddbench.evaluate` the public function when the module of that name is imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

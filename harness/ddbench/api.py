@@ -1,0 +1,336 @@
+"""The Python API, for notebooks and scripts: run, read runs as tidy frames, evaluate one set."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import inspect
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ddbench import leaderboard as boards
+from ddbench.devices import has_cuda
+from ddbench.evaluate import evaluate as train_and_test
+from ddbench.extensions import Extensions
+from ddbench.methods import Found, Method, bind, discover, find, load
+from ddbench.plan import Choices, Plan, recipe_of
+from ddbench.registry import Protocol, Registry, RegistryError, read, unknown
+from ddbench.results import RunFolder, open_run
+from ddbench.session import Places, RunOptions, Session, carry_out, default_cache
+from ddbench.setting import Setting
+from ddbench.synthetic import SyntheticSet
+from ddbench.testing.tasks import one_thread
+from ddbench.training import Recipe
+
+Several = str | int | Sequence[Any]  # one value, or several
+PathLike = str | Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as tidy tables.
+
+    Attributes:
+        folder: Where it is.
+        board: The leaderboard as the reports use it.
+    """
+
+    folder: Path
+    board: boards.Leaderboard
+
+    @property
+    def leaderboard(self) -> pd.DataFrame:
+        """One row for each row of a ranking; accuracies in [0, 1]."""
+        return self.board.ranking()
+
+    @property
+    def condensations(self) -> pd.DataFrame:
+        """One row for each condensation: status, options, costs."""
+        return self.board.frames.condensations
+
+    @property
+    def evaluations(self) -> pd.DataFrame:
+        """One row for each evaluation."""
+        return self.board.frames.evaluations
+
+    @property
+    def networks(self) -> pd.DataFrame:
+        """One row for each network that was trained on a set."""
+        return self.board.frames.networks
+
+    @property
+    def troubles(self) -> pd.DataFrame:
+        """One row for each job that failed or was skipped, with the reason."""
+        return pd.DataFrame([vars(trouble) for trouble in self.board.troubles])
+
+    def synthetic(self, id: str, snapshot: int | None = None) -> SyntheticSet:
+        """Return the set of the condensation whose id begins with `id`.
+
+        Raises:
+            LookupError: None does, or more than one.
+        """
+        ids = [name for name in self.condensations["id"] if str(name).startswith(id)]
+        if len(ids) != 1:
+            there = ", ".join(map(str, ids or self.condensations["id"])) or "none"
+            raise LookupError(f"{len(ids)} condensations begin with {id!r}; there are: {there}")
+        return SyntheticSet.load(RunFolder(self.folder).set_file(ids[0], snapshot))
+
+    def __repr__(self) -> str:
+        """Return the leaderboard in short."""
+        return f"run {self.folder}\n{self._short().to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        table = self._short().to_html(index=False, float_format=lambda value: f"{value:.3f}")
+        return f"<p>run {html.escape(str(self.folder))}</p>{table}"
+
+    def _short(self) -> pd.DataFrame:
+        names = ["dataset", "ipc", "architecture", "protocol", "rank", "row", "init", "accuracy"]
+        frame = self.leaderboard
+        return frame[names] if len(frame) else pd.DataFrame(columns=names)
+
+
+def load_run(path: PathLike) -> Run:
+    """Return the results in a run folder; needs neither its datasets nor its plugins.
+
+    Raises:
+        RunError: There is no run folder at `path`.
+    """
+    folder = open_run(Path(path))
+    return Run(folder.root, boards.load(folder))
+
+
+def run(
+    methods: str | Sequence[str] | Mapping[str, object] | None = None,
+    *,
+    out: PathLike | None = None,
+    preset: str = "quick",
+    dataset: Several | None = None,
+    architecture: Several | None = None,
+    evaluate_on: Several | None = None,
+    init: Several | None = None,
+    ipc: Several | None = None,
+    seed: Several | None = None,
+    protocol: Several | None = None,
+    steps: int | None = None,
+    budget: float | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    device: str = "auto",
+    jobs: int | None = None,
+    registry: PathLike | None = None,
+    data: PathLike | Sequence[PathLike] = (),
+    cache: PathLike | None = None,
+    plugins: PathLike | Sequence[PathLike] = (),
+) -> Run:
+    """Condense and evaluate as `ddbench run` does; return the run folder's results.
+
+    What the folder already holds is not done again. Methods given as objects run in this process,
+    one job after the other.
+
+    Args:
+        methods: Names of installed methods or of variants in the registry; or name -> an object
+            with the hooks (a module, or an instance of a class defined in a notebook), where a
+            string stands for an installed method. None is every row of the preset.
+        out: The run folder; runs/<preset> by default.
+        preset: Which preset of the registry fills in what is left out here.
+        dataset, architecture, evaluate_on, init, ipc, seed, protocol: One value or several.
+        steps: Instead of the published number.
+        budget: Seconds of condensing, instead of steps.
+        options: Method -> {option: value}.
+        device: "auto", "cpu", "cuda", "cuda:1".
+        jobs: Jobs at once; one for each core by default.
+        registry: A registry.toml instead of the one that comes with ddbench.
+        data: Folders with datasets.
+        cache: What runs share; the user's cache by default.
+        plugins: Python files that bring a method each.
+
+    Raises:
+        RegistryError: What is wrong with the choices, all of it at once.
+        MethodError: A method cannot be loaded.
+    """
+    session = _session(methods, _registry(registry), _places(data, cache, plugins))
+    choices = Choices(
+        preset=preset,
+        all_methods=methods is None,
+        rows=None if methods is None else _several(methods),
+        datasets=_several(dataset),
+        architectures=_several(architecture),
+        evaluate_on=_several(evaluate_on),
+        inits=_several(init),
+        ipc=_several(ipc),
+        seeds=_several(seed),
+        protocol=_several(protocol),
+        steps=steps,
+        budget=budget,
+        settings=_settings(options or {}),
+    )
+    plan = session.plan(choices)
+    where = RunOptions(
+        out=Path("runs") / preset if out is None else Path(out),
+        device=_device(device),
+        jobs=jobs,
+        inline=bool(session.bound),
+        command=("ddbench.run",),
+        preset=preset,
+    )
+    _require_something(plan)
+    return load_run(carry_out(session, plan, where).folder.root)
+
+
+def evaluate(
+    synthetic: SyntheticSet | PathLike,
+    dataset: str,
+    architectures: str | Sequence[str],
+    protocol: str | Protocol = "quick",
+    *,
+    networks: int | None = None,
+    own_recipe: bool = False,
+    device: str = "auto",
+    registry: PathLike | None = None,
+    data: PathLike | Sequence[PathLike] = (),
+    cache: PathLike | None = None,
+) -> pd.DataFrame:
+    """Train fresh networks on a set, test them on real data; return one row a network.
+
+    Network k of an architecture starts from the same weights for every set, as in a run.
+
+    Args:
+        synthetic: The set, or the file that holds it.
+        dataset: Whose test images to test on, and whose normalisation the set is in.
+        architectures: Names, as in `ddbench architectures`.
+        protocol: A protocol of the registry, or one of your own.
+        networks: How many of each architecture, instead of the protocol's number.
+        own_recipe: Lay the set's own recipe and labels over the protocol.
+        device, registry, data, cache: As in `run`.
+
+    Returns:
+        Columns architecture, network, accuracy and balanced_accuracy (in [0, 1], after the last
+        epoch), train_s, test_s, flops_train.
+
+    Raises:
+        RegistryError: There is no such protocol.
+        DatasetMissing: The dataset is not here; the text is the remedy.
+    """
+    read_registry = _registry(registry)
+    chosen = _protocol(protocol, read_registry)
+    places, extensions = _places(data, cache, ()), Extensions.installed()
+    setting = Setting(
+        folder=Path(),
+        cache=places.cache,
+        roots=places.roots,
+        datasets={k: (d.source, d.options) for k, d in read_registry.datasets.items()},
+        device=_device(device),
+    )
+    real = setting.dataset(dataset, extensions)
+    tensors = setting.tensors(real)
+    if not isinstance(synthetic, SyntheticSet):
+        synthetic = SyntheticSet.load(synthetic)
+    rows: list[dict[str, Any]] = []
+    with one_thread():
+        for architecture in _several(architectures) or ():
+            scores = train_and_test(
+                synthetic.to(setting.device),
+                tensors.test_images,
+                tensors.test_labels,
+                architecture=architecture,
+                num_classes=real.num_classes,
+                recipe=Recipe.of(recipe_of(chosen, real.augment)),
+                networks=networks or chosen.networks,
+                own=own_recipe,
+                catalogue=extensions.architectures,
+            )
+            rows += [
+                {
+                    "architecture": architecture,
+                    "network": k,
+                    "accuracy": scores.accuracies[k],
+                    "balanced_accuracy": scores.balanced_accuracies[k],
+                    "train_s": scores.train_s[k],
+                    "test_s": scores.test_s[k],
+                    "flops_train": scores.flops_train,
+                }
+                for k in range(len(scores.accuracies))
+            ]
+    return pd.DataFrame(rows)
+
+
+# -- from what is convenient to what the harness takes ---------------------------------------
+
+
+def _several(value: Any) -> tuple[Any, ...] | None:  # noqa: ANN401
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return (value,)
+    return tuple(value)
+
+
+def _settings(
+    options: Mapping[str, Mapping[str, Any]],
+) -> tuple[tuple[str, str, tuple[Any, ...]], ...]:
+    return tuple(
+        (m, name, (value,)) for m, given in options.items() for name, value in given.items()
+    )
+
+
+def _registry(path: PathLike | None) -> Registry:
+    return read(None if path is None else Path(path))
+
+
+def _places(
+    data: PathLike | Sequence[PathLike],
+    cache: PathLike | None,
+    plugins: PathLike | Sequence[PathLike],
+) -> Places:
+    roots, files = (
+        tuple(Path(path) for path in _several(given) or ()) for given in (data, plugins)
+    )
+    return Places(default_cache() if cache is None else Path(cache), roots, files)
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if has_cuda() else "cpu"
+
+
+def _protocol(protocol: str | Protocol, registry: Registry) -> Protocol:
+    if isinstance(protocol, Protocol):
+        return protocol
+    if protocol not in registry.protocols:
+        raise RegistryError([unknown("protocol", protocol, registry.protocols)])
+    return registry.protocols[protocol]
+
+
+def _session(methods: Any, registry: Registry, places: Places) -> Session:  # noqa: ANN401
+    if not isinstance(methods, Mapping):
+        return Session.installed(registry, places)
+    bound = {name: _bound(name, method, places) for name, method in methods.items()}
+    return Session.of(registry, places, bound, Extensions.installed())
+
+
+def _bound(name: str, method: object, places: Places) -> Method:
+    if isinstance(method, str):
+        return load(find(method, discover(places.plugins)))
+    return bind(method, Found(name, "", "python", "0", _fingerprint(method)))
+
+
+def _fingerprint(method: object) -> str:
+    """Return what changes when the code of a method in a notebook does."""
+    code = method if inspect.ismodule(method) or inspect.isclass(method) else type(method)
+    try:
+        text = inspect.getsource(code)
+    except (OSError, TypeError):
+        return uuid.uuid4().hex  # unknown: never the same, so that nothing old is taken for new
+    kept = "" if inspect.ismodule(method) else repr(vars(method))
+    return hashlib.sha256((text + kept).encode()).hexdigest()[:16]
+
+
+def _require_something(plan: Plan) -> None:
+    if not plan.condensations:
+        reasons = [f"{skipped.row}: {skipped.reason}" for skipped in plan.skipped]
+        raise RegistryError(["nothing can run", *reasons])
