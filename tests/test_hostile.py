@@ -1,6 +1,7 @@
 """Hostile plugins in the local engine: each costs its own job alone."""
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,22 +117,29 @@ def test_the_log_of_a_failed_job_is_kept_and_that_of_a_chatty_one_cut(hostile_ru
 
 def test_no_process_is_left_over(hostile_run):
     _, _, folder = hostile_run
-    sleeping = [
-        process.info["cmdline"]
-        for process in psutil.process_iter(["cmdline", "uids"])
-        if process.info["cmdline"] == ["sleep", "3600"]
-    ]
-    assert sleeping == []
+    assert eventually(lambda: not sleepers())
     assert not list((folder.root / "claims").iterdir())
 
 
-@pytest.mark.parametrize("act", LIMITED)
-def test_a_job_that_hangs_is_ended_by_its_time_limit(tmp_path, shared_cache, act):
-    jobs = [hostile_job(act), hostile_job("nothing")]
-    ended = run(jobs, tmp_path / "run", shared_cache, job_s=15.0)
-    record = ended.ended[jobs[0].id]
-    assert record["status"] == "failed" and LIMITED[act] in record["reason"]
-    assert ended.ended[jobs[1].id]["status"] == "done"
+def sleepers() -> list[list[str]]:
+    lines = (process.info["cmdline"] for process in psutil.process_iter(["cmdline"]))
+    return [line for line in lines if line == ["sleep", "3601.25"]]
+
+
+def eventually(check, seconds: float = 20.0) -> bool:
+    """Say whether `check` becomes true: a killed process takes its time on a busy machine."""
+    end = time.monotonic() + seconds
+    while not check() and time.monotonic() < end:
+        time.sleep(0.05)
+    return check()
+
+
+def test_jobs_that_hang_are_ended_by_their_time_limit(tmp_path, shared_cache):
+    jobs = {act: hostile_job(act) for act in LIMITED}
+    ended = run(jobs.values(), tmp_path / "run", shared_cache, job_s=6.0)
+    for act, job in jobs.items():
+        record = ended.ended[job.id]
+        assert record["status"] == "failed" and LIMITED[act] in record["reason"]
 
 
 def test_a_job_that_exhausts_memory_is_ended_before_the_machine_is(tmp_path, shared_cache):
@@ -148,15 +156,15 @@ def test_a_job_that_others_kill_is_tried_again_but_not_for_ever(tmp_path, shared
     events = []
     job = hostile_job("kill")
     ended = run([job], tmp_path / "run", shared_cache, events.append)
-    assert [event["event"] for event in events] == ["start", "put back"] * 2 + ["start", "end"]
+    told = [event["event"] for event in events if event["event"] != "step"]
+    assert told == ["start", "put back"] * 2 + ["start", "end"]
     assert "SIGKILL (killed from outside" in ended.ended[job.id]["reason"]
 
 
 def test_a_job_finds_cuda_untouched_its_slots_gpu_and_its_threads(tmp_path, shared_cache):
     jobs = [hostile_job("note", seed=seed) for seed in range(3)]
-    gpus = {"gpus": ("3", "5"), "jobs": 2}
-    ended = run(jobs, tmp_path / "run", shared_cache, **gpus)
+    ended = run(jobs, tmp_path / "run", shared_cache, gpus=("3", "5"))
     notes = [eval(record["measures"]["note"]) for record in ended.ended.values()]  # noqa: S307
-    assert {note[1] for note in notes} <= {"3", "5"} and {note[1] for note in notes} >= {"3"}
+    assert {note[1] for note in notes} == {"3", "5"}
     assert {(note[0], *note[2:]) for note in notes} == {(False, 1, "0")}
     assert len({record["measures"]["pid"] for record in ended.ended.values()}) == 3

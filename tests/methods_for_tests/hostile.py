@@ -70,7 +70,7 @@ ACTS = {
     "random": lambda: torch.rand(1),
     "signals": lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "child": lambda: subprocess.Popen(["sleep", "3600"]),
+    "child": lambda: subprocess.Popen(["sleep", "3601.25"]),
     "fork": lambda: os.fork() or time.sleep(3600),
 }
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from ddbench.engines.jobs import Job
+from ddbench.files import claimed
 from ddbench.plan import Condensation
 from ddbench.results import FAILED, RunFolder, write_record
 
@@ -19,8 +20,9 @@ def dead(job: Job, run: RunFolder, reason: str) -> dict[str, Any]:
     kind = "condensation" if isinstance(job, Condensation) else "evaluation"
     record = {**job.record(), "status": FAILED, "reason": reason, "traceback": None}
     path = run.result(job.id) if kind == "condensation" else run.evaluation(job.id)
-    with suppress(OSError):  # a full disk may be why it died; the run goes on
-        write_record(path, kind, record)
+    with suppress(OSError), claimed(run.claim(job.id)) as free:  # takes its claim file away too
+        if free:  # a full disk may be why it died; the run goes on
+            write_record(path, kind, record)
     return record
 
 

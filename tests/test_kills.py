@@ -1,0 +1,38 @@
+"""Kills at random moments: no finished job is lost, and the results are an undisturbed run's."""
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+
+
+@pytest.fixture(scope="module")
+def kills():
+    spec = importlib.util.spec_from_file_location("kills_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["kills_script"] = module  # dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    return module
+
+
+def check(kills, where: Path, count: int) -> None:
+    seed = random.SystemRandom().randrange(2**31)
+    print(f"seed {seed}")  # pytest shows it when the test fails
+    tally = kills.campaign(where, count, seed)
+    assert tally.faults == []
+    assert tally.kills == count and tally.of_group == (count + 1) // 2
+    assert tally.resumed > 0
+
+
+def test_8_kills_lose_no_job_and_change_no_result(kills, tmp_path):
+    check(kills, tmp_path, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_60_kills_lose_no_job_and_change_no_result(kills, tmp_path):
+    check(kills, tmp_path, 60)
