@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -58,12 +59,26 @@ class Extensions:
             self._register(name, lambda plugin=plugin: plugin)  # type: ignore[misc]
 
     @classmethod
-    def installed(cls) -> Extensions:
-        """Return the built-in extension and every installed one."""
+    def installed(cls, observers: Iterable[str] = (), folder: Path = Path()) -> Extensions:
+        """Return the built-in extension and every installed one.
+
+        Args:
+            observers: Those of `ddbench.observers` that were asked for.
+            folder: The run folder, for them to write into.
+        """
         extensions = cls()
         for point in entry_points(group=EXTENSIONS_GROUP):
             extensions._register(point.name, point.load)
+        extensions.observe(observers, folder)
         return extensions
+
+    def observe(self, observers: Iterable[str], folder: Path) -> None:
+        """Add observers of `ddbench.observers` by name; one that is there already stays."""
+        from ddbench import observers as ours
+
+        for name in observers:
+            if not self.manager.has_plugin(name):
+                self._register(name, functools.partial(ours.make, name, folder))
 
     def _register(self, name: str, load: Callable[[], object]) -> None:
         try:

@@ -214,6 +214,7 @@ class RunOptions:
         job_s: Seconds that one job may take.
         memory: Bytes that one job may hold: None is its share of what is free, 0 any.
         inline: One job after the other in this process.
+        observers: Observers of `ddbench.observers` that watch the run.
         keep_stale: Keep results of code that has been edited since, marked, instead of doing
             them again.
         command: What was typed, for the manifest.
@@ -232,6 +233,7 @@ class RunOptions:
     memory: int | None = None
     inline: bool = False
     keep_stale: bool = False
+    observers: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     preset: str = ""
 
@@ -290,6 +292,7 @@ def carry_out(
     stamp = started.strftime("%Y%m%dT%H%M%S%f")
     path = folder.root / "manifests" / f"{_file_name(socket.gethostname())}-{stamp}.json"
     write_json(path, manifest)
+    session.extensions.observe(options.observers, options.out.resolve())
     jobs = Jobs.left(plan, folder)
     observe({"event": "plan", "jobs": jobs, "plan": plan, "stale": stale})
     stopped = ""
@@ -344,6 +347,7 @@ def _engine(
         device=device,
         threads=options.threads,
         jobs=count,
+        observers=options.observers,
         checkpoint_s=options.checkpoint_s,
         keep_state=options.keep_state,
         gpus=gpus,

@@ -47,6 +47,7 @@ def run(
     stop_after: str | None,
     keep_state: bool,
     keep_stale: bool,
+    observers: tuple[str, ...],
     require_all: bool,
     debug: bool,
     registry_path: Path | None,
@@ -89,6 +90,7 @@ def run(
         stop_after=sessions.parse_duration(stop_after, "--stop-after") if stop_after else None,
         inline=debug,
         keep_stale=keep_stale,
+        observers=_observers(observers),
         command=("ddbench", *sys.argv[1:]),
         preset=chosen.preset,
     )
@@ -110,6 +112,18 @@ def _device(name: str) -> str:
     if not has_cuda():
         fail(f"--device {name}: there is no CUDA device here; use --device cpu")
     return name
+
+
+def _observers(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `names`, once each observer is known to be at hand."""
+    from ddbench.observers import ObserverError, make
+
+    try:
+        for name in names:
+            make(name, Path())
+    except ObserverError as error:
+        fail(str(error))
+    return names
 
 
 def _close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401

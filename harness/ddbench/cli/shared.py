@@ -176,6 +176,13 @@ RUN = (
         "--keep-state", is_flag=True, help="Keep the final state, so that more steps can follow."
     ),
     click.option(
+        "--observe",
+        "observers",
+        multiple=True,
+        metavar="NAME",
+        help="Let a tracker watch, as tensorboard; repeatable.",
+    ),
+    click.option(
         "--keep-stale",
         is_flag=True,
         help="Keep results of a method that has been edited since, marked so.",

@@ -60,7 +60,8 @@ def main(
     report = limited(lambda event: send({"event": "step", **event}))
     control = Control(told_to_stop.is_set, report)
     try:
-        done = do(job, setting, method, Extensions.installed(), control)
+        extensions = Extensions.installed(setting.observers, setting.folder)
+        done = do(job, setting, method, extensions, control)
     except Stopped:
         send({"event": "stopped"})
     except OSError as error:

@@ -33,14 +33,14 @@ class DeviceError(RuntimeError):
 
 
 class _Moved(torch.Tensor):
-    """A tensor that says it is elsewhere; `inner` holds its values."""
+    """A tensor that says it is elsewhere; `held` holds its values."""
 
-    inner: torch.Tensor
+    held: torch.Tensor
     is_meta = False  # or modules would take it for a tensor without values
 
     @staticmethod
     def __new__(cls: type[_Moved], inner: torch.Tensor) -> _Moved:
-        made = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made = torch.Tensor._make_wrapper_subclass(
             cls,
             inner.shape,
             strides=inner.stride(),
@@ -48,17 +48,17 @@ class _Moved(torch.Tensor):
             dtype=inner.dtype,
             device=ELSEWHERE,
         )
-        made.inner = inner
+        made.held = inner
         return made
 
     def tolist(self) -> Any:
         return self.cpu().tolist()  # PyTorch refuses it to subclasses
 
-    def __repr__(self, **_: Any) -> str:
-        return f"{self.inner!r} elsewhere"
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        return f"{self.held!r} elsewhere"
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls,
         func: Any,
         types: Any,
@@ -147,7 +147,7 @@ def _refuse_mixed(name: str, tensors: list[torch.Tensor]) -> None:
 
 
 def _inner(value: Any) -> Any:
-    return value.inner if isinstance(value, _Moved) else value
+    return value.held if isinstance(value, _Moved) else value
 
 
 def _written(func: Any, args: tuple[Any, ...]) -> torch.Tensor | None:

@@ -176,10 +176,10 @@ def difference(one: SyntheticSet, other: SyntheticSet) -> str | None:
 
 def global_state() -> dict[str, Any]:
     """Return what a method has no business with, by name, in comparable form."""
-    name, keys, position, *gauss = np.random.get_state()
+    numpy_state = np.random.get_state(legacy=False)
     return {
         "the random state of torch": torch.get_rng_state().numpy().tobytes(),
-        "the random state of numpy": (name, keys.tobytes(), position, *gauss),  # type: ignore[union-attr]
+        "the random state of numpy": str(numpy_state["state"]["key"].tobytes()) + str(numpy_state),
         "the random state of Python": random.getstate(),
         "the default dtype of torch": torch.get_default_dtype(),
         "the grad mode of torch": torch.is_grad_enabled(),

@@ -1,0 +1,206 @@
+"""Extensions: what they register is there, and one that raises costs only itself."""
+
+import builtins
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from ddbench import Init, MethodInfo, SyntheticSet, hookimpl, observers
+from ddbench.extensions import Extensions
+from ddbench.methods import bind
+from ddbench.plan import Choices
+from ddbench.registry import parse
+from ddbench.session import Places, RunOptions, Session, carry_out
+
+REGISTRY = """
+[protocols.short]
+epochs = 2
+networks = 2
+
+[presets.quick]
+datasets = ["toy"]
+architectures = ["convnet-w8-d1"]
+evaluate_on = ["convnet-w8-d1"]
+ipc = [1]
+protocol = "short"
+rows = ["still"]
+"""
+
+
+class Still:
+    @hookimpl
+    def describe(self):
+        return MethodInfo(inits=(), steps=lambda config, ipc: 3)
+
+    @hookimpl
+    def init(self, synthetic):
+        return [synthetic]
+
+    @hookimpl
+    def condense_step(self, step):
+        return {"loss": float(step), "broken": float("nan")}
+
+    @hookimpl
+    def export(self, state):
+        return state[0]
+
+
+def run(tmp_path, plugins, **choices):
+    extensions = Extensions(plugins)
+    session = Session.of(
+        parse(REGISTRY, Path("registry.toml")),
+        Places(tmp_path),
+        {"still": bind(Still())},
+        extensions,
+    )
+    plan = session.plan(Choices(**choices))
+    return carry_out(session, plan, RunOptions(tmp_path / "run", inline=True)), extensions
+
+
+class Recorder:
+    def __init__(self):
+        self.seen = []
+
+    @hookimpl
+    def job_started(self, job):
+        self.seen.append(("started", job["id"]))
+
+    @hookimpl
+    def step_finished(self, job, step, metrics):
+        self.seen.append(("step", step, metrics["loss"]))
+
+    @hookimpl
+    def job_finished(self, job, result):
+        self.seen.append(("finished", job["id"], result["status"]))
+
+    @hookimpl
+    def run_finished(self, folder):
+        self.seen.append(("run", folder))
+
+
+def test_an_observer_sees_every_job_and_step_in_order(tmp_path):
+    recorder = Recorder()
+    outcome, _ = run(tmp_path, {"recorder": recorder})
+    condensation, evaluation = outcome.plan.condensations[0].id, outcome.plan.evaluations[0].id
+    assert recorder.seen == [
+        ("started", condensation), *(("step", n, float(n)) for n in range(3)),
+        ("finished", condensation, "done"),
+        ("started", evaluation), ("finished", evaluation, "done"),
+        ("run", str(tmp_path / "run")),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("hook", ["job_started", "step_finished", "job_finished", "run_finished"])
+def test_an_observer_that_raises_costs_no_job_and_is_switched_off(tmp_path, hook, caplog):
+    calls = []
+
+    def fail():
+        calls.append(hook)
+        raise RuntimeError("the tracker is down")
+
+    plugin = types.SimpleNamespace(**{hook: hookimpl(fail)})
+    outcome, extensions = run(tmp_path, {"tracker": plugin})
+    assert outcome.exit_code == 0 and len(calls) == 1
+    assert "the tracker is down" in extensions.failures["tracker"]
+    assert "extension 'tracker' is switched off" in caplog.text
+
+
+def test_an_init_that_an_extension_brings_can_be_run(tmp_path):
+    def zeros(task):
+        images = torch.zeros(task.num_classes * task.ipc, *task.shape, device=task.device)
+        return SyntheticSet(images, torch.arange(task.num_classes, device=task.device))
+
+    plugin = types.SimpleNamespace(
+        register_inits=hookimpl(lambda: {"zeros": Init("zeros", zeros, "nothing")})
+    )
+    outcome, _ = run(tmp_path, {"mine": plugin}, inits=("zeros",))
+    job = outcome.plan.condensations[0]
+    assert not SyntheticSet.load(outcome.folder.set_file(job.id)).images.any()
+
+
+def test_a_name_that_is_taken_switches_the_newcomer_off():
+    plugin = types.SimpleNamespace(register_inits=hookimpl(lambda: {"real": None}))
+    extensions = Extensions({"mine": plugin})
+    assert extensions.inits["real"] is not None
+    assert "real is already registered" in extensions.failures["mine"]
+
+
+def test_a_misspelt_hook_is_reported():
+    plugin = types.SimpleNamespace(job_begun=hookimpl(lambda job: None))
+    assert "job_begun" in Extensions({"mine": plugin}).failures["mine"]
+
+
+def test_an_extension_that_does_not_import_is_reported(monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    point = EntryPoint("gone", "no_such_module_anywhere", "ddbench.extensions")
+    monkeypatch.setattr("ddbench.extensions.entry_points", lambda group: [point])
+    extensions = Extensions.installed()
+    assert "no_such_module_anywhere" in extensions.failures["gone"]
+    assert "real" in extensions.inits
+
+
+def test_an_unknown_observer_is_reported_with_the_one_that_was_meant(tmp_path):
+    extensions = Extensions.installed(["tensorbord"], tmp_path)
+    assert "did you mean 'tensorboard'" in extensions.failures["tensorbord"]
+
+
+def test_a_tracker_that_is_not_installed_says_how_to_get_it(tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest, **more):
+        if name.startswith("torch.utils.tensorboard"):
+            raise ImportError("No module named 'tensorboard'")
+        return real(name, *rest, **more)
+
+    monkeypatch.delitem(sys.modules, "ddbench.observers.tensorboard", raising=False)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(observers.ObserverError, match=r"pip install 'ddbench\[tensorboard\]'"):
+        observers.make("tensorboard", tmp_path)
+
+
+class Writer:
+    """Stands for torch's SummaryWriter; the real one has a test of its own where it is installed."""
+
+    made = []
+
+    def __init__(self, folder):
+        self.folder, self.points, self.closed = folder, [], False
+        Writer.made.append(self)
+
+    def add_scalar(self, name, value, step):
+        self.points.append((name, value, step))
+
+    def close(self):
+        self.closed = True
+
+
+def test_tensorboard_gets_each_curve_and_accuracy(tmp_path, monkeypatch):
+    stub = types.ModuleType("torch.utils.tensorboard")
+    stub.SummaryWriter = Writer
+    Writer.made = []
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stub)
+    monkeypatch.delitem(sys.modules, "ddbench.observers.tensorboard", raising=False)
+    outcome, extensions = run(tmp_path, {"tb": observers.make("tensorboard", tmp_path / "run")})
+    monkeypatch.delitem(sys.modules, "ddbench.observers.tensorboard")
+    condensed, evaluated = Writer.made
+    assert not extensions.failures and condensed.closed and evaluated.closed
+    assert condensed.points == [("condense/loss", float(n), n) for n in range(3)]  # no NaN
+    assert condensed.folder == str(tmp_path / "run/tensorboard" / outcome.plan.condensations[0].id)
+    assert [(name, k) for name, _, k in evaluated.points] == [
+        ("accuracy/convnet-w8-d1", 0), ("accuracy/convnet-w8-d1", 1),
+    ]  # fmt: skip
+
+
+def test_tensorboards_own_files_hold_the_curve(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    outcome, extensions = run(tmp_path, {"tb": observers.make("tensorboard", tmp_path / "run")})
+    job = outcome.plan.condensations[0].id
+    events = EventAccumulator(str(tmp_path / "run/tensorboard" / job))
+    events.Reload()
+    assert [event.value for event in events.Scalars("condense/loss")] == [0.0, 1.0, 2.0]
+    assert not extensions.failures
