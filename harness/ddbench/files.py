@@ -91,11 +91,12 @@ def try_lock(descriptor: int) -> bool:
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[bool]:
+def claimed(path: Path, note: str = "") -> Iterator[bool]:
     """Hold the lock file `path` for the block if it is free, and remove it afterwards.
 
-    Gives whether it was free; nothing is held if not. The file is this process's alone: one
-    that its holder removed between our opening and our locking it is opened again.
+    `note` is for those who ask who holds it. Gives whether it was free; nothing is held if not.
+    The file is this process's alone: one that its holder removed between our opening and our
+    locking it is opened again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -106,6 +107,10 @@ def claimed(path: Path) -> Iterator[bool]:
             if not _still_there(path, file.fileno()):
                 continue
             try:
+                with suppress(OSError):  # on a full disk it is held all the same
+                    file.truncate(0)
+                    file.write(note)
+                    file.flush()
                 yield True
             finally:
                 with suppress(OSError):
@@ -120,6 +125,14 @@ def is_claimed(path: Path) -> bool:
             return not try_lock(file.fileno())
     except OSError:
         return False
+
+
+def claim_note(path: Path) -> str:
+    """Return what the holder of a claim has written into it, "" if it cannot be read."""
+    try:
+        return path.read_text(errors="replace")[:200]
+    except OSError:
+        return ""
 
 
 def _still_there(path: Path, descriptor: int) -> bool:

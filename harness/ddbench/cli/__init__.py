@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 import ddbench
-from ddbench.cli import data, listing, plugins, results, run
+from ddbench.cli import data, folder, listing, plugins, results, run
 
 COMMANDS_GROUP = "ddbench.commands"
 
@@ -74,6 +74,7 @@ for command in (
     results.leaderboard,
     results.report,
     results.show,
+    *folder.COMMANDS,
     plugins.new_plugin,
     plugins.check,
 ):

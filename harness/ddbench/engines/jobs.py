@@ -149,7 +149,8 @@ def describe(job: Job, condensed: Mapping[str, Condensation]) -> str:
 
 def row_words(job: Condensation) -> str:
     """Return a condensation's place in the table, in words."""
-    where = f"{job.row} on {job.dataset}, {job.architecture}"
+    control = f" ({job.steps} steps, control)" if job.control_of else ""
+    where = f"{job.row}{control} on {job.dataset}, {job.architecture}"
     return f"{where}, {job.init} init, ipc {job.ipc}, seed {job.seed}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -36,7 +38,8 @@ def do(
         Stopped: The engine asked for it.
         OSError: The run folder cannot be written.
     """
-    with claimed(setting.run.claim(job.id)) as free:
+    who = f"process {os.getpid()} on {socket.gethostname()}"
+    with claimed(setting.run.claim(job.id), who) as free:
         if not free:
             return None
         return record_of(job, setting.run) or _do(job, setting, load, extensions, control)

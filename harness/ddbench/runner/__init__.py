@@ -53,6 +53,7 @@ def run_condensation(
         OSError: The record cannot be written.
     """
     record = {**job.record(), "started": _now(), **provenance(setting)}
+    record["kept_state"] = setting.keep_state
     extensions.notify("job_started", job=job.record())
     with Guard() as guard:
         work = Condensing(job, setting, method, extensions, control, guard)

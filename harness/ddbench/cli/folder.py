@@ -1,0 +1,121 @@
+"""The commands that keep run folders in order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from ddbench.cli.shared import FOLDER, JSON, cache_of, explained, fail
+
+YES = click.option("--yes", is_flag=True, help="Do it; without this, only show what would be done.")
+
+
+@click.command()
+@FOLDER
+@click.option("--all", "everything", is_flag=True, help="Show finished jobs one by one too.")
+@JSON
+@explained
+def status(folder: Path, everything: bool, as_json: bool) -> None:
+    """Say what is done, running (and by whom), failed and missing in a run folder."""
+    from ddbench.console import print_table
+    from ddbench.housekeeping import status_of
+    from ddbench.results import DONE, open_run
+
+    jobs = status_of(open_run(folder))
+    shown = [vars(job) for job in jobs if everything or as_json or job.state != DONE]
+    if shown or as_json:
+        print_table(shown, as_json=as_json)
+    counts = Counter(job.state for job in jobs)
+    text = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    click.echo(text or "no jobs yet", err=True)
+
+
+@click.command()
+@FOLDER
+@click.argument("jobs", nargs=-1)
+@click.option("--failed", is_flag=True, help="Every failed job.")
+@click.option("--skipped", is_flag=True, help="Every skipped job.")
+@click.option("--afresh", is_flag=True, help="From the start, not from the last checkpoint.")
+@YES
+@explained
+def retry(
+    folder: Path, jobs: tuple[str, ...], failed: bool, skipped: bool, afresh: bool, yes: bool
+) -> None:
+    """Forget how jobs ended, so that the next `run` does them again; JOBS are ids."""
+    from ddbench.housekeeping import to_retry
+    from ddbench.results import open_run
+
+    if not (jobs or failed or skipped):
+        fail("say which jobs to do again: ids, --failed or --skipped; see `ddbench status`")
+    chosen = to_retry(open_run(folder), jobs, failed=failed, skipped=skipped, afresh=afresh)
+    for id, files in chosen.items():
+        click.echo(id)
+        for path in files if yes else ():
+            path.unlink(missing_ok=True)
+    words = "will be done again by the next `ddbench run`" if yes else "would be; add --yes"
+    click.echo(f"{len(chosen)} jobs {words}", err=True)
+
+
+@click.command()
+@FOLDER
+@click.option("--cache", type=click.Path(path_type=Path), help="Where artifacts are kept.")
+@YES
+@explained
+def clean(folder: Path, cache: Path | None, yes: bool) -> None:
+    """Remove what dead processes left: half files, stale claims, orphans, half-built artifacts."""
+    from ddbench.housekeeping import find_litter
+    from ddbench.results import open_run
+
+    litter = find_litter(open_run(folder), cache_of(cache) / "artifacts")
+    freed = sum(item.bytes for item in litter)
+    for item in litter:
+        click.echo(f"{item.path}: {item.why}")
+        if yes:
+            item.remove()
+    words = "removed" if yes else "to remove; add --yes"
+    click.echo(f"{len(litter)} things, {freed / 1e6:.1f} MB {words}", err=True)
+
+
+@click.command()
+@click.argument("into", type=click.Path(path_type=Path))
+@click.argument("others", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--preview", is_flag=True, help="Only show what would be copied.")
+@explained
+def merge(into: Path, others: tuple[Path, ...], preview: bool) -> None:
+    """Bring the results of other run folders into INTO; refuses different sets under one id."""
+    from ddbench.housekeeping import merge as join
+    from ddbench.results import open_run
+
+    copies = join(open_run(into), [open_run(other) for other in others], preview)
+    for copy in copies:
+        click.echo(f"{copy.source} -> {copy.target}")
+    click.echo(f"{len(copies)} things {'to copy' if preview else 'copied'}", err=True)
+
+
+@click.command()
+@FOLDER
+@click.option("--to", "target", type=click.Path(path_type=Path), help="[default: FOLDER.tar.gz]")
+@explained
+def pack(folder: Path, target: Path | None) -> None:
+    """Write a run folder, checkpoints and all, to one file."""
+    from ddbench.housekeeping import pack as write
+    from ddbench.results import open_run
+
+    run = open_run(folder)
+    click.echo(write(run, target or folder.resolve().parent / f"{run.name}.tar.gz"))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--to", "target", type=click.Path(path_type=Path), help="[default: the run's name]")
+@explained
+def unpack(file: Path, target: Path | None) -> None:
+    """Restore a run folder from the file that `pack` wrote."""
+    from ddbench.housekeeping import unpack as read
+
+    click.echo(read(file, target).root)
+
+
+COMMANDS = (status, retry, clean, merge, pack, unpack)

@@ -1,0 +1,107 @@
+"""Join the run folders of several machines into one."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ddbench.files import HALF
+from ddbench.housekeeping.status import running
+from ddbench.results import DONE, RunError, RunFolder, read_run
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A file or folder to bring over."""
+
+    source: Path
+    target: Path
+
+
+def merge(into: RunFolder, others: Sequence[RunFolder], preview: bool = False) -> list[Copy]:
+    """Bring the results of `others` into a run folder; return what was, or would be, copied.
+
+    A finished job wins over one that failed or was skipped, and any record over none.
+
+    Raises:
+        RunError: A folder is at work, or two hold different sets under one id; nothing is copied.
+    """
+    for folder in (into, *others):
+        if running(folder):
+            raise RunError(f"{folder.root}: a run is at work in it; stop it first")
+    copies, problems = [], []
+    have = dict(read_run(into).condensations)
+    for other in others:
+        problems += _conflicts(have, other, into)
+        copies += list(_copies(into, other))
+        have = read_run(other).condensations | have
+    if problems:
+        raise RunError("\n  ".join(["these cannot be merged:", *problems]))
+    for copy in () if preview else copies:
+        _bring(copy)
+    return copies
+
+
+def _conflicts(have: dict[str, dict[str, Any]], other: RunFolder, into: RunFolder) -> list[str]:
+    """Return a sentence for each id under which two folders hold different sets."""
+    problems = []
+    for id, record in read_run(other).condensations.items():
+        mine = have.get(id)
+        both_done = mine is not None and mine["status"] == record["status"] == DONE
+        if both_done and mine is not None and mine["set_sha256"] != record["set_sha256"]:
+            problems.append(
+                f"{id}: {other.root} holds another set than {into.root} or a folder before it "
+                f"({record['set_sha256'][:12]} and {mine['set_sha256'][:12]}); remove one of them"
+            )
+    return problems
+
+
+def _copies(into: RunFolder, other: RunFolder) -> Iterator[Copy]:
+    mine, theirs = read_run(into), read_run(other)
+    for folder in sorted((other.root / "condensations").glob("*")):
+        record, own = theirs.condensations.get(folder.name), mine.condensations.get(folder.name)
+        target = into.condensation(folder.name)
+        if folder.is_dir() and (_better(record, own) or not target.exists()):
+            yield Copy(folder, target)
+    for id, record in theirs.evaluations.items():
+        if _better(record, mine.evaluations.get(id)):
+            yield Copy(other.evaluation(id), into.evaluation(id))
+    for part in ("manifests", "logs"):
+        for file in sorted((other.root / part).glob("*")):
+            target = into.root / part / file.name
+            if file.is_file() and not target.exists():
+                yield Copy(file, target)
+            elif part == "manifests" and not filecmp.cmp(file, target, shallow=False):
+                named = target.with_name(f"{file.stem}-{other.name}{file.suffix}")
+                if not named.exists():
+                    yield Copy(file, named)
+
+
+def _better(record: dict[str, Any] | None, own: dict[str, Any] | None) -> bool:
+    """Say whether the other folder's record should replace ours."""
+    if record is None:
+        return False
+    return own is None or (record["status"] == DONE and own["status"] != DONE)
+
+
+def _bring(copy: Copy) -> None:
+    """Copy a file or a folder so that it appears whole or not at all."""
+    copy.target.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=".merge.", suffix=HALF, dir=copy.target.parent))
+    try:
+        fresh = beside / copy.target.name
+        if copy.source.is_dir():
+            shutil.copytree(copy.source, fresh, ignore=shutil.ignore_patterns(f"*{HALF}"))
+            if copy.target.exists():
+                os.replace(copy.target, beside / "replaced")
+        else:
+            shutil.copy2(copy.source, fresh)
+        os.replace(fresh, copy.target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,84 @@
+"""What has become of every job of a run: done, running and by whom, failed, missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ddbench.files import claim_note, is_claimed
+from ddbench.results import DONE, FAILED, SKIPPED, Records, RunFolder, read_run
+
+RUNNING, INTERRUPTED, MISSING = "running", "interrupted", "missing"
+STATES = (DONE, RUNNING, INTERRUPTED, MISSING, FAILED, SKIPPED)
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """Where one job stands.
+
+    Attributes:
+        kind: "condensation" or "evaluation".
+        id: Of the job.
+        state: One of `STATES`; "interrupted" has a checkpoint to go on from; an evaluation
+            whose condensation has failed is "missing".
+        note: The reason, who runs it, or when the checkpoint was written.
+    """
+
+    kind: str
+    id: str
+    state: str
+    note: str = ""
+
+
+def status_of(folder: RunFolder) -> list[JobStatus]:
+    """Return the status of each job that a manifest planned or a record tells of."""
+    records = read_run(folder)
+    planned = {kind: _planned(records, f"{kind}s") for kind in ("condensation", "evaluation")}
+    condensations = dict.fromkeys([*planned["condensation"], *records.condensations])
+    evaluations = dict.fromkeys([*planned["evaluation"], *records.evaluations])
+    return [
+        *(_condensation(id, records, folder) for id in condensations),
+        *(_evaluation(id, records, folder) for id in evaluations),
+    ]
+
+
+def _planned(records: Records, kind: str) -> Iterable[str]:
+    """Return the ids in the plans of all manifests, the oldest first."""
+    for manifest in records.manifests:
+        plan = manifest.get("plan")
+        ids = plan.get(kind, ()) if isinstance(plan, dict) else ()
+        yield from (id for id in ids if isinstance(id, str))
+
+
+def running(folder: RunFolder) -> list[str]:
+    """Return the ids of the jobs that processes of this machine work on."""
+    claims = sorted((folder.root / "claims").glob("*"))
+    return [path.name for path in claims if is_claimed(path)]
+
+
+def _condensation(id: str, records: Records, folder: RunFolder) -> JobStatus:
+    record = records.condensations.get(id)
+    if record is not None:
+        return _ended("condensation", id, record)
+    if is_claimed(folder.claim(id)):
+        return JobStatus("condensation", id, RUNNING, claim_note(folder.claim(id)))
+    checkpoint = folder.checkpoint(id)
+    if checkpoint.exists():
+        written = datetime.fromtimestamp(checkpoint.stat().st_mtime)
+        return JobStatus("condensation", id, INTERRUPTED, f"checkpoint of {written:%d %b %H:%M:%S}")
+    return JobStatus("condensation", id, MISSING)
+
+
+def _evaluation(id: str, records: Records, folder: RunFolder) -> JobStatus:
+    record = records.evaluations.get(id)
+    if record is not None:
+        return _ended("evaluation", id, record)
+    if is_claimed(folder.claim(id)):
+        return JobStatus("evaluation", id, RUNNING, claim_note(folder.claim(id)))
+    return JobStatus("evaluation", id, MISSING)
+
+
+def _ended(kind: str, id: str, record: dict[str, Any]) -> JobStatus:
+    return JobStatus(kind, id, record["status"], record.get("reason") or "")
