@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from ddbench import Init, MethodInfo, SyntheticSet, hookimpl, observers
+from ddbench.cli import main
 from ddbench.extensions import Extensions
 from ddbench.methods import bind
 from ddbench.plan import Choices
@@ -49,12 +51,8 @@ class Still:
 
 def run(tmp_path, plugins, **choices):
     extensions = Extensions(plugins)
-    session = Session.of(
-        parse(REGISTRY, Path("registry.toml")),
-        Places(tmp_path),
-        {"still": bind(Still())},
-        extensions,
-    )
+    registry = parse(REGISTRY, Path("registry.toml"))
+    session = Session.of(registry, Places(tmp_path), {"still": bind(Still())}, extensions)
     plan = session.plan(Choices(**choices))
     return carry_out(session, plan, RunOptions(tmp_path / "run", inline=True)), extensions
 
@@ -107,7 +105,7 @@ def test_an_observer_that_raises_costs_no_job_and_is_switched_off(tmp_path, hook
     assert "extension 'tracker' is switched off" in caplog.text
 
 
-def test_an_init_that_an_extension_brings_can_be_run(tmp_path):
+def test_an_init_that_an_extension_brings_can_be_run(tmp_path, monkeypatch):
     def zeros(task):
         images = torch.zeros(task.num_classes * task.ipc, *task.shape, device=task.device)
         return SyntheticSet(images, torch.arange(task.num_classes, device=task.device))
@@ -115,6 +113,8 @@ def test_an_init_that_an_extension_brings_can_be_run(tmp_path):
     plugin = types.SimpleNamespace(
         register_inits=hookimpl(lambda: {"zeros": Init("zeros", zeros, "nothing")})
     )
+    point = types.SimpleNamespace(name="mine", load=lambda: plugin)
+    monkeypatch.setattr("ddbench.extensions.entry_points", lambda group: [point])
     outcome, _ = run(tmp_path, {"mine": plugin}, inits=("zeros",))
     job = outcome.plan.condensations[0]
     assert not SyntheticSet.load(outcome.folder.set_file(job.id)).images.any()
@@ -162,7 +162,7 @@ def test_a_tracker_that_is_not_installed_says_how_to_get_it(tmp_path, monkeypatc
 
 
 class Writer:
-    """Stands for torch's SummaryWriter; the real one has a test of its own where it is installed."""
+    """Stands for torch's SummaryWriter; the real one has a test of its own."""
 
     made = []
 
@@ -204,3 +204,13 @@ def test_tensorboards_own_files_hold_the_curve(tmp_path):
     events.Reload()
     assert [event.value for event in events.Scalars("condense/loss")] == [0.0, 1.0, 2.0]
     assert not extensions.failures
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("tensorbord", "did you mean 'tensorboard'"), ("wandb", "unknown 'wandb'")]
+)
+def test_the_command_refuses_an_unknown_observer_before_any_work(tmp_path, name, words):
+    command = ["run", "--preset", "smoke", "--observe", name, "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2 and words in result.stderr
+    assert not (tmp_path / "run").exists()
