@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -65,10 +66,11 @@ def plan_of(jobs: int, steps: int):
     return plan, {"steady": replace(found, name="steady")}
 
 
-def work(folder: Path, jobs: int, steps: int) -> None:
-    """Be the runner: do what is missing in `folder`."""
+def work(folder: Path, jobs: int, steps: int, stop_after: float | None = None) -> int:
+    """Be the runner: do what is missing in `folder`; return the exit code."""
     from ddbench.engines import Jobs, run_local
     from ddbench.results import RunFolder
+    from ddbench.session import Outcome, _reasons_to_stop
     from ddbench.setting import Setting
 
     plan, found = plan_of(jobs, steps)
@@ -79,7 +81,128 @@ def work(folder: Path, jobs: int, steps: int) -> None:
         print(event["event"], flush=True)
 
     setting = Setting(folder, folder.parent / "cache", jobs=2, checkpoint_s=CHECKPOINT_S)
-    run_local(Jobs.left(plan, run), setting, found, observe)
+    left = Jobs.left(plan, run)
+    with _reasons_to_stop(stop_after) as reasons:
+        run_local(left, setting, found, observe, lambda: bool(reasons))
+    return Outcome(run, plan, left, reasons[0] if reasons and left.pending else "").exit_code
+
+
+# -- the nursery: runners without the seconds that importing torch takes ---------------------------
+
+
+class Nursery:
+    """A process that has imported torch, and forks a runner whenever one is asked for.
+
+    The fork server of such a runner is forked too, where it is otherwise executed anew: all else
+    is as in `ddbench run`.
+    """
+
+    def __init__(self, where: Path) -> None:
+        self.where, self.count = where, 0
+        command = [sys.executable, __file__, "--nursery"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen(command, text=True, **pipes)
+
+    def __enter__(self) -> Nursery:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+    def start(self, folder: Path, jobs: int, steps: int, stop_after: float | None = None) -> Runner:
+        """Start a runner in a process group of its own."""
+        self.count += 1
+        output = self.where / f"output-{self.count}"
+        os.mkfifo(output)
+        request = {"folder": str(folder), "jobs": jobs, "steps": steps, "stop_after": stop_after}
+        self.process.stdin.write(json.dumps(request | {"output": str(output)}) + "\n")
+        self.process.stdin.flush()
+        return Runner(int(self.process.stdout.readline()), output)
+
+
+class Runner:
+    """A runner that a nursery has forked: a process and what it prints, an event a line."""
+
+    def __init__(self, pid: int, output: Path) -> None:
+        self.pid = pid
+        self.process = psutil.Process(pid)
+        self.output = open(output)  # waits for the runner to open its end
+        self.exit_code: int | None = None
+
+    def wait_for(self, event: str) -> bool:
+        """Wait for an event; say whether it came before the end."""
+        for line in self.output:
+            if line.strip() == event:
+                return True
+            if line.startswith("exit "):
+                self.exit_code = int(line.split()[1])
+        return False
+
+    def wait(self) -> int | None:
+        """Wait for the end; return the exit code, None if it was killed."""
+        self.wait_for("the end")
+        self.output.close()
+        self.process.wait()
+        return self.exit_code
+
+
+def serve() -> None:
+    """Be the nursery."""
+    import multiprocessing.util
+
+    import ddbench.engines.preload  # noqa: F401  (torch, and what workers need)
+
+    multiprocessing.util.spawnv_passfds = _forking(multiprocessing.util.spawnv_passfds)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries the dead
+    for line in sys.stdin:
+        request = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _be_runner(**request)
+        print(pid, flush=True)
+
+
+def _be_runner(folder: str, jobs: int, steps: int, stop_after: float | None, output: str) -> None:
+    os.setsid()
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(os.open(output, os.O_WRONLY), 1)
+    os.unlink(output)
+    code = 130
+    try:
+        code = work(Path(folder), jobs, steps, stop_after)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        print(f"exit {code}", flush=True)
+        os._exit(code)
+
+
+def _forking(execute):
+    """Return a stand-in for `spawnv_passfds` that forks the fork server instead."""
+
+    def fork(path, arguments, descriptors):
+        if "multiprocessing.forkserver" not in str(arguments[-1]):
+            return execute(path, arguments, descriptors)
+        pid = os.fork()
+        if pid:
+            return pid
+        from ddbench.engines.preload import outlive_signals
+
+        outlive_signals()
+        kept = sorted({0, 1, 2, *descriptors})
+        for low, high in zip(kept, [*kept[1:], 65536], strict=True):
+            os.closerange(low + 1, high)
+        try:
+            exec(arguments[-1], {})  # noqa: S102  (multiprocessing's own command)
+        finally:
+            os._exit(0)
+
+    return fork
 
 
 # -- the killer ------------------------------------------------------------------------------------
@@ -101,33 +224,40 @@ class Tally:
 def campaign(where: Path, kills: int, seed: int, jobs: int = 4, steps: int = 40) -> Tally:
     """Kill runs in `where` until there have been `kills`; compare with an undisturbed one."""
     draw, tally, rounds = random.Random(seed), Tally(seed), 0
-    undisturbed = where / "undisturbed"
-    run_to_the_end(undisturbed, jobs, steps)
-    expected = results_of(undisturbed)
-    if len(expected) != 2 * jobs:
-        tally.faults.append(f"the undisturbed run has {len(expected)} results, not {2 * jobs}")
-    while tally.kills < kills and not tally.faults:
-        folder = where / f"killed-{rounds}"
-        rounds += 1
-        kill_until_done(folder, kills, draw, tally, jobs, steps)
-        run_to_the_end(folder, jobs, steps)
-        found = results_of(folder)
-        if found != expected:
-            differing = [id for id in expected if found.get(id) != expected[id]]
-            tally.faults.append(f"{folder.name}: results differ or are missing: {differing}")
-        tally.resumed += resumed_in(folder)
-        shutil.rmtree(folder, ignore_errors=bool(not tally.faults))
+    with Nursery(where) as nursery:
+        run_to_the_end(nursery, where / "undisturbed", jobs, steps)
+        expected = results_of(where / "undisturbed")
+        if len(expected) != 2 * jobs:
+            tally.faults.append(f"the undisturbed run has {len(expected)} results, not {2 * jobs}")
+        while tally.kills < kills and not tally.faults:
+            folder = where / f"killed-{rounds}"
+            rounds += 1
+            kill_until_done(nursery, folder, kills, draw, tally, jobs, steps)
+            run_to_the_end(nursery, folder, jobs, steps)
+            found = results_of(folder)
+            if found != expected:
+                differing = [id for id in expected if found.get(id) != expected[id]]
+                tally.faults.append(f"{folder.name}: results differ or are missing: {differing}")
+            tally.resumed += resumed_in(folder)
+            shutil.rmtree(folder)
     return tally
 
 
 def kill_until_done(
-    folder: Path, kills: int, draw: random.Random, tally: Tally, jobs: int, steps: int
+    nursery: Nursery,
+    folder: Path,
+    kills: int,
+    draw: random.Random,
+    tally: Tally,
+    jobs: int,
+    steps: int,
 ) -> None:
     """Start and kill the run of one folder until it is done or there were enough kills."""
     while tally.kills < kills:
         before = records_of(folder)
-        runner = start(folder, jobs, steps)
-        if not at_work(runner):
+        runner = nursery.start(folder, jobs, steps)
+        if not runner.wait_for("step"):
+            runner.wait()
             return  # it has nothing left to do
         time.sleep(draw.uniform(0.0, 0.8))
         finished = records_of(folder)
@@ -142,52 +272,31 @@ def kill_until_done(
             return
 
 
-def start(folder: Path, jobs: int, steps: int) -> subprocess.Popen[str]:
-    """Start the runner in a process group of its own."""
-    command = [sys.executable, __file__, "--work", str(folder), str(jobs), str(steps)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def at_work(runner: subprocess.Popen[str]) -> bool:
-    """Wait until a job has done its first step; say whether any does."""
-    assert runner.stdout is not None
-    for line in runner.stdout:
-        if line.strip() == "step":
-            return True
-    runner.wait()
-    return False
-
-
-def kill(runner: subprocess.Popen[str], group: bool, tally: Tally) -> None:
+def kill(runner: Runner, group: bool, tally: Tally) -> None:
     """Kill the runner, alone or with its group, and see that its workers end."""
-    family = psutil.Process(runner.pid).children(recursive=True)
-    if group:
-        os.killpg(runner.pid, signal.SIGKILL)
-        tally.of_group += 1
-    else:
-        runner.kill()
+    try:
+        family = runner.process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []  # it ended by itself a moment ago
     killed = time.monotonic()
-    runner.wait()
-    runner.stdout.close()
+    with suppress(ProcessLookupError):
+        os.killpg(runner.pid, signal.SIGKILL) if group else os.kill(runner.pid, signal.SIGKILL)
     tally.kills += 1
+    tally.of_group += group
     _, alive = psutil.wait_procs(family, timeout=10 * GONE_S)
-    took = time.monotonic() - killed
-    tally.slowest_end_s = max(tally.slowest_end_s, took)
+    tally.slowest_end_s = max(tally.slowest_end_s, time.monotonic() - killed)
+    runner.wait()
     if alive:
         tally.faults.append(f"kill {tally.kills}: {len(alive)} workers live on")
         for process in alive:
             process.kill()
 
 
-def run_to_the_end(folder: Path, jobs: int, steps: int) -> None:
+def run_to_the_end(nursery: Nursery, folder: Path, jobs: int, steps: int) -> None:
     """Let the run finish undisturbed."""
-    runner = start(folder, jobs, steps)
-    assert runner.stdout is not None
-    for _ in runner.stdout:
-        pass
-    if runner.wait():
-        raise SystemExit(f"the run in {folder} ended with exit code {runner.returncode}")
-    runner.stdout.close()
+    code = nursery.start(folder, jobs, steps).wait()
+    if code:
+        raise SystemExit(f"the run in {folder} ended with exit code {code}")
 
 
 # -- results ---------------------------------------------------------------------------------------
@@ -229,10 +338,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--work", nargs=3, metavar=("FOLDER", "JOBS", "STEPS"), help="internal")
+    parser.add_argument("--nursery", action="store_true", help="internal")
     options = parser.parse_args()
-    if options.work:
-        work(Path(options.work[0]), int(options.work[1]), int(options.work[2]))
+    if options.nursery:
+        serve()
         return
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
     print(f"seed {seed}", flush=True)

@@ -165,6 +165,7 @@ def test_an_edited_method_gets_new_numbers_and_never_the_old_ones(tmp_path, regi
     plugin.write_text(PULL.replace("rate: float = 0.5", "rate: float = 0.25"))
     ddbench(*run, "--keep-stale", "--set", "pull.rate=0.5")
     assert dict([first]) == sets_of(tmp_path / "run")  # kept, because it was asked for
+    assert "edited since" in (tmp_path / "run" / "report.md").read_text()
     ddbench(*run)
     both = sets_of(tmp_path / "run")
     assert len(both) == 2 and both[first[0]] == first[1]

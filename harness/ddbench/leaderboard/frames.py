@@ -75,8 +75,16 @@ class Frames:
 def make_frames(records: Records) -> Frames:
     """Return the frames of records that `set_aside` has gone over, in the order of the plans."""
     condensations = condensation_frame(_in_plan_order(records))
+    condensations["stale"] |= condensations["id"].isin(_kept_stale(records))
     evaluations = evaluation_frame(records.evaluations, condensations)
     return Frames(condensations, evaluations, network_frame(records.evaluations, evaluations))
+
+
+def _kept_stale(records: Records) -> set[str]:
+    """Return the condensations that the last run kept although their method's code had changed."""
+    plan = records.manifests[-1].get("plan") if records.manifests else None
+    ids = plan.get("kept_stale") if isinstance(plan, dict) else None
+    return {id for id in _typed(ids, list) if isinstance(id, str)}
 
 
 def _in_plan_order(records: Records) -> dict[str, Record]:
