@@ -1,0 +1,297 @@
+"""Status, retry, clean, merge, pack and unpack on run folders made by hand."""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from ddbench.cli import main
+from ddbench.files import claimed
+from ddbench.housekeeping import find_litter, merge, pack, status_of, to_retry, unpack
+from ddbench.results import RunError, RunFolder, read_run, write_record
+
+
+@pytest.fixture
+def folder(tmp_path) -> RunFolder:
+    """Four condensations: done, failed, interrupted, missing; two evaluations."""
+    run = RunFolder(tmp_path / "run")
+    run.create()
+    condense(run, "a")
+    condense(run, "b", "failed", "it broke")
+    run.checkpoint("c").parent.mkdir(parents=True)
+    run.checkpoint("c").write_bytes(b"state")
+    evaluate(run, "a-on-x", "a")
+    plan = {"condensations": ["a", "b", "c", "d"], "evaluations": ["a-on-x", "b-on-x"]}
+    manifest = {"started": "2026-01-01", "plan": plan}
+    (run.root / "manifests" / "host-1.json").write_text(json.dumps(manifest))
+    return run
+
+
+def condense(run, id, status="done", reason=None, content=b"set"):
+    run.condensation(id).mkdir(parents=True, exist_ok=True)
+    run.set_file(id).write_bytes(content)
+    record = {"id": id, "status": status, "reason": reason}
+    record["set_sha256"] = hashlib.sha256(content).hexdigest() if status == "done" else None
+    write_record(run.result(id), "condensation", record)
+
+
+def evaluate(run, id, of, status="done"):
+    record = {"id": id, "status": status, "reason": None, "condensation": of}
+    write_record(run.evaluation(id), "evaluation", record)
+
+
+def files_of(run: RunFolder) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(run.root)): path.read_bytes()
+        for path in sorted(run.root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def invoke(*words) -> tuple[int, str]:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result.exit_code, result.output
+
+
+# -- status ----------------------------------------------------------------------------------------
+
+
+def test_status_tells_done_failed_interrupted_running_and_missing(folder):
+    with claimed(folder.claim("d"), "process 7 on host"):
+        states = {job.id: (job.state, job.note) for job in status_of(folder)}
+    assert states["a"] == ("done", "") and states["b"] == ("failed", "it broke")
+    assert states["c"][0] == "interrupted" and states["c"][1].startswith("checkpoint of ")
+    assert states["d"] == ("running", "process 7 on host")
+    assert states["a-on-x"][0] == "done" and states["b-on-x"][0] == "missing"
+    code, text = invoke("status", folder.root)
+    assert code == 0 and "it broke" in text
+    assert "2 done, 1 failed, 1 interrupted, 2 missing" in text
+    plain = CliRunner().invoke(main, ["status", str(folder.root), "--json"]).stdout
+    assert {job["id"] for job in json.loads(plain)} == set(states)
+
+
+def test_a_stale_claim_is_not_running(folder):
+    folder.claim("d").write_text("process 7 on host")
+    assert {job.id: job.state for job in status_of(folder)}["d"] == "missing"
+
+
+def test_status_of_something_else_is_an_error(tmp_path):
+    code, text = invoke("status", tmp_path)
+    assert code == 2 and "is not a run folder" in text
+
+
+# -- retry -----------------------------------------------------------------------------------------
+
+
+def test_retry_previews_and_then_forgets_failed_jobs_only(folder):
+    before = files_of(folder)
+    code, text = invoke("retry", folder.root, "--failed")
+    assert code == 0 and text.startswith("b\n") and files_of(folder) == before
+    invoke("retry", folder.root, "--failed", "--yes")
+    assert before.keys() - files_of(folder).keys() == {"condensations/b/result.json"}
+
+
+def test_retry_keeps_a_checkpoint_unless_told_otherwise(folder):
+    folder.checkpoint("b").parent.mkdir()
+    folder.checkpoint("b").write_bytes(b"state")
+    assert to_retry(folder, ["b"]) == {"b": [folder.result("b")]}
+    assert to_retry(folder, ["b"], afresh=True)["b"] == [folder.result("b"), folder.checkpoint("b")]
+
+
+def test_retry_of_an_unknown_job_or_of_none_is_an_error(folder):
+    with pytest.raises(RunError, match="retry zzz: no job"):
+        to_retry(folder, ["zzz"])
+    assert invoke("retry", folder.root)[0] == 2
+
+
+# -- clean -----------------------------------------------------------------------------------------
+
+
+def old(path: Path, content: bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (time.time() - 3600,) * 2)
+    return path
+
+
+def test_clean_finds_all_litter_and_nothing_else(folder, tmp_path):
+    artifacts = tmp_path / "artifacts"
+    litter = {
+        old(folder.condensation("a") / ".result.json.abc.half"),
+        old(folder.claim("z")),
+        old(folder.evaluation("torn"), b'{"half'),
+        old(folder.checkpoint("a")).parent,
+        old(artifacts / "experts-1" / "part").parent,
+        old(artifacts / "locks" / "experts-1"),
+    }
+    evaluate(folder, "gone-on-x", "gone")
+    litter.add(folder.evaluation("gone-on-x"))
+    (folder.condensation("a") / ".just.now.half").write_bytes(b"")  # a live writer's
+    done = old(artifacts / "zca-2" / "data").parent
+    manifest = {"id": "zca-2", "kind": "zca", "spec": {}, "seconds": 0, "flops": 0}
+    (done / "manifest.json").write_text(json.dumps(manifest | {"lower_bound": False, "bytes": 1}))
+    with claimed(folder.claim("d")):
+        assert {item.path for item in find_litter(folder, artifacts)} == litter
+
+
+def test_clean_previews_and_then_removes(folder, tmp_path):
+    claim, before = old(folder.claim("z")), files_of(folder)
+    code, text = invoke("clean", folder.root, "--cache", tmp_path / "cache")
+    assert code == 0 and str(claim) in text and files_of(folder) == before
+    invoke("clean", folder.root, "--cache", tmp_path / "cache", "--yes")
+    assert before.keys() - files_of(folder).keys() == {"claims/z"}
+
+
+def test_a_kept_state_is_no_litter(folder):
+    record = json.loads(folder.result("a").read_text())
+    folder.result("a").write_text(json.dumps(record | {"kept_state": True}))
+    old(folder.checkpoint("a"))
+    assert find_litter(folder) == []
+
+
+# -- merge -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other(tmp_path) -> RunFolder:
+    run = RunFolder(tmp_path / "other")
+    run.create()
+    return run
+
+
+def test_merge_joins_what_two_machines_have_done(folder, other):
+    condense(other, "a")  # the same set
+    condense(other, "b")  # failed here, done there
+    condense(other, "e", "failed", "there")
+    evaluate(other, "b-on-x", "b")
+    (other.root / "manifests" / "host-1.json").write_text('{"started": "2026-01-02"}')
+    (other.root / "manifests" / "host-2.json").write_text('{"started": "2026-01-03"}')
+    before = files_of(other)
+    merge(folder, [other])
+    merged = read_run(folder)
+    assert {id: r["status"] for id, r in merged.condensations.items()} == {
+        "a": "done", "b": "done", "e": "failed",
+    }  # fmt: skip
+    assert merged.evaluations.keys() == {"a-on-x", "b-on-x"} and not merged.unreadable
+    assert len(merged.manifests) == 3 and folder.checkpoint("c").exists()
+    assert files_of(other) == before
+    settled = files_of(folder)
+    assert merge(folder, [other]) == [] and files_of(folder) == settled
+
+
+def test_merge_does_not_replace_a_finished_job_by_a_failed_one(folder, other):
+    condense(other, "a", "failed")
+    assert merge(folder, [other]) == []
+
+
+def test_merge_brings_a_checkpoint_for_a_job_that_is_not_here(folder, other):
+    old(other.checkpoint("f"), b"state of f")
+    merge(folder, [other])
+    assert folder.checkpoint("f").read_bytes() == b"state of f"
+
+
+def test_merge_refuses_two_sets_under_one_id_by_name_and_copies_nothing(folder, other):
+    condense(other, "a", content=b"another set")
+    condense(other, "new")
+    before = files_of(folder)
+    code, text = invoke("merge", folder.root, other.root)
+    assert code == 2 and "a: " in text and str(other.root) in text and str(folder.root) in text
+    assert files_of(folder) == before
+
+
+def test_merge_refuses_two_sets_among_the_others(folder, other, tmp_path):
+    third = RunFolder(tmp_path / "third")
+    third.create()
+    condense(other, "new", content=b"one")
+    condense(third, "new", content=b"two")
+    with pytest.raises(RunError, match="new: .*third holds another set"):
+        merge(folder, [other, third])
+    assert "new" not in read_run(folder).condensations
+
+
+def test_merge_previews(folder, other):
+    condense(other, "new")
+    before = files_of(folder)
+    assert invoke("merge", folder.root, other.root, "--preview")[0] == 0
+    assert files_of(folder) == before
+
+
+def test_a_folder_at_work_is_left_alone(folder, other, tmp_path):
+    with claimed(other.claim("d")):
+        with pytest.raises(RunError, match="other: a run is at work in it"):
+            merge(folder, [other])
+        with pytest.raises(RunError, match="a run is at work"):
+            pack(other, tmp_path / "x.tar.gz")
+
+
+# -- pack and unpack -------------------------------------------------------------------------------
+
+
+def test_what_is_packed_comes_back_with_its_checkpoints(folder, tmp_path):
+    expected = files_of(folder)
+    old(folder.claim("z"))
+    old(folder.condensation("a") / ".x.half")
+    file = pack(folder, tmp_path / "run.tar.gz")
+    back = unpack(file, tmp_path / "elsewhere" / "again")
+    assert files_of(back) == expected and back.is_run() and (back.root / "claims").is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "run", "run.tar.gz"]
+    assert os.listdir(tmp_path / "elsewhere") == ["again"]
+
+
+def test_the_commands_pack_beside_the_folder_and_unpack_under_its_name(
+    folder, tmp_path, monkeypatch
+):
+    assert invoke("pack", folder.root) == (0, f"{tmp_path / 'run.tar.gz'}\n")
+    assert invoke("pack", folder.root)[0] == 2  # exists already
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    assert invoke("unpack", tmp_path / "run.tar.gz") == (0, "run\n")
+    assert invoke("unpack", tmp_path / "run.tar.gz")[0] == 2  # exists already
+
+
+def tar_of(path: Path, *members: tuple[str, bytes | None]) -> Path:
+    """Write a tar of files; a member without content is a link to /etc/passwd."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            if content is None:
+                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            info.size = len(content or b"")
+            tar.addfile(info, io.BytesIO(content or b""))
+    return path
+
+
+GOOD = ("run/manifests/a.json", b"{}")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("run/other/a.json", b"{}")],
+        [GOOD, ("run/../../escaped", b"x")],
+        [GOOD, ("/absolute", b"x")],
+        [GOOD, ("run/condensations/link", None)],
+        [GOOD, ("second/manifests/a.json", b"{}")],
+    ],
+)
+def test_a_foreign_archive_is_refused_and_leaves_nothing(tmp_path, members):
+    file = tar_of(tmp_path / "x.tar.gz", *members)
+    (tmp_path / "in").mkdir()
+    with pytest.raises(RunError, match="x.tar.gz: is no packed run"):
+        unpack(file, tmp_path / "in" / "run")
+    assert os.listdir(tmp_path / "in") == [] and not (tmp_path / "escaped").exists()
+
+
+def test_a_torn_archive_is_refused(folder, tmp_path):
+    file = pack(folder, tmp_path / "x.tar.gz")
+    for length in (0, 10, file.stat().st_size // 2):
+        (tmp_path / "torn.tar.gz").write_bytes(file.read_bytes()[:length])
+        with pytest.raises(RunError, match="torn.tar.gz: cannot be unpacked"):
+            unpack(tmp_path / "torn.tar.gz", tmp_path / "in")
+        assert not (tmp_path / "in").exists()
