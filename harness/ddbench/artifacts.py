@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,10 @@ class Work:
         self.meter = StepMeter(device)
         self._elsewhere = 0.0
         self._since = time.perf_counter()
-        if (folder / METER).exists():
+        with suppress(OSError, ValueError, LookupError, TypeError):  # else it starts from nothing
             saved = json.loads((folder / METER).read_text())
             self.meter.load(saved["meter"])
-            self._elsewhere = saved["seconds"]
+            self._elsewhere = float(saved["seconds"])
 
     @property
     def seconds(self) -> float:
@@ -71,7 +72,13 @@ class Work:
 
 
 def artifact_id(kind: str, spec: Mapping[str, Any]) -> str:
-    """Return `kind` and the hash of everything that determines the artifact."""
+    """Return `kind` and the hash of everything that determines the artifact.
+
+    Raises:
+        ValueError: The kind is no name for a folder.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", kind):
+        raise ValueError(f"artifact kind {kind!r}: use letters, digits, '-', '_' and '.'")
     text = json.dumps(spec, sort_keys=True)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -165,5 +172,6 @@ def _costs_kept(work: Work) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        work.save()
+        with suppress(OSError):  # a full disk may be what interrupted it
+            work.save()
         raise

@@ -37,7 +37,9 @@ def record_of(job: Job, folder: RunFolder) -> dict[str, Any] | None:
 
 def steps_done(record: Mapping[str, Any]) -> int:
     """Return the steps of a finished condensation: a budget or convergence may end it early."""
-    return int(record.get("costs", {}).get("steps_done", record.get("steps", 0)))
+    costs = record.get("costs")
+    done = costs.get("steps_done") if isinstance(costs, dict) else None
+    return done if isinstance(done, int) else int(record.get("steps") or 0)
 
 
 @dataclass

@@ -89,7 +89,7 @@ def take_over(job: Condensation, run: RunFolder) -> str | None:
     if found is None:
         return None
     base = str(found["id"])
-    behind = [s for s in job.snapshots if s < found["costs"]["steps_done"]]
+    behind = [s for s in job.snapshots if s < _steps_done(found)]
     files = [(run.set_file(base, s), run.set_file(job.id, s)) for s in behind]
     files += [(run.condensation(base) / INITIAL, run.condensation(job.id) / INITIAL)]
     files += [(run.checkpoint(base), run.checkpoint(job.id))]  # last: it says that all is there
@@ -103,7 +103,13 @@ def _shorter(job: Condensation, run: RunFolder) -> dict[str, Any] | None:
         return None
     records = read_run(run).condensations.values()
     fitting = [record for record in records if _extends(job, record, run)]
-    return max(fitting, key=lambda record: record["costs"]["steps_done"], default=None)
+    return max(fitting, key=_steps_done, default=None)
+
+
+def _steps_done(record: Mapping[str, Any]) -> int:
+    costs = record.get("costs")
+    done = costs.get("steps_done") if isinstance(costs, dict) else None
+    return done if isinstance(done, int) else 0
 
 
 def _extends(job: Condensation, record: Mapping[str, Any], run: RunFolder) -> bool:
@@ -111,10 +117,10 @@ def _extends(job: Condensation, record: Mapping[str, Any], run: RunFolder) -> bo
         return False
     if record.get("converged") or record.get("budget_s") is not None:
         return False
-    done = record["costs"]["steps_done"]
+    done = _steps_done(record)
     behind = [run.set_file(record["id"], s) for s in job.snapshots if s < done]
     kept = (run.checkpoint(record["id"]), run.condensation(record["id"]) / INITIAL, *behind)
-    return done < job.steps and all(path.exists() for path in kept)
+    return 0 < done < job.steps and all(path.exists() for path in kept)
 
 
 def _copy_whole(source: Path, target: Path) -> None:

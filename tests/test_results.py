@@ -1,0 +1,143 @@
+"""The run folder: torn, foreign and newer files are reported by name and never crash a reader."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from ddbench.results import (
+    SCHEMA,
+    RunError,
+    RunFolder,
+    finished,
+    open_run,
+    read_run,
+    write_record,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@pytest.fixture
+def run(tmp_path) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    return folder
+
+
+def good(run: RunFolder, id: str = "a") -> Path:
+    write_record(run.result(id), "condensation", {"id": id, "status": "done"})
+    return run.result(id)
+
+
+def test_a_record_comes_back_as_written(run):
+    good(run)
+    record = read_run(run).condensations["a"]
+    assert record == {"schema": SCHEMA, "kind": "condensation", "id": "a", "status": "done"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not whole JSON"),
+        (b'{"schema": 1, "kind": "condensa', "not whole JSON"),
+        (b"\xff\xfe\x00", "not whole JSON"),
+        (b"[" * 100_000, "not whole JSON"),
+        (b"[1, 2]", "holds a list; expected an object"),
+        (b"{}", "no condensation record of ddbench"),
+        (b'{"kind": "evaluation", "id": "a"}', "no condensation record"),
+        (b'{"kind": "condensation", "id": 3}', "no condensation record"),
+        (b'{"kind": "condensation", "id": "a", "schema": 99}', "schema 99 is newer than this"),
+        (b'{"kind": "condensation", "id": "a", "schema": null}', "schema None"),
+        (b'{"kind": "condensation", "id": "a", "schema": 1, "status": "dnoe"}', "status 'dnoe'"),
+        (
+            b'{"kind": "condensation", "id": "b", "schema": 1, "status": "done"}',
+            "holds the record of b; was it copied here?",
+        ),
+    ],
+)
+def test_a_bad_file_is_reported_by_name_and_costs_nothing_else(run, content, reason):
+    good(run, "fine")
+    good(run).write_bytes(content)
+    records = read_run(run)
+    [(path, why)] = records.unreadable
+    assert path == run.result("a") and reason in why
+    assert list(records.condensations) == ["fine"]
+    assert finished(run.result("a"), "condensation") is None
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary() | JSON_VALUES.map(lambda value: json.dumps(value).encode()))
+def test_no_content_crashes_the_reader(run, content):
+    path = good(run)
+    path.write_bytes(content)
+    (run.root / "manifests" / "m.json").write_bytes(content)
+    (run.root / "evaluations" / "e.json").write_bytes(content)
+    records = read_run(run)
+    assert len(records.unreadable) + len(records.condensations) >= 1
+    assert all(isinstance(manifest, dict) for manifest in records.manifests)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(["schema", "kind", "id", "status", "costs"]), JSON_VALUES))
+def test_no_change_of_a_good_record_crashes_the_reader(run, changes):
+    path = good(run)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    records = read_run(run)
+    assert len(records.unreadable) + len(records.condensations) == 1
+
+
+def test_a_result_that_is_a_folder_or_may_not_be_read_is_reported(run):
+    run.result("a").mkdir(parents=True)
+    [(path, why)] = read_run(run).unreadable
+    assert path == run.result("a") and "cannot be read" in why
+
+
+def test_manifests_come_in_the_order_of_their_start(run):
+    for name, started in (("b", "2026-02-01"), ("a", "2026-03-01"), ("c", "2026-01-01")):
+        (run.root / "manifests" / f"{name}.json").write_text(json.dumps({"started": started}))
+    assert [m["started"][5:7] for m in read_run(run).manifests] == ["01", "02", "03"]
+
+
+def test_nan_never_gets_into_a_record(run):
+    with pytest.raises(ValueError):
+        write_record(run.result("a"), "condensation", {"id": "a", "x": float("nan")})
+    assert read_run(run).condensations == {} and read_run(run).unreadable == []
+
+
+# -- the folder itself -----------------------------------------------------------------------------
+
+
+def test_a_folder_of_other_things_is_not_taken(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match="holds other things than a run of ddbench"):
+        RunFolder(tmp_path).create()
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_a_file_is_not_a_folder(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(RunError, match="is a file; name a folder"):
+        RunFolder(tmp_path / "run").create()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path, monkeypatch):
+    def refuse(self, *arguments, **options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(RunError, match=r"cannot be written \(Read-only file system\); name anoth"):
+        RunFolder(tmp_path / "run").create()
+
+
+def test_opening_says_what_is_wrong(tmp_path):
+    with pytest.raises(RunError, match="no such folder"):
+        open_run(tmp_path / "none")
+    with pytest.raises(RunError, match="is not a run folder"):
+        open_run(tmp_path)
