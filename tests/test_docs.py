@@ -175,7 +175,7 @@ def test_toml_is_toml(name):
 def test_the_protocols_are_the_documented_ones():
     rows = [line for line in TEXTS["protocols-and-metrics"].splitlines() if line[:1] == "|"]
     for name, protocol in read().protocols.items():
-        row = next((line for line in rows if f"`{name}`" in line), "not in the table")
+        row = next((line for line in rows if f"`{name}`" in line.split("|")[1]), "absent")
         numbers = [protocol.epochs, protocol.networks]
         numbers += [protocol.drop.after_epochs] if protocol.drop else []
         for number in numbers:

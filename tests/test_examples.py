@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "ddbench-mean-image"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A copy of the example outside the workspace, and the record that an installer writes of it."""
+    """A copy of the example outside the workspace, with the record that an installer writes."""
     place = tmp_path_factory.mktemp("site")
     copy = place / "ddbench-mean-image"
     shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("__pycache__"))
