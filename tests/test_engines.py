@@ -13,7 +13,7 @@ import psutil
 import pytest
 from ddbench.engines import Jobs, outcome
 from ddbench.engines.inline import run_inline
-from ddbench.engines.limits import free_memory, memory_of_a_job, shorten_log
+from ddbench.engines.limits import free_memory, memory_of_a_job, relieve_log, shorten_log
 from ddbench.engines.local import slots
 from ddbench.extensions import Extensions
 from ddbench.files import claimed
@@ -288,6 +288,21 @@ def test_a_long_log_keeps_its_beginning_and_its_end(tmp_path):
     shorten_log(path, most=1000)
     assert path.read_text() == text
     shorten_log(tmp_path / "none")
+
+
+def test_a_log_that_grows_gives_the_disk_back_and_loses_nothing_at_its_end(tmp_path):
+    path, most = tmp_path / "log.txt", 2**16
+    with open(path, "ab") as writer:
+        for number in range(40):
+            writer.write(bytes([97 + number % 26]) * most)
+            writer.flush()
+            relieve_log(path, most)
+        writer.write(b"the end")
+    assert path.stat().st_blocks * 512 < 12 * most
+    shorten_log(path, most)
+    text = path.read_text()
+    assert text.startswith("a" * (most // 2)) and text.endswith("n" * 99 + "the end")
+    assert len(text) < 1.1 * most
 
 
 def test_an_empty_plan_leaves_nothing(tmp_path):

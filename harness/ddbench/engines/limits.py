@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 from contextlib import suppress
@@ -61,8 +62,30 @@ def kill_orphans(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
+def relieve_log(path: Path, most: int = LOG) -> None:
+    """Give the disk back what is in the middle of a log that is still being written.
+
+    Its length stays, so that nothing its writer appends meanwhile is lost.
+    """
+    with suppress(OSError):
+        size = path.stat().st_size
+        if size > 8 * most and path.stat().st_blocks * 512 > 8 * most:
+            with open(path, "r+b") as file:
+                if not _punch_hole(file.fileno(), most, size - 2 * most):
+                    shorten_log(path, most)
+
+
+def _punch_hole(descriptor: int, start: int, length: int) -> bool:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "fallocate"):
+        return False
+    keep_size_and_punch = 0x01 | 0x02
+    where = (ctypes.c_longlong(start), ctypes.c_longlong(length))
+    return bool(libc.fallocate(descriptor, keep_size_and_punch, *where) == 0)
+
+
 def shorten_log(path: Path, most: int = LOG) -> None:
-    """Cut the middle out of a log that has grown beyond twice `most`; its writer appends."""
+    """Cut the middle out of a log that has grown beyond twice `most`, once its writer has ended."""
     with suppress(OSError):
         if path.stat().st_size <= 2 * most:
             return

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddbench.engines.jobs import Job, Jobs, Observer
-from ddbench.engines.limits import kill_family, kill_orphans, memory_held, shorten_log
+from ddbench.engines.limits import kill_family, kill_orphans, memory_held, relieve_log, shorten_log
 from ddbench.engines.outcome import INFRASTRUCTURE, dead, exit_words
 from ddbench.files import is_claimed
 from ddbench.methods import Found
@@ -199,7 +199,7 @@ class _Local:
 
     def _watch(self, worker: _Worker) -> None:
         """Hold a worker to its limits."""
-        shorten_log(self._log(worker.job))
+        relieve_log(self._log(worker.job))
         setting = self.setting
         if worker.killed or worker.stopped:
             return
