@@ -440,6 +440,8 @@ def takes_its_inits(subject: Subject) -> Faults:
 @check("soft labels", "init", full=True)
 def takes_soft_labels(subject: Subject) -> Faults:
     """An init may give logits; synthetic.hard_labels() serves for both kinds."""
+    if subject.method.info.inits:  # those that come with ddbench give hard labels
+        raise Unsupported(f"it starts from {' or '.join(subject.method.info.inits)} alone")
     task = subject.task()
     initial = register_inits()[subject.init].build(task)
     logits = 5 * torch.nn.functional.one_hot(initial.hard_labels(), task.num_classes).float()
