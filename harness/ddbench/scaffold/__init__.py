@@ -6,7 +6,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-# Template -> where it goes. The texts are those of docs/examples/ddbench-mean-image, under its name.
+# Template -> where it goes; under its own name it is docs/examples/ddbench-mean-image.
 TEMPLATES = {
     "pyproject.toml.txt": "pyproject.toml",
     "README.md.txt": "README.md",
