@@ -127,22 +127,26 @@ def _observers(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
-    from ddbench.console import print_leaderboard
-    from ddbench.leaderboard import load
-    from ddbench.report import write_report
-
     if not outcome.stopped.startswith("SIG"):  # a batch system grants seconds, not a report
-        print_leaderboard(load(outcome.folder), as_json=as_json)
-        try:
-            click.echo(f"report: {write_report(outcome.folder)}", err=True)
-        except OSError as error:
-            click.echo(f"ddbench: the report cannot be written: {error}", err=True)
+        _show(outcome, as_json)
     if outcome.stopped:
         left = len(outcome.jobs.pending)
         click.echo(
             f"stopped ({outcome.stopped}); {left} jobs left, the same command goes on", err=True
         )
     raise SystemExit(outcome.exit_code)
+
+
+def _show(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
+    from ddbench.console import print_leaderboard
+    from ddbench.leaderboard import load
+    from ddbench.report import write_report
+
+    print_leaderboard(load(outcome.folder), as_json=as_json)
+    try:
+        click.echo(f"report: {write_report(outcome.folder)}", err=True)
+    except OSError as error:
+        click.echo(f"ddbench: the report cannot be written: {error}", err=True)
 
 
 @click.command()

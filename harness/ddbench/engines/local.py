@@ -9,10 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -103,12 +104,29 @@ class _Local:
         self.context.set_forkserver_preload(["ddbench.engines.preload"])
         try:
             with _environment(ALLOCATOR | {"OMP_NUM_THREADS": str(self.setting.threads)}):
-                while self._turn():
-                    pass
+                if self._server_is_up():
+                    while self._turn():
+                        pass
         finally:
             for worker in self.workers:
                 kill_family(worker.pid)
                 worker.process.join()
+
+    def _server_is_up(self) -> bool:
+        """Start the fork server; say whether it was up before the run was asked to stop.
+
+        It takes the seconds of importing torch, in which a signal must not go unheard.
+        """
+        first = self.context.Process(target=_nothing)
+        starting = threading.Thread(target=_start_quietly, args=(first,), daemon=True)
+        starting.start()
+        while starting.is_alive():
+            if self.stop():
+                return False
+            starting.join(0.1)
+        if first.pid is not None:
+            first.join()
+        return True
 
     def _turn(self) -> bool:
         """Start what can start, hear what workers say; say whether anything is left to do."""
@@ -302,6 +320,15 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
+
+
+def _nothing() -> None:
+    """Do nothing, in a process that shows that the fork server is up."""
+
+
+def _start_quietly(process: ForkServerProcess) -> None:
+    with suppress(OSError, EOFError), _no_main_module():  # the first job will say it
+        process.start()
 
 
 def _enter(*arguments: Any) -> None:  # noqa: ANN401
