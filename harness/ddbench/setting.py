@@ -14,9 +14,11 @@ from ddbench.datasets import load
 from ddbench.datasets.tensors import TensorData, Whitening, fit_zca, prepare
 from ddbench.extensions import Extensions
 from ddbench.results import RunFolder
+from ddbench.task import Task
 
 if TYPE_CHECKING:
     from ddbench.datasets import Dataset
+    from ddbench.plan import Condensation
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,24 @@ class Setting:
             cache=self.cache,
             options=options,
             sources=extensions.datasets,
+        )
+
+    def task(
+        self, job: Condensation, dataset: Dataset, data: TensorData, extensions: Extensions
+    ) -> Task:
+        """Return what the method of `job` may see."""
+        return Task(
+            images=data.train_images,
+            labels=data.train_labels,
+            num_classes=dataset.num_classes,
+            dataset=job.dataset,
+            fingerprint=dataset.fingerprint,
+            strategy=dataset.augment,
+            architecture=job.architecture,
+            ipc=job.ipc,
+            seed=job.seed,
+            store=self.store(),
+            catalogue=extensions.architectures,
         )
 
     def tensors(self, dataset: Dataset) -> TensorData:

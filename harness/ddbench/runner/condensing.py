@@ -91,19 +91,7 @@ class Condensing:
             "std": list(dataset.std),
             "zca": dataset.zca,
         }
-        self.task = Task(
-            images=data.train_images,
-            labels=data.train_labels,
-            num_classes=dataset.num_classes,
-            dataset=job.dataset,
-            fingerprint=dataset.fingerprint,
-            strategy=dataset.augment,
-            architecture=job.architecture,
-            ipc=job.ipc,
-            seed=job.seed,
-            store=self.setting.store(),
-            catalogue=self.extensions.architectures,
-        )
+        self.task = self.setting.task(job, dataset, data, self.extensions)
         warm_up(self.device)
         self.guard.refresh()
 
