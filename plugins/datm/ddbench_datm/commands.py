@@ -1,4 +1,4 @@
-"""`ddbench experts`: the expert trajectories that are stored; through the group ddbench.commands."""
+"""`ddbench experts`: the stored expert trajectories; found through the group ddbench.commands."""
 
 from __future__ import annotations
 
