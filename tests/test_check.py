@@ -14,25 +14,18 @@ from ddbench.testing import CheckFailed, check_method, checks, conformance
 
 # What makes a step on sixty tiny images cheap, or possible at all, where MethodInfo.quick is
 # sized for four thousand larger ones.
-OPTIONS = {
-    "datm": {"experts": 2, "expert_epochs": 5, "student_steps": 3, "max_start_epoch": 3},
-    "mtt": {"experts": 2, "expert_epochs": 5, "student_steps": 3, "lr_lr": 1e-9},
-    "herding": {"network_epochs": 40},
-    "kcenter": {"network_epochs": 40},
-    "kmeans": {"network_epochs": 40},
-}
 INSTALLED = sorted({point.name for point in entry_points(group=METHODS_GROUP)})
 
 
 @pytest.mark.parametrize("name", INSTALLED)
 def test_every_installed_method_keeps_its_word(name):
-    check_method(name, options=OPTIONS.get(name))
+    check_method(name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", INSTALLED)
 def test_every_installed_method_keeps_its_word_in_full(name):
-    check_method(name, options=OPTIONS.get(name), full=True)
+    check_method(name, full=True)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ class MethodInfo:
         steps: (config, ipc) -> the published number of steps; 0 for selection methods.
         cycle: (config, ipc) -> after how many steps the cost pattern repeats (for metering).
         quick: Options, and ``steps``, that fit 25 CPU seconds on mnist-mini at ipc 1.
+        check: Options, over those of `quick`, that fit the tiny data of `ddbench check`.
         labels: "hard" or "soft"; a set with soft labels is also evaluated by its own recipe.
         balanced: Whether the set has exactly ipc images in every class.
         needs: (config, facts) -> why this combination is impossible, or None; asked at plan time.
@@ -100,6 +101,7 @@ class MethodInfo:
     steps: Callable[[Any, int], int] = lambda config, ipc: 1000
     cycle: Callable[[Any, int], int] = lambda config, ipc: 1
     quick: Mapping[str, Any] = field(default_factory=dict)
+    check: Mapping[str, Any] = field(default_factory=dict)
     labels: str = "hard"
     balanced: bool = True
     needs: Callable[[Any, Facts], str | None] = lambda config, facts: None

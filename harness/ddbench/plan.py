@@ -611,9 +611,7 @@ def _reduced(answer: Mapping[str, Any], budget: float | None) -> dict[str, list[
     return reduced
 
 
-def _snapshot_steps(
-    wanted: Iterable[str], steps: int, budget: float | None
-) -> tuple[int, ...]:
+def _snapshot_steps(wanted: Iterable[str], steps: int, budget: float | None) -> tuple[int, ...]:
     taken = set()
     for text in wanted:
         percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)

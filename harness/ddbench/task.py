@@ -186,9 +186,7 @@ class Task:
 
     # -- costs that are shared or unseen -----------------------------------------------------
 
-    def artifact(
-        self, kind: str, spec: Mapping[str, Any], build: Callable[[Work], None]
-    ) -> Path:
+    def artifact(self, kind: str, spec: Mapping[str, Any], build: Callable[[Work], None]) -> Path:
         """Return the folder of something costly that several condensations share.
 
         `spec` (plain values) must hold everything that determines it; the dataset's fingerprint

@@ -53,9 +53,7 @@ class Recipe:
         return cls(**{**values, "drop": Drop(**drop) if drop else None})
 
 
-def new_optimizer(
-    network: torch.nn.Module, recipe: Recipe, lr: float
-) -> torch.optim.Optimizer:
+def new_optimizer(network: torch.nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
     """Return the recipe's optimizer over all parameters of `network`."""
     if recipe.optimizer == "adam":
         return torch.optim.Adam(network.parameters(), lr=lr, weight_decay=recipe.weight_decay)

@@ -132,9 +132,7 @@ def _decode(
     if kind == "h":
         return Held(body[0], _decode(body[1], tensors, device))
     if kind == "d":
-        return {
-            _decode(key, tensors, device): _decode(item, tensors, device) for key, item in body
-        }
+        return {_decode(key, tensors, device): _decode(item, tensors, device) for key, item in body}
     if kind not in ("l", "u"):
         raise ValueError(f"unknown mark {kind!r}")
     items = [_decode(item, tensors, device) for item in body]
@@ -316,9 +314,7 @@ def _lay_module(module: torch.nn.Module, body: Mapping[str, Any], place: str) ->
         weight.requires_grad_(trained)
 
 
-def _lay_optimizer(
-    optimizer: torch.optim.Optimizer, body: Mapping[str, Any], place: str
-) -> None:
+def _lay_optimizer(optimizer: torch.optim.Optimizer, body: Mapping[str, Any], place: str) -> None:
     try:
         optimizer.load_state_dict(dict(body))
     except ValueError as error:

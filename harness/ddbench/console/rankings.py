@@ -49,8 +49,7 @@ def _record(leaderboard: Leaderboard) -> dict[str, Any]:
         "superseded": leaderboard.superseded,
         "stale_evaluations": leaderboard.stale_evaluations,
         "unreadable": [
-            {"file": str(path), "reason": reason}
-            for path, reason in leaderboard.records.unreadable
+            {"file": str(path), "reason": reason} for path, reason in leaderboard.records.unreadable
         ],
     }
 

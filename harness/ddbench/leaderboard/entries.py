@@ -154,4 +154,3 @@ def _differing(all_traits: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) 
         if any(repr(traits.get(name)) != repr(own[name]) for traits in all_traits)
     ]
     return ", ".join(f"{name}={own[name]}" for name in names)
-

@@ -45,9 +45,7 @@ def export(folder: RunFolder, target: Path) -> Path:
     return _write(document, target, f"--to {target}")
 
 
-def make_report(
-    leaderboard: Leaderboard, document: Document, export_command: str = ""
-) -> Document:
+def make_report(leaderboard: Leaderboard, document: Document, export_command: str = "") -> Document:
     """Write all sections into `document`; return it."""
     document.heading(1, f"Leaderboard: {document.title}")
     for paragraph in summary(leaderboard):

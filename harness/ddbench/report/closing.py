@@ -48,9 +48,7 @@ def _inside(path: Path, root: Path) -> str:
 
 def reference_section(document: Document, leaderboard: Leaderboard) -> None:
     """Write what the whole training sets give."""
-    unequal = any(
-        abs(one.score.balanced - one.score.mean) > 1e-9 for one in leaderboard.references
-    )
+    unequal = any(abs(one.score.balanced - one.score.mean) > 1e-9 for one in leaderboard.references)
     rows = [_reference_row(one, unequal) for one in leaderboard.references]
     if rows:
         document.heading(2, "The whole training sets")

@@ -52,7 +52,9 @@ class Document:
         """Append what `inner` holds, folded away under a line."""
         if inner.blocks:
             body = "\n\n".join(inner.blocks)
-            self.add(f"<details>\n<summary>{html.escape(summary)}</summary>\n\n{body}\n\n</details>")
+            self.add(
+                f"<details>\n<summary>{html.escape(summary)}</summary>\n\n{body}\n\n</details>"
+            )
 
     def inner(self) -> Document:
         """Return an empty document that shares this one's pictures, to be folded in."""

@@ -28,7 +28,6 @@ from ddbench.runner.control import Control, Stopped
 from ddbench.runner.guard import Guard, MisbehavedError
 from ddbench.setting import Setting
 from ddbench.synthetic import SyntheticSet
-from ddbench.task import Task
 from ddbench.trees import TreeError, check_restorable, copied, held_kinds, restore_state, save_state
 
 

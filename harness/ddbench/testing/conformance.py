@@ -82,7 +82,7 @@ def check_method(
     Args:
         method: The name of an installed method, the path of a Python file, or an object with
             the hooks.
-        options: Over those of MethodInfo.quick, to make a step cheaper.
+        options: Over those of MethodInfo.quick and MethodInfo.check.
         init: Where to start from, instead of MethodInfo.default_init.
         full: Every combination of data, in up to a minute, instead of a few in seconds.
 
@@ -168,7 +168,7 @@ class _Started:
         full: bool,
         refused: list[str],
     ) -> None:
-        given = {**method.info.quick, **options}
+        given = {**method.info.quick, **method.info.check, **options}
         steps = given.pop("steps", None)
         config = make_config(method.info, given)
         published = method.info.steps(config, SHAPES[0].ipc)

@@ -79,6 +79,7 @@ def information(paper: str, bibtex: str = "", config: type[Config] = Config) -> 
         step="none",
         steps=lambda config, ipc: 0,
         quick=QUICK,
+        check={"network_epochs": 40},  # what the network needs to be of use on tiny data
         needs=_needs,
         paper=paper,
         bibtex=bibtex,

@@ -179,9 +179,7 @@ def trajectory_name(number: int) -> str:
     return f"expert-{number:04d}.npy"
 
 
-def build(
-    task: Task, network: FlatNetwork, recipe: ExpertRecipe, block: range, work: Work
-) -> None:
+def build(task: Task, network: FlatNetwork, recipe: ExpertRecipe, block: range, work: Work) -> None:
     """Train the experts of `block` into ``work.folder``, on from where an earlier build was."""
     if (work.folder / RECORD).exists():  # killed between the last file and the store's manifest
         return
@@ -272,7 +270,11 @@ def initial_weights(task: Task, seed: int) -> torch.Tensor:
 
 
 def train_epoch(
-    task: Task, network: FlatNetwork, recipe: ExpertRecipe, training: Training, meter: Any  # noqa: ANN401
+    task: Task,
+    network: FlatNetwork,
+    recipe: ExpertRecipe,
+    training: Training,
+    meter: Any,  # noqa: ANN401
 ) -> None:
     """Train every expert for one epoch, each on its own order and augmentation of the images."""
     streams = [task.batches(recipe.batch, generator) for generator in training.generators]
@@ -282,9 +284,7 @@ def train_epoch(
             images = torch.stack([augment(recipe.augment, g, batch[0]) for batch, g in drawn])
             labels = torch.stack([batch[1] for batch in batches])
             gradient = partial(gradients, network, images=images, labels=labels)
-            step = direction(
-                gradient, training.weights, recipe.rho, recipe.alpha, recipe.adaptive
-            )
+            step = direction(gradient, training.weights, recipe.rho, recipe.alpha, recipe.adaptive)
             # A new tensor, never in place: a snapshot that shares memory would move with it.
             training.weights = training.weights - recipe.lr * step
     training.epoch += 1
@@ -311,9 +311,7 @@ def _loss(
     return F.cross_entropy(network(weights, images), labels)
 
 
-def _storage(
-    folder: Path, recipe: ExpertRecipe, block: range, parameters: int
-) -> list[np.memmap]:
+def _storage(folder: Path, recipe: ExpertRecipe, block: range, parameters: int) -> list[np.memmap]:
     """Return the arrays of the block's trajectories on disk, (snapshots, P) float32 each."""
     shape = (len(recipe.snapshots), parameters)
     resumed = (folder / PROGRESS).exists()

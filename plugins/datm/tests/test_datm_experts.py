@@ -76,7 +76,8 @@ def test_gsam_by_hand():
     torch.testing.assert_close(
         direction(gradient, weights, rho, 61 / 20, adaptive=True),
         torch.tensor([3.5, 1.9], dtype=torch.float64),
-        rtol=1e-11, atol=0,
+        rtol=1e-11,
+        atol=0,
     )
 
 
@@ -158,9 +159,7 @@ def test_stacked_experts_equal_those_trained_alone(task, network, rho):
     for number in range(3):
         alone = Training.begin(task, ours, range(number, number + 1))
         train_epoch(task, network, ours, alone, NoMeter())
-        torch.testing.assert_close(
-            alone.weights[0], together.weights[number], rtol=0, atol=1e-5
-        )
+        torch.testing.assert_close(alone.weights[0], together.weights[number], rtol=0, atol=1e-5)
 
 
 def test_stacked_gradients_equal_those_taken_alone(task, network):
@@ -179,9 +178,7 @@ def test_experts_do_not_depend_on_the_condensation(tmp_path):
     second = testing.toy_task(store=tmp_path / "b", seed=5, ipc=3)
     for _ in range(3):
         second.new_network()
-    ours = [
-        trajectories(t, FlatNetwork(t.new_network()), recipe(), 2) for t in (first, second)
-    ]
+    ours = [trajectories(t, FlatNetwork(t.new_network()), recipe(), 2) for t in (first, second)]
     for expert in range(2):
         for epoch in range(4):
             assert torch.equal(ours[0].weights(expert, epoch), ours[1].weights(expert, epoch))

@@ -161,9 +161,7 @@ def test_loss_is_zero_where_the_student_replays_the_expert():
         loss = nn.functional.cross_entropy(logits, case.labels[batch.rows])
         theta = theta - 0.05 * torch.autograd.grad(loss, leaf)[0]
     soft = 1e4 * nn.functional.one_hot(case.labels, 3).double()
-    replayed = Problem(
-        case.network, case.start, theta, case.images, soft, case.lr, case.batches
-    )
+    replayed = Problem(case.network, case.start, theta, case.images, soft, case.lr, case.batches)
     for mode, gradient in GRADIENTS.items():
         assert gradient(replayed).loss.item() < 1e-25, mode
 
