@@ -149,6 +149,15 @@ def test_controls_stand_beside_a_row_unless_they_stand_there_anyway(tmp_path):
     ]
 
 
+def test_a_control_that_a_row_of_several_seeds_holds_is_not_repeated(tmp_path):
+    text = TEXT.replace('rows = ["step",', 'rows = ["step", { method = "other", seeds = [0, 5] },')
+    with_control = method(controls=({"method": "other"},))
+    session = open_session(tmp_path, text, step=with_control, other=method())
+    plan = session.plan(Choices(ipc=(1,)))
+    assert [j.seed for j in plan.condensations if j.row == "other"] == [0, 5, 1]
+    assert [j.control_of for j in plan.condensations if j.row == "other"] == [None, None, "step"]
+
+
 def test_a_method_of_no_steps_keeps_them_whatever_is_asked(tmp_path):
     session = open_session(tmp_path, step=method(steps=lambda config, ipc: 0))
     plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,), steps=50))

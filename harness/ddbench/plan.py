@@ -588,7 +588,8 @@ def _without_repeats(cells: Iterable[_Cell]) -> list[_Cell]:
     """Drop a control that stands in the table anyway."""
     kept: dict[str, _Cell] = {}
     for cell in cells:
-        kept.setdefault(repr(replace(cell, control_of=None)), cell)
+        row = cell.row.model_copy(update={"seeds": None, "ipc": None, "init": None})
+        kept.setdefault(repr(replace(cell, row=row, control_of=None)), cell)
     return list(kept.values())
 
 

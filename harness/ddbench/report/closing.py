@@ -92,8 +92,8 @@ def measuring_section(document: Document, leaderboard: Leaderboard) -> None:
             "√(p(1 − p)/n) of the best accuracy p on n test images.",
             "**Seconds**: wall clock. Warming up, waiting for others' artifacts, and counting "
             "operations are outside. Artifacts count in full for every row that uses them.",
-            "**FLOPs**: matrix and convolution operations that were executed, by torch's "
-            "FlopCounterMode (2 for each multiply-add, forward, backward and double backward), on "
+            "**FLOPs**: matrix and convolution operations that were executed, by the formulas of "
+            "torch's FlopCounterMode (2 for each multiply-add, forward, backward and double backward), on "
             "sampled steps and extrapolated; with formulas of ddbench for Cholesky factors, "
             "solves, eigenvalues, distances and matrix-vector products, and what methods declare. "
             "≥: uncounted work dominates.",

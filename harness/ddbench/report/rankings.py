@@ -21,8 +21,8 @@ from ddbench.report.document import Document, code, escaped
 Letters = Mapping[str, str]
 Row = dict[str, str]
 FLOPS = (
-    "FLOPs: torch's FlopCounterMode and ddbench's formulas for what it leaves out, 2 for each "
-    "multiply-add"
+    "FLOPs: by the formulas of torch's FlopCounterMode, and ddbench's for what those leave out, 2 "
+    "for each multiply-add"
 )
 
 
