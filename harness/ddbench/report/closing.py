@@ -93,10 +93,10 @@ def measuring_section(document: Document, leaderboard: Leaderboard) -> None:
             "**Seconds**: wall clock. Warming up, waiting for others' artifacts, and counting "
             "operations are outside. Artifacts count in full for every row that uses them.",
             "**FLOPs**: matrix and convolution operations that were executed, by the formulas of "
-            "torch's FlopCounterMode (2 for each multiply-add, forward, backward and double backward), on "
-            "sampled steps and extrapolated; with formulas of ddbench for Cholesky factors, "
-            "solves, eigenvalues, distances and matrix-vector products, and what methods declare. "
-            "≥: uncounted work dominates.",
+            "torch's FlopCounterMode (2 for each multiply-add, forward, backward and double "
+            "backward), on sampled steps and extrapolated; with formulas of ddbench for Cholesky "
+            "factors, solves, eigenvalues, distances and matrix-vector products, and what methods "
+            "declare. ≥: uncounted work dominates.",
             "**Multiply-adds of a forward pass**: fvcore's count, 1 for each, for one image.",
             "**Peak memory**: of one job alone: the device's peak on a GPU; on a CPU the process's "
             "high-water mark less its base line.",
