@@ -16,6 +16,7 @@ from safetensors.torch import save as to_safetensors
 from ddbench.files import write_whole
 
 FORMAT = 1
+RECORDS = ("recipe", "measures", "provenance")
 
 
 class SetError(ValueError):
@@ -85,9 +86,9 @@ class SyntheticSet:
         tensors = {"images": self.images, "labels": self.labels}
         tensors |= {f"columns.{name}": column for name, column in self.columns.items()}
         tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        records = {"recipe": self.recipe, "measures": self.measures, "provenance": self.provenance}
-        metadata = {name: json.dumps(dict(record)) for name, record in records.items()}
-        metadata["ddbench"] = str(FORMAT)
+        records = {name: dict(getattr(self, name)) for name in RECORDS}
+        # one entry, because safetensors writes several in no fixed order
+        metadata = {"ddbench": json.dumps({"format": FORMAT, **records})}
         write_whole(Path(path), to_safetensors(tensors, metadata))
 
     @classmethod
@@ -99,13 +100,13 @@ class SyntheticSet:
         """
         try:
             with safe_open(str(path), framework="pt", device=str(device)) as file:
-                metadata = file.metadata() or {}
+                metadata = json.loads((file.metadata() or {})["ddbench"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            records = {k: json.loads(metadata[k]) for k in ("recipe", "measures", "provenance")}
+            records = {name: dict(metadata[name]) for name in RECORDS}
             images, labels = tensors.pop("images"), tensors.pop("labels")
         except FileNotFoundError:
             raise
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+        except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
             raise SetError(
                 f"{path}: not a synthetic set written by ddbench ({error}); "
                 "condense it again, or restore the file"

@@ -99,7 +99,7 @@ class MadeRun:
         labels = np.arange(shape[0], dtype=np.int64) % 10
         provenance = {"mean": [0.1307], "std": [0.3081], "zca": False,
                       "classes": [str(c) for c in range(10)]} | metadata  # fmt: skip
-        text = {"recipe": "{}", "measures": "{}", "provenance": json.dumps(provenance)}
+        text = {"ddbench": json.dumps({"format": 1, "provenance": provenance})}
         for name in ("initial", "synthetic"):
             path = self.folder.condensation(id) / f"{name}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)

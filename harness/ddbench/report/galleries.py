@@ -39,12 +39,13 @@ def read_set(path: Path) -> StoredSet:
     """
     try:
         with safe_open(str(path), framework="numpy") as file:
-            provenance = json.loads((file.metadata() or {}).get("provenance", "{}"))
+            about = json.loads((file.metadata() or {}).get("ddbench", "{}"))
             images, labels = file.get_tensor("images"), file.get_tensor("labels")
     except SafetensorError as error:
         raise ValueError(f"no synthetic set ({error})") from error
     if images.ndim != 4 or not len(images) or len(labels) != len(images):
         raise ValueError(f"no synthetic set (images of shape {images.shape})")
+    provenance = about.get("provenance", {}) if isinstance(about, dict) else None
     if not isinstance(provenance, dict):
         raise ValueError("no synthetic set (its provenance is no object)")
     return StoredSet(images, labels.argmax(1) if labels.ndim == 2 else labels, provenance)
