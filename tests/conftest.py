@@ -1,10 +1,14 @@
 """What every test stands on: one thread, no network, caches of its own."""
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 import torch
+
+# Tests start dozens of interpreters: without byte code each would compile torch's sources anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
