@@ -9,17 +9,23 @@ columns put these together for a loop of `--steps` steps: what stays in the repo
 what is added to the wall time.
 
 Error: loops whose costs are constant, cyclic (a network trained every 10 steps), or falling run
-once under a StepMeter and once under a full count, on tensors without data.
+once under a StepMeter and once under a full count, on tensors without data. Then the steps of every
+installed method, with its settings of the preset quick, on small data.
 """
 
 import argparse
+import contextlib
 import statistics
+import tempfile
 import time
 
 import torch
-from ddbench import architectures
+from ddbench import architectures, inits, methods
+from ddbench.hookspecs import Converged
 from ddbench.meter import StepMeter, count_flops, hardware, hardware_class, warm_up
 from ddbench.meter.clock import Clock
+from ddbench.options import make_config
+from ddbench.testing import toy_task
 from torch.nn import functional
 
 SHAPE, CLASSES = (1, 28, 28), 10
@@ -187,6 +193,42 @@ def print_errors(arguments):
         )
 
 
+def flops_of_method(method, ipc, cache, sampled):
+    """Return the FLOPs of the preset's steps on small data, and how many there were."""
+    options = {**method.info.quick, **method.info.check}  # what small data needs, over it
+    steps = options.pop("steps")
+    config = make_config(method.info, options)
+    task = toy_task(classes=10, per_class=40, ipc=ipc, store=cache)
+    noise = torch.randn(task.images.shape, generator=torch.Generator().manual_seed(3))
+    task.images.mul_(0.3).add_(noise)  # so hard that FedD3's clients stop one by one
+    start = inits.register_inits()["real"].build(task)
+    state = method.hook.init(task=task, synthetic=start, config=config)
+    meter = StepMeter("cpu", cycle=method.info.cycle(config, ipc), count=sampled)
+    full = contextlib.nullcontext() if sampled else count_flops()
+    for step in range(steps):
+        with full, task.metered_by(meter), meter:
+            try:
+                method.hook.condense_step(state=state, task=task, step=step)
+            except Converged:
+                break
+    return meter.flops + (0 if sampled else full.total), meter.steps  # declared ones in both
+
+
+def print_method_errors():
+    print("\n| method | ipc | steps | full count | sampled | error |")
+    print("|---|---|---|---|---|---|")
+    for found in methods.discover().values():
+        method = methods.load(found)
+        if not method.info.steps(make_config(method.info, {}), 1):
+            continue  # a selection takes no steps; its init is counted in full
+        for ipc in (1, 10):
+            with tempfile.TemporaryDirectory() as cache:
+                full, steps = flops_of_method(method, ipc, cache, False)
+                sampled, _ = flops_of_method(method, ipc, cache, True)
+            print(f"| {found.name} | {ipc} | {steps} | {full:,} | {sampled:,} ", end="")
+            print(f"| {sampled / full - 1:+.2%} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
@@ -201,6 +243,7 @@ def main():
     print(f"{hardware_class(machine)}; torch {machine['torch']}\n")
     print_costs(arguments)
     print_errors(arguments)
+    print_method_errors()
 
 
 if __name__ == "__main__":

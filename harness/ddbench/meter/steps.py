@@ -14,19 +14,25 @@ import torch
 from ddbench.meter.clock import Clock
 from ddbench.meter.flops import FlopCount, count_flops, is_lower_bound
 
+# Costs that jump once often do so again: FedD3's clients leave one by one.
+GAP_AFTER_A_JUMP = 4
+
 
 @dataclass
 class _Phase:
     """The steps of one place in the cycle, by cycle number 0, 1, 2, ...
 
     FLOPs are counted in cycles 0, 2, 5, 9, 14, ...: the gap grows by one each time, so that n
-    cycles take about sqrt(2n) counts. Between two counts they are taken to go in a straight line,
-    after the last one to stay. Costs that fall slowly come out within 2% (benchmarks/metering.py).
+    cycles take about sqrt(2n) counts; a count away from the line through the two before it brings
+    the gap back to `GAP_AFTER_A_JUMP`. Between two counts the FLOPs are taken to go in a straight line, after
+    the last one to stay. Costs that fall come out within 2% (benchmarks/metering.py).
     """
 
     counts: int = 0  # steps counted so far
+    gap: int = 1  # cycles from the last count to the next
     last: int = -1  # cycle of the last count
     flops: int = 0  # FLOPs of that step
+    slope: float = 0.0  # their change per cycle between the last two counts
     doubled: int = 0  # twice the FLOPs of the cycles up to `last`; doubled, it stays an integer
     timed: int = 0  # steps that were not counted
     timed_seconds: float = 0.0
@@ -35,13 +41,16 @@ class _Phase:
     @property
     def due(self) -> int:
         """The next cycle to count."""
-        return self.last + self.counts + 1
+        return self.last + self.gap
 
     def count(self, flops: int) -> None:
         """Take in the FLOPs of cycle `due`."""
-        between = self.due - self.last - 1
-        self.doubled += between * (self.flops + flops) + 2 * flops
+        change = flops - self.flops if self.counts else 0
+        jump = abs(change - self.slope * self.gap) > 0.05 * flops
+        self.doubled += (self.gap - 1) * (self.flops + flops) + 2 * flops
+        self.slope = change / self.gap
         self.last, self.counts, self.flops = self.due, self.counts + 1, flops
+        self.gap = min(self.gap + 1, GAP_AFTER_A_JUMP) if jump else self.gap + 1
 
     def doubled_flops(self, cycles: int) -> int:
         """Return twice the FLOPs of the first `cycles` cycles."""
