@@ -224,6 +224,43 @@ def test_an_evaluation_of_another_set_is_done_again(kills, tmp_path):
     assert [job.id for job in jobs.pending] == [path.stem]
 
 
+def failed_evaluation(kills, folder, monkeypatch) -> Path:
+    """Fail the only evaluation of a run; return its record's file."""
+
+    def fail(*arguments):
+        raise ValueError("no network fits")
+
+    jobs, setting, found = left(kills, folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("ddbench.runner.evaluate_set", fail)
+        do_inline(jobs, setting, found)
+    [path] = folder.glob("evaluations/*.json")
+    assert json.loads(path.read_text())["status"] == "failed"
+    return path
+
+
+def test_a_failed_evaluation_stays_failed(kills, tmp_path, monkeypatch):
+    failed_evaluation(kills, tmp_path / "run", monkeypatch)
+    jobs, *_ = left(kills, tmp_path / "run")
+    assert jobs.pending == [] and len(jobs.failed) == 1
+
+
+def test_a_failed_evaluation_of_another_set_is_done_again(kills, tmp_path, monkeypatch):
+    path = failed_evaluation(kills, tmp_path / "run", monkeypatch)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"set_sha256": "other"}))
+    jobs, *_ = left(kills, tmp_path / "run")
+    assert [job.id for job in jobs.pending] == [path.stem]
+
+
+def test_an_evaluation_that_has_died_stays_failed(kills, tmp_path):
+    jobs, setting, found = left(kills, tmp_path / "run")
+    evaluation = jobs.pending.pop()
+    do_inline(jobs, setting, found)
+    outcome.dead(evaluation, setting.run, "signal SIGSEGV")
+    jobs, *_ = left(kills, tmp_path / "run")
+    assert jobs.pending == [] and jobs.failed[0]["set_sha256"]
+
+
 def test_a_finished_job_whose_set_is_gone_is_done_again(kills, tmp_path):
     jobs, setting, found = left(kills, tmp_path / "run")
     do_inline(jobs, setting, found)

@@ -194,6 +194,14 @@ def finished(path: Path, kind: str) -> dict[str, Any] | None:
         return None
 
 
+def hash_of_set(folder: RunFolder, id: str | None, snapshot: int | None = None) -> str | None:
+    """Return the hash of a condensation's final set as its record has it, None if it has none."""
+    if id is None or snapshot is not None:
+        return None
+    record = finished(folder.result(id), "condensation")
+    return None if record is None else record.get("set_sha256")
+
+
 def write_record(path: Path, kind: str, record: Mapping[str, Any]) -> None:
     """Write one record, whole or not at all."""
     write_json(path, {"schema": SCHEMA, "kind": kind, **record})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ddbench.plan import Condensation, Evaluation, Plan
-from ddbench.results import DONE, FAILED, RunFolder, finished
+from ddbench.results import DONE, FAILED, RunFolder, finished, hash_of_set
 
 Job = Condensation | Evaluation
 Event = Mapping[str, Any]
@@ -17,7 +17,8 @@ Observer = Callable[[Event], None]
 def record_of(job: Job, folder: RunFolder) -> dict[str, Any] | None:
     """Return the record of a job that has ended, if it still stands; else None.
 
-    An evaluation of a set that has changed since is stale and has to be done again.
+    An evaluation of a set that has changed since is stale and has to be done again, whether it
+    had failed or not. One that failed without knowing its set stands.
     """
     if isinstance(job, Condensation):
         record = finished(folder.result(job.id), "condensation")
@@ -29,10 +30,10 @@ def record_of(job: Job, folder: RunFolder) -> dict[str, Any] | None:
     record = finished(folder.evaluation(job.id), "evaluation")
     if record is None or job.condensation is None or job.snapshot is not None:
         return record
-    condensed = finished(folder.result(job.condensation), "condensation")
-    if condensed is None or record.get("set_sha256") != condensed.get("set_sha256"):
-        return None
-    return record
+    if record["status"] != DONE and record.get("set_sha256") is None:
+        return record
+    current = hash_of_set(folder, job.condensation)
+    return record if current is not None and record.get("set_sha256") == current else None
 
 
 def steps_done(record: Mapping[str, Any]) -> int:

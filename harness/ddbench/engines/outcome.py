@@ -9,7 +9,7 @@ from typing import Any
 from ddbench.engines.jobs import Job
 from ddbench.files import claimed
 from ddbench.plan import Condensation
-from ddbench.results import FAILED, RunFolder, write_record
+from ddbench.results import FAILED, RunFolder, hash_of_set, write_record
 
 # Deaths that are nobody's fault in here: another process killed it, or its server went.
 INFRASTRUCTURE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGUSR1, 255)
@@ -17,9 +17,12 @@ INFRASTRUCTURE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGU
 
 def dead(job: Job, run: RunFolder, reason: str) -> dict[str, Any]:
     """Write and return the record of a job whose process ended without one."""
-    kind = "condensation" if isinstance(job, Condensation) else "evaluation"
     record = {**job.record(), "status": FAILED, "reason": reason, "traceback": None}
-    path = run.result(job.id) if kind == "condensation" else run.evaluation(job.id)
+    if isinstance(job, Condensation):
+        kind, path = "condensation", run.result(job.id)
+    else:
+        kind, path = "evaluation", run.evaluation(job.id)
+        record["set_sha256"] = hash_of_set(run, job.condensation, job.snapshot)
     with suppress(OSError), claimed(run.claim(job.id)) as free:  # takes its claim file away too
         if free:  # a full disk may be why it died; the run goes on
             write_record(path, kind, record)

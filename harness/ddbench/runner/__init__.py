@@ -18,7 +18,7 @@ from ddbench.hookspecs import Unsupported
 from ddbench.meter import hardware, hardware_class
 from ddbench.methods import Method
 from ddbench.plan import Condensation, Evaluation
-from ddbench.results import DONE, SKIPPED, write_record
+from ddbench.results import DONE, SKIPPED, hash_of_set, write_record
 from ddbench.runner.checkpoint import remove_checkpoint
 from ddbench.runner.condensing import Condensing
 from ddbench.runner.control import Control, Stopped
@@ -77,6 +77,8 @@ def run_evaluation(
         OSError: The record cannot be written.
     """
     record = {**job.record(), "started": _now(), **provenance(setting)}
+    # Of the set that it is about, should it fail; one that is done has hashed what it has read.
+    record["set_sha256"] = hash_of_set(setting.run, job.condensation, job.snapshot)
     extensions.notify("job_started", job=job.record())
     with Guard():
         record |= _outcome(lambda: evaluate_set(job, setting, extensions, control))
