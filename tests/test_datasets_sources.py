@@ -14,6 +14,7 @@ import tarfile
 import threading
 import time
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -665,6 +666,49 @@ def test_import_tells_mnist_from_fashionmnist_by_the_folder(tmp_path):
         datasets.adopt("kmnist", tmp_path / "all", root=tmp_path / "root")
 
 
+@pytest.fixture
+def small_sets(monkeypatch):
+    """Every set, as if 30 training images were what is published of the ones of MNIST's form."""
+    sets = [
+        replace(one, train_size=30) if one.train_size == 60_000 else one
+        for one in torchvision_sets.torchvision_sets()
+    ]
+    monkeypatch.setattr(torchvision_sets, "torchvision_sets", lambda: sets)
+    return {one.name: one for one in sets}
+
+
+def write_grey(folder, value):
+    """Write files of MNIST's form whose pixels all have one value."""
+    write_mnist(folder)
+    grey = np.full((30, 28, 28), value, dtype=np.uint8)
+    write_idx(folder / "train-images-idx3-ubyte", grey)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "like"),
+    [("fashionmnist", 33, "mnist"), ("mnist", 49, "kmnist"), ("kmnist", 73, "fashionmnist")],
+)
+def test_import_refuses_the_files_of_another_set_of_the_same_form(
+    tmp_path, small_sets, name, value, like
+):
+    write_grey(tmp_path / "source", value)
+    message = (
+        f"{tmp_path}/source/train-images-idx3-ubyte: the mean pixel of its training images is "
+        f"{value / 255:.3f}, that of {name} is 0.*: these look like {like}"
+    )
+    with pytest.raises(DatasetError, match=message):
+        datasets.adopt(name, tmp_path / "source", root=tmp_path / "root", sources=small_sets)
+    assert list((tmp_path / "root").iterdir()) == []
+    datasets.adopt(like, tmp_path / "source", root=tmp_path / "root", sources=small_sets)
+
+
+def test_files_like_no_known_set_are_refused_too_unless_their_size_is_another(tmp_path, small_sets):
+    write_grey(tmp_path / "MNIST/raw", 200)
+    with pytest.raises(DatasetError, match=r"is 0\.784, .* 0\.131: the files of another dataset"):
+        datasets.load("mnist", roots=[tmp_path], sources=small_sets)
+    datasets.load("mnist", roots=[tmp_path])  # 30 images where 60,000 are published
+
+
 def test_import_of_damaged_or_incomplete_files_leaves_nothing(tmp_path):
     source = tmp_path / "source"
     write_mnist(source)
@@ -673,7 +717,7 @@ def test_import_of_damaged_or_incomplete_files_leaves_nothing(tmp_path):
     whole = packed.read_bytes()
     for content, message in [
         (whole[:-9], f"{packed}: cannot be unpacked"),
-        (gzip.compress(gzip.decompress(whole)[:-1]), f"{source}/.*: is cut short"),
+        (gzip.compress(gzip.decompress(whole)[:-1]), f"{packed}: is cut short"),
     ]:
         packed.write_bytes(content)
         with pytest.raises(DatasetError, match=message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -319,4 +320,14 @@ def _verified(source: Source, folder: Path, origin: str) -> None:
         _read(source, (folder,), resolve_options(source, {}))
     except DatasetError as error:
         message = str(error).replace(str(folder / f"{source.name}.npz"), origin)
-        raise DatasetError(message.replace(str(folder), origin)) from error
+        paths = re.compile(re.escape(str(folder)) + r"/?([^\s:;,]*)")
+        raise DatasetError(paths.sub(lambda path: _at(origin, path[1]), message)) from error
+
+
+def _at(origin: str, relative: str) -> str:
+    """Return the path of a file of the layout where it came from: perhaps flat, or packed."""
+    path, beside = Path(origin) / relative, Path(origin) / Path(relative).name
+    for there in (path, beside, beside.with_name(f"{beside.name}.gz")):
+        if there.exists():
+            return str(there)
+    return str(path)

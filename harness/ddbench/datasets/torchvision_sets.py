@@ -37,6 +37,7 @@ CLOTHES = tuple(
     "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
 )
 CIFAR10_NAMES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+MEAN_TOLERANCE = 0.1  # relative: the sets of one layout differ by a third and more
 STALL_SECONDS = 60.0  # a download that is silent for so long has failed
 
 
@@ -50,6 +51,7 @@ class TorchvisionSet(Source):
         class_names: C names; () takes those in the files.
         mean: Known normalisation, () where it is to be measured.
         std: The same.
+        pixel_mean: Mean of each channel as measured, for sets without a known normalisation.
         augment: The siamese augmentation strategy.
         axes: Order of the axes of the class's images.
         by_split: Whether the class takes `split="train"` instead of `train=True`.
@@ -69,6 +71,7 @@ class TorchvisionSet(Source):
     class_names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    pixel_mean: tuple[float, ...] = ()
     augment: str = WITH_FLIP
     axes: str = "nhw"
     by_split: bool = False
@@ -129,7 +132,36 @@ class TorchvisionSet(Source):
                 f"{where}: has images of {dataset.shape}, but those of {self.name} are"
                 f" {self.shape} (channels, height, width): the files of another dataset"
             )
+        self._check_pixels(dataset, where)
         return replace(dataset, mean=self.mean, std=self.std, augment=self.augment)
+
+    def _check_pixels(self, dataset: Dataset, where: Path) -> None:
+        """Refuse the files of another set of the same form: their names do not tell MNIST's kin.
+
+        Sets of another size than the published one may be anything, so nothing is said of them.
+        """
+        if len(dataset.train_labels) != self.train_size or not self.expected_mean:
+            return
+        found = tuple(dataset.train_images.mean((0, 2, 3), dtype=np.float64) / 255)
+        if _near(found, self.expected_mean):
+            return
+        like = [other.name for other in torchvision_sets() if other.resembles(self, found)]
+        file = where if where.is_file() else where / self.layout[0]
+        raise DatasetError(
+            f"{file}: the mean pixel of its training images is {_in_words(found)}, that of"
+            f" {self.name} is {_in_words(self.expected_mean)}:"
+            f" {f'these look like {like[0]}' if like else 'the files of another dataset'}"
+        )
+
+    @property
+    def expected_mean(self) -> tuple[float, ...]:
+        """Mean of each channel of the training images, of pixels in [0, 1]; () if not known."""
+        return self.mean or self.pixel_mean
+
+    def resembles(self, other: TorchvisionSet, mean: tuple[float, ...]) -> bool:
+        """Say whether files in the form of `other`, of this mean, may be this set's."""
+        alike = (self.shape, self.train_size) == (other.shape, other.train_size)
+        return alike and _near(mean, self.expected_mean)
 
     def fetch(self, folder: Path, progress: Progress) -> None:
         """Let torchvision download and check the files; its own bar goes to stderr."""
@@ -206,6 +238,15 @@ class TorchvisionSet(Source):
             )
             if fault:
                 raise DatasetError(f"{path}: {fault}; delete it, then {self._remedy()}")
+
+
+def _near(found: tuple[float, ...], known: tuple[float, ...]) -> bool:
+    pairs = zip(found, known, strict=False)
+    return bool(known) and all(abs(a - b) <= MEAN_TOLERANCE * b for a, b in pairs)
+
+
+def _in_words(mean: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.3f}" for value in mean)
 
 
 def _labels(split: Any) -> np.ndarray:  # noqa: ANN401
@@ -312,6 +353,7 @@ def torchvision_sets() -> list[TorchvisionSet]:
             licence="CC BY-SA 4.0",
             homepage="https://codh.rois.ac.jp/kmnist/",
             class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+            pixel_mean=(0.1918,),
             augment=WITHOUT_FLIP,
         ),
         TorchvisionSet(
