@@ -221,7 +221,7 @@ def test_an_evaluation_of_another_set_is_done_again(kills, tmp_path):
     [path] = (tmp_path / "run").glob("evaluations/*.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"set_sha256": "other"}))
     jobs, *_ = left(kills, tmp_path / "run")
-    assert [job.id for job in jobs.pending] == [path.stem]
+    assert [job.id for job in jobs.pending] == [path.stem] == jobs.outdated
 
 
 def failed_evaluation(kills, folder, monkeypatch) -> Path:

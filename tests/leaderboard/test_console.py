@@ -11,7 +11,7 @@ import pytest
 from ddbench.console import Progress, print_leaderboard, print_plan, print_table, show_job
 from ddbench.console.chart import binned, chart
 from ddbench.console.jobs import find_job
-from ddbench.console.progress import outcome
+from ddbench.console.progress import outcome, stale_lines
 from ddbench.leaderboard import load
 from ddbench.plan import Condensation, Evaluation, Plan, Skipped
 from ddbench.results import RunError, read_run
@@ -226,6 +226,7 @@ class FakeJobs:
     total: int = 2
     kept: int = 1
     blocked: dict = field(default_factory=dict)
+    outdated: list = field(default_factory=list)
 
 
 def events(progress, records):
@@ -255,6 +256,23 @@ def test_a_pipe_gets_one_plain_line_for_each_job(capsys):
     assert lines[2].endswith("on convnet: accuracy 81.0 ± 1.4%, 0.0 s")
     assert lines[3] == "1 evaluation has no set to evaluate: the condensation did not end well"
     assert len(lines) == 4
+
+
+def test_stale_results_are_named_and_said_to_be_done_again():
+    plan = Plan([condensation()], [evaluation()], [])
+    planned = plan.condensations[0].id
+    lines = stale_lines(plan, FakeJobs(), {planned: "dm-old"})
+    assert lines == [
+        "stale: 1 condensation of code that has been edited since: done again with 1 evaluation\n"
+        "  dm-old"
+    ]
+    many = {f"new-{n}": f"old-{n}" for n in range(5)}
+    [text] = stale_lines(plan, FakeJobs(), many)
+    assert text.splitlines()[1:] == ["  old-0", "  old-1", "  old-2", "  and 2 more"]
+    [text] = stale_lines(plan.keeping({planned: "dm-old"}), FakeJobs(), {planned: "dm-old"})
+    assert "edited since: kept, marked (--keep-stale)\n  dm-old" in text
+    [text] = stale_lines(plan, FakeJobs(outdated=["e-1"]), {})
+    assert text == "stale: 1 evaluation of sets that have changed since: done again\n  e-1"
 
 
 def test_a_failure_is_told_with_its_reason():

@@ -6,7 +6,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ from rich.table import Column
 
 if TYPE_CHECKING:
     from ddbench.engines.jobs import Event, Job, Jobs
-    from ddbench.plan import Condensation
+    from ddbench.plan import Condensation, Plan
+
+NAMED = 3  # stale results that are named; the rest is counted
 
 
 class Progress:
@@ -64,6 +66,8 @@ class Progress:
         from ddbench.engines.jobs import by_id
 
         self.jobs, self.condensed = event["jobs"], by_id(event["plan"].condensations)
+        for line in stale_lines(event["plan"], self.jobs, event.get("stale") or {}):
+            self._say(line)
         before = f", {self.jobs.kept} done before" if self.jobs.kept else ""
         self._say(f"{_several(self.jobs.total, 'job')} to do{before}")
         if self.bars:
@@ -125,6 +129,31 @@ def _bars(console: Console) -> Bars:
         transient=True,
         redirect_stdout=False,  # nothing prints data while jobs run
     )
+
+
+def stale_lines(plan: Plan, jobs: Jobs, stale: Mapping[str, str]) -> list[str]:
+    """Return what to say of results that no longer hold: which they are, and what becomes of them.
+
+    `stale` names planned condensations that other code has done, with the id of what it has done.
+    """
+    lines = []
+    if stale:
+        kept = bool(plan.kept_stale)
+        of = set(stale.values() if kept else stale)
+        evaluations = sum(job.condensation in of for job in plan.evaluations)
+        what = _several(len(stale), "condensation") + " of code that has been edited since"
+        also = f" with {_several(evaluations, 'evaluation')}" if evaluations else ""
+        fate = "kept, marked (--keep-stale)" if kept else f"done again{also}"
+        lines.append(f"stale: {what}: {fate}\n{_named(list(stale.values()))}")
+    if jobs.outdated:
+        what = _several(len(jobs.outdated), "evaluation") + " of sets that have changed since"
+        lines.append(f"stale: {what}: done again\n{_named(jobs.outdated)}")
+    return lines
+
+
+def _named(ids: Sequence[str]) -> str:
+    more = [f"and {len(ids) - NAMED} more"] if len(ids) > NAMED else []
+    return "\n".join(f"  {line}" for line in [*ids[:NAMED], *more])
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:

@@ -53,6 +53,8 @@ class Jobs:
         running: Started and not ended.
         ended: Records by id, those of earlier runs among them.
         blocked: Evaluations whose condensation has no set, with the reason.
+        kept: How many had ended before.
+        outdated: Evaluations that had ended before, of a set that has changed since.
     """
 
     folder: RunFolder
@@ -60,7 +62,8 @@ class Jobs:
     running: set[str] = field(default_factory=set)
     ended: dict[str, dict[str, Any]] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
-    kept: int = 0  # jobs that had ended before
+    kept: int = 0
+    outdated: list[str] = field(default_factory=list)
 
     @classmethod
     def left(cls, plan: Plan, folder: RunFolder) -> Jobs:
@@ -71,6 +74,9 @@ class Jobs:
             record = record_of(job, folder)
             if record is None:
                 jobs.pending.append(job)
+                evaluated = isinstance(job, Evaluation)
+                if evaluated and finished(folder.evaluation(job.id), "evaluation"):
+                    jobs.outdated.append(job.id)
             else:
                 jobs.ended[job.id] = record
                 jobs.kept += 1
