@@ -200,6 +200,17 @@ def test_a_job_is_found_by_the_beginning_of_its_id(made):
         find_job(records, "dm_1")
 
 
+def test_a_condensation_goes_before_evaluations_whose_ids_begin_alike(made):
+    id = made.condensation("dm", id="dm-toy-convnet-real-ipc1-s0-ab")
+    made.evaluation(id, [0.8], id="dm-real-ipc1-s0-on-convnet-cd")
+    made.evaluation(id, [0.8], id="dm-real-ipc1-s0-on-mlp-ef")
+    records = read_run(made.folder)
+    assert find_job(records, "dm")["id"] == id
+    assert find_job(records, "dm-real-ipc1-s0-on-m")["kind"] == "evaluation"
+    with pytest.raises(RunError, match="2 jobs begin so"):
+        find_job(records, "dm-real")
+
+
 def test_a_chart_goes_from_the_top_left_to_the_bottom_right():
     lines = chart([3.0, 2.0, 1.0], width=4, height=3)
     assert lines[0].startswith("3 ┤") and lines[-1].startswith("1 ┤")

@@ -41,13 +41,18 @@ def show_job(folder: RunFolder, prefix: str, *, as_json: bool = False) -> None:
 def find_job(records: Records, prefix: str) -> dict[str, Any]:
     """Return the record whose id is `prefix` or begins with it.
 
+    Ids of evaluations begin as those of condensations do, so one condensation that fits is the
+    one that is meant.
+
     Raises:
         RunError: No job's id begins so, or several do.
     """
     jobs = {**records.condensations, **records.evaluations}
     fitting = [id for id in jobs if id == prefix] or [id for id in jobs if id.startswith(prefix)]
-    if len(fitting) == 1:
-        return jobs[fitting[0]]
+    condensations = [id for id in fitting if id in records.condensations]
+    if len(fitting) == 1 or len(condensations) == 1:
+        return jobs[(condensations or fitting)[0]]
+    fitting = condensations or fitting
     if fitting:
         more = f" and {len(fitting) - 10} more" if len(fitting) > 10 else ""
         names = "\n  ".join(fitting[:10])
