@@ -89,7 +89,8 @@ class MethodInfo:
         balanced: Whether the set has exactly ipc images in every class.
         needs: (config, facts) -> why this combination is impossible, or None; asked at plan time.
         controls: Rows that must stand beside every row of this method: preset rows, in which a
-            missing ``method`` means this method: ``{"method": "random"}``, ``{"steps": 0}``.
+            missing ``method`` means this method with the options of the row that is controlled,
+            and ``options`` over them: ``{"method": "random"}``, ``{"steps": 0}``.
         paper: Authors, title, venue or arXiv number.
         bibtex: The entry to cite.
     """

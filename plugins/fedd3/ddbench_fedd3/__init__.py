@@ -107,9 +107,11 @@ def describe() -> MethodInfo:
         step="local step of all active clients (kip), or one client's fit",
         steps=lambda config, ipc: DISTILLERS[config.client_distiller].steps(config),
         quick={"clients": 5, "classes_per_client": 2, "steps": 3000},
+        check={"stop_accuracy": 1.0},  # toy data are predicted at once, and nothing would be done
         balanced=False,  # clients that drop out take their images with them
         needs=_needs,
-        controls=({"method": "random"},),
+        # The same clients, sending as many bytes of real images.
+        controls=({"steps": 0, "options": {"client_distiller": "random"}},),
         paper=PAPER,
         bibtex=BIBTEX,
     )
@@ -305,11 +307,14 @@ def _split(task: Task, config: Config) -> partition.Partition:
 
 
 def _participants(task: Task, config: Config) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return who takes part, and who of these also uploads: (K,) bool each, one client at least."""
+    """Return who takes part, and who of these also uploads: (K,) bool each, one client at least.
+
+    Both shares are of a number of clients, to the nearest one.
+    """
     generator = task.new_generator("participation")
     order = torch.randperm(config.clients, generator=generator)
     count = max(1, round(config.participation * config.clients))
-    lost = int(config.dropout * count)
+    lost = min(count - 1, round(config.dropout * count))
     participates, uploads = torch.zeros(2, config.clients, dtype=torch.bool)
     participates[order[:count]] = True
     uploads[order[: count - lost]] = True

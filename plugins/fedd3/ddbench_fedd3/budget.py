@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ddbench.architectures import ArchitectureError, canonical
+
 from ddbench_fedd3.partition import owners
 from ddbench_fedd3.prototypes import FITS
 from ddbench_fedd3.upload import ENCODINGS
@@ -48,6 +50,19 @@ def check(config: Config) -> None:
         value = getattr(config, option)
         if not holds(value):
             raise ValueError(f"fedd3: {option} is {value}; expected {expected}")
+    _check_server(config.server)
+
+
+def _check_server(name: str) -> None:
+    try:
+        canonical(name)
+    except ArchitectureError:  # a third party's, perhaps; asked second, for it takes its import
+        from ddbench.extensions import Extensions
+
+        try:
+            canonical(name, Extensions.installed().architectures)
+        except ArchitectureError as error:
+            raise ValueError(f"fedd3: server: {error}") from None
 
 
 def images_per_client(config: Config, num_classes: int, ipc: int) -> int:

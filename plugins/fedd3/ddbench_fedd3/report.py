@@ -62,7 +62,7 @@ def _traffic(state: State, task: Task, payloads: Mapping[int, bytes]) -> dict[st
 
 
 def _parameters(task: Task, architecture: str) -> int | None:
-    """Return the weights of the server's network; None where it does not exist for such images."""
+    """Return the weights of the server's network; None where such images are too small for it."""
     try:
         network = task.new_network(architecture)
     except ValueError:

@@ -4,7 +4,8 @@ from dataclasses import replace
 import ddbench_fedd3
 import pytest
 import torch
-from ddbench import Converged, Facts, Unsupported
+from ddbench import Converged, Facts, Unsupported, architectures
+from ddbench.extensions import Extensions
 from ddbench.methods import bind
 from ddbench.synthetic import SyntheticSet, check
 from ddbench.testing import check_method, condense, toy_task
@@ -307,6 +308,12 @@ def test_bytes_are_the_lengths_of_the_payloads(monkeypatch):
     assert result.measures["bytes_vs_fedavg_round"] == total / (2 * 5 * 4 * lenet)
 
 
+def test_the_server_may_be_anyones_architecture(monkeypatch):
+    third = replace(architectures.register_architectures()["mlp"], name="theirs")
+    monkeypatch.setattr(Extensions, "architectures", {"theirs": third})
+    assert Config(server="theirs-w0.25").server == "theirs-w0.25"
+
+
 def test_a_server_that_cannot_take_such_images_leaves_its_column_empty():
     result = condense(ddbench_fedd3, task(size=6), Config(clients=5), 2)
     assert result.measures["bytes_vs_fedavg_round"] is None
@@ -339,9 +346,53 @@ def test_clients_that_stay_away_or_drop_out_upload_nothing():
     assert result.measures["effective_ipc"] == 0.4
 
 
-def test_one_client_always_uploads():
-    config = Config(clients=5, participation=0.01, dropout=0.99)
-    assert len(condense(ddbench_fedd3, task(), config, 1)) == 2
+@pytest.mark.parametrize("clients", [2, 5])
+def test_one_client_always_uploads(clients):
+    config = Config(clients=clients, classes_per_client=5, participation=0.01, dropout=0.99)
+    result = condense(ddbench_fedd3, task(ipc=clients), config, 0)
+    assert len(set(result.columns["client_id"].tolist())) == 1
+
+
+def test_shares_of_clients_are_rounded_alike():
+    # 0.29 x 100 is 28.999999999999996
+    own = task(per_class=100)
+    everyone = Config(clients=100, classes_per_client=1, partition="iid")
+    took = [
+        ddbench_fedd3._participants(own, replace(everyone, **share))
+        for share in ({"participation": 0.29}, {"dropout": 0.29})
+    ]
+    assert int(took[0][0].sum()) == 29
+    assert int((took[1][0] & ~took[1][1]).sum()) == 29
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"payload": "uint8"},
+        {"participation": 0.8, "dropout": 0.5},
+        {"partition": "dirichlet", "client_distiller": "class_mean"},
+    ],
+)
+def test_the_control_sends_real_images_of_the_same_clients_in_as_many_bytes(options):
+    (control,) = INFO.controls
+    config = Config(**{"clients": 5, **options})
+    results = [
+        condense(ddbench_fedd3, task(ipc=4), *asked)
+        for asked in ((config, 3), (replace(config, **control["options"]), control["steps"]))
+    ]
+    row, beside = (result.measures for result in results)
+    for same_in_both in ("uplink_bytes_total", "effective_ipc", "participating", "heterogeneity"):
+        assert row[same_in_both] == beside[same_in_both]
+    assert torch.equal(results[0].columns["client_id"], results[1].columns["client_id"])
+    assert torch.equal(results[0].labels, results[1].labels)
+    assert beside["client_steps_max"] == 0
+
+
+def test_the_settings_of_the_check_take_every_step():
+    options = {key: v for key, v in {**INFO.quick, **INFO.check}.items() if key != "steps"}
+    state, own = start(Config(**options))
+    steps(state, own, 4)
+    assert state.taken.tolist() == [4] * 5
 
 
 def test_the_columns_tell_the_federation():
@@ -372,6 +423,8 @@ def test_the_columns_tell_the_federation():
         ({"participation": 0.0}, "participation is 0.0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"ridge": 0.0}, "ridge is 0.0"),
+        ({"server": "lenett"}, "server: .*lenett.*lenet"),
+        ({"server": "convnet-w"}, "server: .*convnet"),
     ],
 )
 def test_a_wrong_option_is_an_error(options, message):
