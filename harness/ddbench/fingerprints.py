@@ -45,7 +45,7 @@ def code_fingerprint(path: Path) -> str:
         return file_fingerprint(path)
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*.py")):
-        digest.update(f"{file.relative_to(path).as_posix()}\0".encode())
+        digest.update(f"{file.relative_to(path).as_posix()}\0".encode(errors="surrogateescape"))
         digest.update(file.read_bytes() + b"\0")
     return f"sha256:{digest.hexdigest()[:16]}"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from ddbench.console import print_leaderboard
 from ddbench.leaderboard import load
 from ddbench.report import export, figures, write_report
 from ddbench.report.document import Document, escaped, slug
@@ -460,3 +461,33 @@ def test_curves_beyond_the_room_are_counted(made, drawn):
     entry = load(fill(made) and made.folder).boards[0].places[0].entry
     curve = pd.DataFrame({"step": [0.0, 1.0], **{f"m{n}": [1.0, 2.0] for n in range(30)}})
     assert figures.curve_plot([(entry, [curve])])[1] == 30 - figures.PANELS
+
+
+# -- text that has no UTF-8 --------------------------------------------------------------------
+
+BROKEN = "caf\udce9.png"  # as os.fsdecode gives a file name in Latin-1
+
+
+def test_words_that_have_no_utf_8_are_written_as_escapes(made, drawn):
+    dm = fill(made)
+    made.condensation("gm", status="failed", reason=f"FileNotFoundError: {BROKEN}")
+    made.curve(dm, {"step": [0, 1, 2], r"$\fra$": [3.0, 2.0, 1.0]})
+    made.row("dm", [[0.5]], config={"file": BROKEN})
+    assert r"FileNotFoundError: caf\udce9.png" in text_of(made)
+
+
+def test_a_folder_whose_name_has_no_utf_8_can_hold_a_report(made):
+    fill(made)
+    target = made.folder.root.parent / f"{BROKEN}.md"
+    assert export(made.folder, target).is_file()
+    assert "caf%E9.png/" in target.read_text()
+
+
+def test_the_terminal_shows_words_that_have_no_utf_8_as_escapes(made, monkeypatch):
+    made.condensation("gm", status="failed", reason=BROKEN)
+    for as_json in (False, True):
+        raw = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "utf-8"))
+        print_leaderboard(load(made.folder), as_json=as_json)
+        sys.stdout.flush()
+        assert rb"caf\udce9.png" in raw.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import sys
@@ -19,14 +20,22 @@ UNCUT = 100_000  # columns; rich would cut tables to 80 where stdout is no termi
 
 def stdout() -> Console:
     """Return where data goes."""
+    _show_all_text()
     console = Console(file=sys.stdout, highlight=False, markup=False)
     if console.is_terminal:
         return console
     return Console(file=sys.stdout, highlight=False, markup=False, width=UNCUT)
 
 
+def _show_all_text() -> None:
+    """Let half a surrogate pair (a file name in a plugin's message) show as an escape."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def print_json(value: Any) -> None:  # noqa: ANN401
     """Print plain data; what is not a finite number becomes null."""
+    _show_all_text()
     sys.stdout.write(json.dumps(_plain(value), indent=1, ensure_ascii=False) + "\n")
 
 

@@ -78,7 +78,8 @@ def _write(document: Document, target: Path, place: str) -> Path:
     try:
         for name, content in document.files.items():
             write_whole(pictures / name, content)
-        write_whole(target, document.text().encode())
+        # Half a surrogate pair (a file name in a plugin's message) has no UTF-8.
+        write_whole(target, document.text().encode(errors="backslashreplace"))
         for old in pictures.glob("*.png") if pictures.is_dir() else ():
             if old.name not in document.files:
                 old.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ class Document:
         while name in self.files and self.files[name] != content:
             name, n = f"{stem}-{n}.png", n + 1
         self.files[name] = content
-        return quote(f"{self.pictures}/{name}")
+        return quote(os.fsencode(f"{self.pictures}/{name}"))
 
     def text(self) -> str:
         """Return the whole document."""

@@ -39,8 +39,13 @@ def _tidy(axes: Any) -> None:  # noqa: ANN401
         axes.spines[side].set_visible(False)
 
 
+def _plain(text: str) -> str:
+    """Return words of others so that matplotlib can draw them, and as no formula."""
+    return text.encode(errors="backslashreplace").decode().replace("$", r"\$")
+
+
 def _label(entry: Entry) -> str:
-    return f"{entry.label} ({entry.init})"
+    return _plain(f"{entry.label} ({entry.init})")
 
 
 def _legend(figure: Figure, axes: Any, order: Sequence[str]) -> None:  # noqa: ANN401
@@ -80,7 +85,7 @@ def cost_plot(board: Board) -> bytes | None:
         _whole(axes, board)
         axes.set_xlabel(label)
         _tidy(axes)
-    panels[0].set_ylabel(f"accuracy % on {board.architecture}")
+    panels[0].set_ylabel(_plain(f"accuracy % on {board.architecture}"))
     _legend(figure, panels[0], [_label(place.entry) for place in places])
     return _png(figure)
 
@@ -128,7 +133,7 @@ def curve_plot(curves: Sequence[tuple[Entry, Sequence[pd.DataFrame]]]) -> tuple[
             if name in curve:
                 steps, values = _thinned(curve, name)
                 axes.plot(steps, values, linewidth=1, color=COLOURS[n % len(COLOURS)])
-        axes.set_title(f"{_label(entry)}: {name}", fontsize=8)
+        axes.set_title(f"{_label(entry)}: {_plain(name)}", fontsize=8)
         axes.tick_params(labelsize=7)
         _log_where_wide(axes, [c[name] for c in by_seed if name in c])
         _tidy(axes)
@@ -178,7 +183,7 @@ def anytime_plot(board: Board, curves: Curves, own: Curves = ()) -> bytes:
         _whole(axes, board)
         axes.set_xlabel(label)
         _tidy(axes)
-    panels[0].set_ylabel(f"accuracy % on {board.architecture}")
+    panels[0].set_ylabel(_plain(f"accuracy % on {board.architecture}"))
     _legend(figure, panels[0], [_label(entry) for entry, _ in curves])
     return _png(figure)
 

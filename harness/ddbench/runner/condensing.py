@@ -372,4 +372,4 @@ def _csv(curve: list[dict[str, float]]) -> bytes:
     writer.writeheader()
     for row in curve:
         writer.writerow({**row, "step": int(row["step"])})
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="backslashreplace")
