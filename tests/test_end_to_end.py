@@ -152,11 +152,13 @@ def test_an_edited_method_gets_new_numbers_and_never_the_old_ones(tmp_path, regi
            tmp_path / "cache", "--out", tmp_path / "run", "--debug")  # fmt: skip
     ddbench(*run)
     [first] = sets_of(tmp_path / "run").items()
-    plugin.write_text(PULL.replace("rate: float = 0.5", "rate: float = 0.25"))
-    ddbench(*run, "--keep-stale", "--set", "pull.rate=0.5")
+    plugin.write_text(PULL.replace("-= state.rate * away", "-= 0.5 * state.rate * away"))
+    _, err = ddbench(*run, "--keep-stale")
+    assert "edited since: kept, marked (--keep-stale)\n  " + first[0] in err
     assert dict([first]) == sets_of(tmp_path / "run")  # kept, because it was asked for
     assert "edited since" in (tmp_path / "run" / "report.md").read_text()
-    ddbench(*run)
+    _, err = ddbench(*run)
+    assert "edited since: done again with 2 evaluations\n  " + first[0] in err
     both = sets_of(tmp_path / "run")
     assert len(both) == 2 and both[first[0]] == first[1]
     assert len(set(both.values())) == 2
