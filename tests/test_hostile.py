@@ -168,3 +168,14 @@ def test_a_job_finds_cuda_untouched_its_slots_gpu_and_its_threads(tmp_path, shar
     assert {note[1] for note in notes} == {"3", "5"}
     assert {(note[0], *note[2:]) for note in notes} == {(False, 1, "0")}
     assert len({record["measures"]["pid"] for record in ended.ended.values()}) == 3
+
+
+def test_a_log_that_cannot_be_opened_is_said_to_be_unwritable(tmp_path, shared_cache):
+    job = hostile_job("nothing")
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    folder.condensation(job.id).write_text("a file where a folder has to be")
+    record = run([job], folder.root, shared_cache).ended[job.id]
+    assert record["status"] == "failed"
+    assert record["reason"].startswith("the run folder cannot be written: [Errno 17] File exists")
+    assert str(folder.condensation(job.id)) in record["reason"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import signal
 import sys
@@ -42,7 +43,6 @@ def main(
     job = job_from(record)
     told_to_stop = threading.Event()
     threading.Thread(target=_listen, args=(pipe, told_to_stop), daemon=True).start()
-    _log_to(log_path(setting.run, record))
     torch.set_num_threads(setting.threads)
     sending = threading.Lock()
 
@@ -60,6 +60,7 @@ def main(
     report = limited(lambda event: send({"event": "step", **event}))
     control = Control(told_to_stop.is_set, report)
     try:
+        _log_to(log_path(setting.run, record))
         extensions = Extensions.installed(setting.observers, setting.folder)
         done = do(job, setting, method, extensions, control)
     except Stopped:
@@ -115,6 +116,8 @@ def _log_to(path: Path) -> None:
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+        if isinstance(stream, io.TextIOWrapper):  # names of files may have no UTF-8
+            stream.reconfigure(errors="backslashreplace")
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
