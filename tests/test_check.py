@@ -1,5 +1,7 @@
 """The conformance checks: every installed method keeps its word, and every check can fail."""
 
+import contextlib
+import signal
 import time
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
@@ -272,6 +274,56 @@ def test_a_draw_on_the_cpu_that_is_moved_is_right():
     assert failed(stepping(advance), "any device") == {}
 
 
+def _with_a_gradient(images):
+    leaf = images.clone().requires_grad_()
+    leaf.cpu().square().sum().backward()
+    return leaf.grad
+
+
+def _by_copying(images):
+    shrunk = images.cpu().mul_(0.9)
+    images.copy_(shrunk)
+    return images
+
+
+ON_THE_CPU = {
+    "there and back": lambda images: (images.cpu() * 0.9).to(images.device),
+    "in place": lambda images: images.cpu().mul_(0.9).to(images.device),
+    "by way of a view": lambda images: (images.cpu()[1:] - 1).flatten(1).to(images.device),
+    "in float64": lambda images: images.to("cpu", torch.float64).sqrt().to(images),
+    "by a gradient": _with_a_gradient,
+    "by copying": _by_copying,
+}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="runs there as anywhere")
+@pytest.mark.parametrize("how", ON_THE_CPU)
+def test_computing_on_the_cpu_and_moving_the_outcome_back_is_found(how):
+    def advance(state, task, step):
+        ON_THE_CPU[how](state.images)
+
+    found = failed(stepping(advance), "any device")["any device"]
+    assert "computed with there" in found and "test_check.py" in found
+
+
+KEPT_ON_THE_CPU = {
+    "a copy": lambda task: task.images.cpu().clone()[:3].to(task.device),
+    "indices": lambda task: task.images.cpu().flatten(1).mean(1).argsort().to(task.device),
+    "a number": lambda task: task.images * task.images.cpu().mean(),
+    "a few numbers": lambda task: task.images[:2].mean((1, 2, 3)).cpu().softmax(0).to(task.device),
+    "through numpy": lambda task: torch.from_numpy(task.images.cpu().numpy() + 1).to(task.device),
+    "only a shape": lambda task: torch.zeros_like(task.images.cpu()).to(task.device),
+}
+
+
+@pytest.mark.parametrize("what", KEPT_ON_THE_CPU)
+def test_what_a_device_has_no_use_for_may_pass_through_the_cpu(what):
+    def advance(state, task, step):
+        KEPT_ON_THE_CPU[what](task)
+
+    assert failed(stepping(advance), "any device") == {}
+
+
 def test_a_step_that_returns_no_numbers_fails_the_run():
     plugin = stepping(lambda state, task, step: "fine")
     assert "expected numbers by name" in failed(plugin, "a run")["a run"]
@@ -415,6 +467,46 @@ def test_soft_labels_taken_for_hard_ones_are_found():
             return State(synthetic.images.clone(), synthetic.labels.clone(), config.rate)
 
     assert failed(Hard(), "soft labels", full=True)["soft labels"]
+
+
+def test_what_converges_before_it_can_be_stopped_is_not_said_to_resume():
+    def advance(state, task, step):
+        raise Converged
+
+    for full in (False, True):
+        found = {f.check: f for f in check_method(stepping(advance), full=full)}
+        for check in ("resume", "budget"):
+            assert "it converges after 1 of 4 steps" in found[check].refused
+
+
+def test_a_method_that_exits_is_found():
+    def advance(state, task, step):
+        raise SystemExit("bye")
+
+    found = failed(stepping(advance))
+    assert "SystemExit: bye (test_check.py:" in found["the set"]
+    assert {"kinds of data", "any device"} <= found.keys()
+
+
+def test_a_method_that_hangs_is_found_and_ends_the_checks(monkeypatch):
+    def advance(state, task, step):
+        with contextlib.suppress(Exception):
+            while True:
+                time.sleep(0.01)
+
+    monkeypatch.setattr(conformance, "LIMIT_S", 0.2)
+    before = signal.getitimer(signal.ITIMER_REAL), signal.getsignal(signal.SIGALRM)
+    found = failed(stepping(advance))
+    assert list(found) == ["the set"]
+    assert "an end within 0.2 s" in found["the set"] and "test_check.py:" in found["the set"]
+    assert signal.getsignal(signal.SIGALRM) == before[1]
+    assert before[0][0] - 10 < signal.getitimer(signal.ITIMER_REAL)[0] <= before[0][0]
+
+
+def test_an_unknown_init_is_one_finding_with_a_suggestion():
+    with pytest.raises(CheckFailed, match="unknown 'nosie'; did you mean 'noise'") as caught:
+        check_method(Sound(), init="nosie")
+    assert [finding.check for finding in caught.value.findings] == ["options"]
 
 
 def test_a_method_that_converges_at_once_passes():

@@ -224,7 +224,7 @@ def device_is_the_tasks(subject: Subject) -> Faults:
             result = run(there)
         except Unsupported:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             yield "every tensor to be made on task.device, or moved there", where(error)
             return
         for name, tensor in (("images", result.images), ("labels", result.labels)):
@@ -317,8 +317,8 @@ def runs(subject: Subject) -> Faults:
 def resumes(subject: Subject) -> Faults:
     """A run that is stopped and taken up again ends like one that never stopped."""
     _require_steps(subject)
-    straight, _ = _result_of(subject, ())
-    for stops in _places_to_stop(subject):
+    straight, record = _result_of(subject, ())
+    for stops in _places_to_stop(subject, record):
         resumed, record = _result_of(subject, stops)
         if isinstance(straight, str) or isinstance(resumed, str):
             yield f"a run stopped after {stops} steps to end", str(record["reason"])
@@ -335,11 +335,27 @@ def _require_steps(subject: Subject) -> None:
         raise Unsupported("it takes no steps")
 
 
-def _places_to_stop(subject: Subject) -> list[tuple[int, ...]]:
-    """Return after how many steps to stop, one run each: midway, or everywhere."""
-    if not subject.full:
-        return [((subject.steps + 1) // 2,)]
-    return [*((step,) for step in range(1, subject.steps)), (1,) * (subject.steps - 1)]
+def _places_to_stop(subject: Subject, straight: dict[str, Any]) -> list[tuple[int, ...]]:
+    """Return after how many steps to stop, one run each: midway, or everywhere.
+
+    `straight` is the record of the run that is not stopped.
+
+    Raises:
+        Unsupported: It converges before any of them.
+    """
+    places = [((subject.steps + 1) // 2,)]
+    if subject.full:
+        places = [*((step,) for step in range(1, subject.steps)), (1,) * (subject.steps - 1)]
+    if not straight.get("converged"):
+        return places
+    taken = straight["costs"]["steps_done"]
+    places = [stops for stops in places if sum(stops) < taken]
+    if not places:
+        raise Unsupported(
+            f"it converges after {taken} of {subject.steps} steps, before it could be stopped; "
+            "MethodInfo.check may set options with which it goes on"
+        )
+    return places
 
 
 def _result_of(
@@ -366,6 +382,11 @@ def budget_is_obeyed(subject: Subject) -> Faults:
     if longest > STEP_S:
         yield f"a step on toy data to take less than {STEP_S:g} s", f"{longest:.1f} s"
         return
+    if trial.converged:
+        raise Unsupported(
+            f"it converges after {trial.step} of {subject.steps} steps, and no budget takes it "
+            "further; MethodInfo.check may set options with which it goes on"
+        )
     with tempfile.TemporaryDirectory() as folder:
         plan, setting = _planned(subject, Path(folder))
         job = replace(plan.condensations[0], budget_s=BUDGET_S)
@@ -396,7 +417,7 @@ def takes_other_data(subject: Subject) -> Faults:
             reasons.append(f"{shape}: {refusal}")
             if not str(refusal):
                 yield f"a reason why {shape} cannot be done", "Unsupported without a text"
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             yield f"a set, or Unsupported with a reason, for {shape}", where(error)
     if len(reasons) == len(shapes):
         raise Unsupported("; ".join(reasons))
@@ -411,7 +432,7 @@ def refusal_is_a_skipped_row(subject: Subject) -> Faults:
     except Unsupported as refusal:
         if not str(refusal):
             yield "a reason", "Unsupported without a text"
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         yield (
             f"Unsupported with a reason, or a set, where a class has {PER_CLASS} images "
             f"and ipc is {greedy.ipc}",

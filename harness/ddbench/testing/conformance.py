@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 
 from ddbench.hookspecs import Unsupported
+from ddbench.inits import register_inits
 from ddbench.meter import warm_up
 from ddbench.methods import Method, MethodError, bind, discover, find, from_file, load
 from ddbench.options import ConfigError, make_config
+from ddbench.registry import unknown
 from ddbench.testing.checks import CHECKS, Check
 from ddbench.testing.subject import Shape, Subject, where
 from ddbench.testing.tasks import one_thread
 
 STEPS = 4  # of a trial
+LIMIT_S = 120.0  # of one check, ten in the full form: toy data take a few seconds
 # Shapes to check with, in order of preference: the first that the method does not refuse.
 SHAPES = (Shape(1, 3, 2), Shape(1, 2, 2), Shape(1, 10, 1), Shape(1, 10, 10))
 
@@ -42,6 +48,7 @@ class Finding:
     refused: str
     docs: str
     seconds: float
+    hangs: bool = False  # it was ended; nothing can be learned from more of the same
 
     @property
     def passed(self) -> bool:
@@ -114,7 +121,10 @@ def findings(
         if subject.subject is not None:
             for check in CHECKS:
                 if full or not check.full:
-                    yield _found(check, subject.subject)
+                    finding = _found(check, subject.subject)
+                    yield finding
+                    if finding.hangs:
+                        return
 
 
 def _load(method: object) -> tuple[str, Method]:
@@ -145,11 +155,15 @@ class _Started:
         self.subject: Subject | None = None
         faults: list[tuple[str, str]] = []
         refused: list[str] = []
+        inits = register_inits()
+        if init is not None and init not in inits:
+            faults.append(("an init that there is", unknown("--init", init, inits)))
         try:
-            self._start(method, name, options, init, folder, full, refused)
+            if not faults:
+                self._start(method, name, options, init, folder, full, refused)
         except ConfigError as error:
             faults.append(("MethodInfo.quick, and the options given, to be taken", str(error)))
-        except Exception as error:  # `steps` and `needs` are the plugin's code
+        except (Exception, SystemExit) as error:  # `steps` and `needs` are the plugin's code
             faults.append(("its description to be usable", where(error)))
         if self.subject is None and not faults:
             shapes = "; ".join(str(shape) for shape in SHAPES)
@@ -197,16 +211,56 @@ class _Started:
 def _found(check: Check, subject: Subject) -> Finding:
     started = time.perf_counter()
     faults: list[tuple[str, str]] = []
-    refused = ""
+    refused, hangs = "", False
+    limit = LIMIT_S * (10 if subject.full else 1)
     try:
-        with _settings_put_back():
+        with _settings_put_back(), _at_most(limit):
             faults.extend(check.function(subject))
     except Unsupported as refusal:
         refused = str(refusal)
-    except Exception as error:  # the method is someone else's code
+    except TooLong as error:
+        hangs = True
+        faults.append((f"an end within {limit:g} s (the checks after this are left out)",
+                       where(error)))  # fmt: skip
+    except (Exception, SystemExit) as error:  # the method is someone else's code
         faults.append(("no error", where(error)))
     seconds = time.perf_counter() - started
-    return Finding(check.name, tuple(faults), refused, check.docs, seconds)
+    return Finding(check.name, tuple(faults), refused, check.docs, seconds, hangs)
+
+
+class TooLong(BaseException):
+    """Raised in the middle of a check whose time is over; no Exception, which a method may eat."""
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raise TooLong in the block once `seconds` are over.
+
+    By the alarm of the process, which only the main thread can take, and which only reaches
+    Python between two operations. An earlier alarm of someone else's is left to them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    theirs = signal.getitimer(signal.ITIMER_REAL)[0]
+    if 0 < theirs <= seconds:
+        yield
+        return
+    began = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, _ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if theirs:
+            left = theirs - (time.monotonic() - began)
+            signal.setitimer(signal.ITIMER_REAL, max(left, 0.001))
+
+
+def _ring(number: int, frame: FrameType | None) -> None:
+    raise TooLong("still running")
 
 
 @contextmanager

@@ -3,6 +3,10 @@
 Tensors that are moved `elsewhere` compute on the CPU, and behave as on another device: an
 operation that mixes them with tensors of the CPU raises, as CUDA would, and so does a tensor made
 on any third device. Drawing on the CPU and moving the draw is as right here as it is there.
+
+Taking real numbers to the CPU, computing with them and moving the outcome back runs anywhere, and
+leaves the device idle: that raises too. Whole numbers, a few numbers (fewer than an image has
+pixels) and what goes through numpy pass.
 """
 # ruff: noqa: ANN401  (PyTorch hands over anything)
 
@@ -13,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -28,8 +33,56 @@ _TAKES_FROM_CPU = {
 }  # fmt: skip
 
 
+# Operations that move values about; any other on floating point values computes, but for those
+# that take only a shape (zeros_like, new_empty).
+_MOVES = {
+    "_to_copy", "_unsafe_view", "alias", "as_strided", "cat", "clone", "copy_", "detach", "expand",
+    "flip", "gather", "index", "index_put_", "index_select", "lift_fresh", "masked_select",
+    "permute", "repeat", "roll", "select", "slice", "split", "split_with_sizes", "squeeze", "stack",
+    "t", "transpose", "unbind", "unfold", "unsqueeze", "view",
+}  # fmt: skip
+FEW = 64  # numbers that may be computed with on the CPU are fewer: an image of `ddbench check`
+
+
 class DeviceError(RuntimeError):
     """Tensors of two devices met, or one was made on a device that is neither."""
+
+
+class _Taken:
+    """What was taken from elsewhere to the CPU: storages, and whether anything computed there."""
+
+    def __init__(self) -> None:
+        # The weak reference keeps the address, not the memory, from being given to another.
+        self._known: dict[int, tuple[StorageWeakRef, bool]] = {}
+
+    def follow(self, func: Any, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
+        """Take note of an operation that has been done.
+
+        Raises:
+            DeviceError: It brings back what was computed with on the CPU.
+        """
+        name = func.overloadpacket.__name__
+        here = [tensor for tensor in inputs if not isinstance(tensor, _Moved) and tensor.ndim]
+        known = [self._known[key] for key in map(_address, here) if key in self._known]
+        computed = any(computed for _, computed in known)
+        if computed and any(isinstance(tensor, _Moved) for tensor in outputs):
+            raise DeviceError(
+                f"{name} brings back to the task's device what was taken to the CPU and computed "
+                "with there; compute it on task.device"
+            )
+        taken = any(isinstance(tensor, _Moved) and tensor.numel() >= FEW for tensor in inputs)
+        if (taken or known) and not (name.endswith("_like") or name.startswith("new_")):
+            self._add(outputs, computed or not (taken or name in _MOVES))
+
+    def _add(self, tensors: list[torch.Tensor], computed: bool) -> None:
+        for tensor in tensors:
+            if not isinstance(tensor, _Moved) and tensor.is_floating_point():
+                reference = StorageWeakRef(tensor.untyped_storage())
+                self._known[reference.cdata] = (reference, computed)
+
+
+def _address(tensor: torch.Tensor) -> int:
+    return StorageWeakRef(tensor.untyped_storage()).cdata
 
 
 class _Moved(torch.Tensor):
@@ -101,7 +154,11 @@ class _Literals(TorchFunctionMode):
 
 
 class _Dispatch(TorchDispatchMode):
-    """Computes on the CPU what is elsewhere."""
+    """Computes on the CPU what is elsewhere, and follows what is taken from there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken = _Taken()
 
     def __torch_dispatch__(
         self,
@@ -110,7 +167,15 @@ class _Dispatch(TorchDispatchMode):
         args: Any = (),
         kwargs: Any = None,
     ) -> Any:
-        return _compute(func, args, kwargs or {})
+        kwargs = kwargs or {}
+        out = _compute(func, args, kwargs)
+        written = [
+            argument
+            for argument, schema in zip(args, func._schema.arguments, strict=False)
+            if schema.alias_info is not None and schema.alias_info.is_write
+        ]
+        self.taken.follow(func, _tensors((args, kwargs)), _tensors((out, written)))
+        return out
 
 
 def _compute(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -121,7 +186,7 @@ def _compute(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any
         if target.type not in (CPU.type, ELSEWHERE.type):
             raise DeviceError(f"{name} on device {wanted}; expected task.device")
         kwargs = {**kwargs, "device": CPU}
-    tensors = [leaf for leaf in tree_leaves((args, dict(kwargs))) if isinstance(leaf, torch.Tensor)]
+    tensors = _tensors((args, dict(kwargs)))
     moved = any(isinstance(tensor, _Moved) for tensor in tensors)
     if moved and target is None:
         _refuse_mixed(name, tensors)
@@ -144,6 +209,10 @@ def _refuse_mixed(name: str, tensors: list[torch.Tensor]) -> None:
                 f"{name} mixes a tensor of the task's device with one of the CPU, of shape "
                 f"{tuple(tensor.shape)}; make it with device=task.device, or move it there"
             )
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
 def _inner(value: Any) -> Any:

@@ -202,7 +202,7 @@ def ambient_seed(seed: int) -> Iterator[None]:
         random.setstate(before[2])
 
 
-def where(error: Exception) -> str:
+def where(error: BaseException) -> str:
     """Return an error, and the last line of the method's own code that it came from."""
     frames = traceback.extract_tb(error.__traceback__)
     foreign = ("/harness/ddbench/", "/site-packages/ddbench/", "/torch/", "/pluggy/")
