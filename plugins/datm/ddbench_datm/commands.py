@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from ddbench.cli.folder import YES
 from ddbench.cli.shared import (
     CHOICES,
     JSON,
@@ -92,13 +93,16 @@ def build(
         datasets=session.named_datasets(),
         device=device,
     )
+    built: dict[str, Any] = {}  # rows that differ by seed or ipc share theirs
     for job in jobs:
         dataset = setting.dataset(job.dataset, session.extensions)
         task = setting.task(job, dataset, setting.tensors(dataset), session.extensions)
         config = make_config(infos[job.method], job.config)
         library.build(task, config)
         for artifact in task.artifacts_used.values():
-            click.echo(f"{artifact.id}: {artifact.seconds:.1f} s, {artifact.bytes / 2**20:.1f} MiB")
+            if built.setdefault(artifact.id, artifact) is artifact:
+                size = artifact.bytes / 2**20
+                click.echo(f"{artifact.id}: {artifact.seconds:.1f} s, {size:.1f} MiB")
 
 
 @experts.command()
@@ -125,14 +129,27 @@ def verify(cache: Path | None) -> None:
 @experts.command()
 @click.argument("ids", nargs=-1, required=True)
 @_CACHE
+@YES
 @explained
-def remove(ids: tuple[str, ...], cache: Path | None) -> None:
+def remove(ids: tuple[str, ...], cache: Path | None, yes: bool) -> None:
     """Remove experts by id; waits for whoever is building them."""
+    from .library import listing
     from .library import remove as remove_one
 
-    for id in ids:
-        try:
-            remove_one(_store(cache), id)
-        except ValueError as error:
-            fail(str(error))
-        click.echo(f"{id} removed")
+    store = _store(cache)
+    known = {stored.id: stored for stored in listing(store)}
+    unknown = [id for id in ids if id not in known]
+    if unknown:
+        fail(f"no experts {', '.join(unknown)}; there are: {', '.join(known) or 'none'}")
+    chosen = [known[id] for id in dict.fromkeys(ids)]
+    for stored in chosen:
+        click.echo(stored.id)
+        if yes:
+            remove_one(store, stored.id)
+    size = sum(stored.bytes for stored in chosen) / 2**20
+    words = "removed" if yes else "to remove; add --yes"
+    click.echo(f"{_several(len(chosen))}, {size:.1f} MiB {words}", err=True)
+
+
+def _several(count: int) -> str:
+    return f"{count} {'artifact' if count == 1 else 'artifacts'} of experts"
