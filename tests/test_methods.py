@@ -1,5 +1,8 @@
 """Methods: what a plugin gets wrong is said by name, and costs only itself."""
 
+import copy
+import pickle
+import sys
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
@@ -123,14 +126,36 @@ def test_a_file_that_does_not_import_is_reported_by_name(tmp_path):
         load(from_file(file))
 
 
+def test_a_file_named_as_a_module_takes_nobodys_place_and_its_objects_can_be_pickled(tmp_path):
+    file = tmp_path / "copy.py"
+    file.write_text(
+        "from dataclasses import dataclass\nfrom ddbench import MethodInfo, hookimpl\n"
+        "@dataclass(frozen=True)\nclass Config:\n    rate: float = 0.5\n"
+        "@hookimpl\ndef describe():\n    return MethodInfo(config=Config)\n"
+        "@hookimpl\ndef init():\n    return []\n"
+        "@hookimpl\ndef condense_step():\n    return {}\n"
+        "@hookimpl\ndef export(state):\n    return None\n"
+    )
+    method = load(from_file(file))
+    assert method.name == "copy" and sys.modules["copy"] is copy
+    config = method.info.config(0.25)
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_a_file_that_does_not_import_leaves_no_module(tmp_path):
+    file = tmp_path / "half-made.py"
+    file.write_text("raise ValueError\n")
+    with pytest.raises(MethodError):
+        load(from_file(file))
+    assert not [name for name in sys.modules if "half_made" in name]
+
+
 def test_an_absent_file_is_an_error(tmp_path):
     with pytest.raises(MethodError, match="no such Python file"):
         discover([tmp_path / "absent.py"])
 
 
 def test_discover_sees_every_installed_entry_point_and_imports_none(monkeypatch):
-    import sys
-
     installed = {point.name for point in entry_points(group=METHODS_GROUP)}
     before = set(sys.modules)
     found = discover()

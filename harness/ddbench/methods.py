@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
@@ -108,7 +109,9 @@ def from_file(path: Path) -> Found:
     if not path.is_file() or path.suffix != ".py":
         raise MethodError(f"--plugin {path}: no such Python file; give the path of a .py file")
     name = path.stem.replace("_", "-")
-    return Found(name, path.stem, "", "", file_fingerprint(path), str(path.resolve()))
+    # a name of its own among modules, or a file copy.py would take the place of Python's
+    module = "ddbench_plugin_" + re.sub(r"\W", "_", path.stem)
+    return Found(name, module, "", "", file_fingerprint(path), str(path.resolve()))
 
 
 def find(name: str, available: dict[str, Found]) -> Found:
@@ -151,8 +154,12 @@ def _import(found: Found) -> object:
         spec = importlib.util.spec_from_file_location(found.target, found.path)
         assert spec is not None and spec.loader is not None  # noqa: S101  (it is a .py file)
         module = importlib.util.module_from_spec(spec)
-        sys.modules[found.target] = module  # dataclasses look their module up by name
-        spec.loader.exec_module(module)
+        sys.modules[found.target] = module  # dataclasses and pickles look their module up by name
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[found.target]
+            raise
         return module
     return EntryPoint(found.name, found.target, METHODS_GROUP).load()
 
