@@ -13,7 +13,8 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,16 @@ import torch
 import torch.nn.functional as F
 from ddbench import Task, Work
 from ddbench.augment import augment
+from ddbench.fingerprints import file_fingerprint, package_fingerprint
 
 from .flat import FlatNetwork
 from .gsam import direction
 
 KIND = "experts"
 FORMAT = 1  # raised whenever a change here alters trajectories or their files
+# What trains experts, less the harness, which has NUMERICS: of a local install these files are part
+# of an expert's identity, and the rest of the package is not.
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("experts.py", "gsam.py", "flat.py"))
 TOGETHER_ON_CUDA = 10  # experts trained at once: small networks leave a GPU mostly idle
 JUDGED = 1000  # training images on which an expert's accuracy is recorded
 
@@ -75,8 +80,24 @@ class ExpertRecipe:
             for unused in ("alpha", "adaptive"):
                 del record[unused]
         record["kept"] = list(self.snapshots)
-        versions = {"format": FORMAT, "numerics": ddbench.NUMERICS}
+        versions: dict[str, Any] = {"format": FORMAT, "numerics": ddbench.NUMERICS}
+        code = edited_code("ddbench-datm", "ddbench_datm", SOURCES)
+        if code is not None:
+            versions["code"] = code
         return {"architecture": architecture, **record, **versions}
+
+
+@cache  # of the files as they were first asked for: an edit does not reach a process that runs
+def edited_code(name: str, package: str, sources: tuple[Path, ...]) -> str | None:
+    """Return the hash of `sources` for a local install, None for a release, which has FORMAT."""
+    try:
+        installed = distribution(name)
+        if package_fingerprint(installed, package) == installed.version:
+            return None
+    except PackageNotFoundError:  # on the path without an install
+        pass
+    hashes = "".join(file_fingerprint(source) for source in sources)
+    return f"sha256:{hashlib.sha256(hashes.encode()).hexdigest()[:16]}"
 
 
 # -- reading -------------------------------------------------------------------------------------
@@ -192,6 +213,7 @@ def build(task: Task, network: FlatNetwork, recipe: ExpertRecipe, block: range, 
         training.save(work.folder / PROGRESS)
     while training.epoch < recipe.epochs:
         train_epoch(task, network, recipe, training, work.meter)
+        _require_finite(training, recipe, block)
         _store(arrays, recipe, training)
         training.save(work.folder / PROGRESS)  # after the snapshot that it speaks of
         work.save()
@@ -309,6 +331,18 @@ def _loss(
     network: FlatNetwork, weights: torch.Tensor, images: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
     return F.cross_entropy(network(weights, images), labels)
+
+
+def _require_finite(training: Training, recipe: ExpertRecipe, block: range) -> None:
+    """Refuse weights that nothing can be matched with, before they are stored."""
+    finite = torch.isfinite(training.weights).all(1).tolist()
+    for number, good in zip(block, finite, strict=True):
+        if not good:
+            gsam = f", or rho ({recipe.rho:g})" if recipe.rho else ""
+            raise ExpertError(
+                f"expert {number} has weights that are not finite after epoch {training.epoch}; "
+                f"its training diverged: lower expert_lr ({recipe.lr:g}){gsam}"
+            )
 
 
 def _storage(folder: Path, recipe: ExpertRecipe, block: range, parameters: int) -> list[np.memmap]:

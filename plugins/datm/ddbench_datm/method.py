@@ -24,7 +24,7 @@ from .start import LABELS, predicted_correctly
 
 
 class Diverged(RuntimeError):
-    """The student's learning rate, the loss or the images left what training can work with."""
+    """The experts, the student's rate or the images left what training can work with."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,7 @@ class TrajectoryMatching:
         if config.label_init != "none":
             label = LABELS[config.label_init]
             labels = label(network, experts, config.label_epoch, images, labels)
+        require_startable(config, experts, labels)
         return _new_state(config, network, experts, images, labels)
 
     @hookimpl
@@ -227,6 +228,30 @@ def next_expert(state: State, generator: torch.Generator) -> int:
         state.position = 0
     state.position += 1
     return int(state.order[state.position - 1])
+
+
+def require_startable(config: Config, experts: Experts, labels: torch.Tensor) -> None:
+    """Raise where no step could change anything: the gate would skip every one without a word.
+
+    Raises:
+        Diverged: Initial labels are not finite, or an expert goes nowhere, or infinitely far.
+    """
+    if not torch.isfinite(labels).all():
+        raise Diverged(
+            f"initial labels hold NaN or infinite values: the experts' logits after epoch "
+            f"{config.label_epoch} overflow; lower expert_lr ({config.expert_lr:g})"
+        )
+    start, end = config.min_start_epoch, config.min_start_epoch + config.match_epochs
+    for expert in range(len(experts)):
+        stretch = experts.weights(expert, end) - experts.weights(expert, start)
+        distance = stretch.square().sum().item()  # the loss is in units of it
+        if not (math.isfinite(distance) and distance > 0):
+            which = "lower" if distance else "raise"
+            raise Diverged(
+                f"expert {expert} moves by {distance:.3g} (squared) from epoch {start} to {end}, "
+                f"and must by a positive, finite distance; {which} expert_lr "
+                f"({config.expert_lr:g})"
+            )
 
 
 def require_usable(state: State, step: int | None) -> None:

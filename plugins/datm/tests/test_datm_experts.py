@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from ddbench import testing
-from ddbench.artifacts import ArtifactStore, Work
-from ddbench_datm import library
+from ddbench.artifacts import ArtifactStore, Work, artifact_id
+from ddbench_datm import experts, library
 from ddbench_datm.experts import (
     ExpertError,
     ExpertRecipe,
@@ -271,6 +271,43 @@ def test_blocks():
 )  # fmt: skip
 def test_settings_that_differ_never_share(change):
     assert recipe(**change).spec("convnet") != recipe().spec("convnet")
+
+
+def test_the_code_that_trains_experts_is_part_of_a_local_installs_identity(tmp_path, monkeypatch):
+    names = [source.name for source in experts.SOURCES]
+    assert names == ["experts.py", "gsam.py", "flat.py"]  # and method.py is not
+    copies = tuple(tmp_path / name for name in names)
+    for copy, source in zip(copies, experts.SOURCES, strict=True):
+        copy.write_bytes(source.read_bytes())
+    specs = []
+    for edit in ("", "\n# edited\n"):
+        with open(copies[1], "a") as gsam:
+            gsam.write(edit)
+        experts.edited_code.cache_clear()
+        monkeypatch.setattr(experts, "SOURCES", copies)
+        monkeypatch.setattr(experts, "package_fingerprint", lambda *names: "sha256:local")
+        specs.append(recipe().spec("convnet"))
+    experts.edited_code.cache_clear()
+    assert specs[0]["code"] != specs[1]["code"]
+    assert artifact_id("experts", specs[0]) != artifact_id("experts", specs[1])
+
+
+def test_a_release_shares_its_experts_with_the_next(monkeypatch):
+    experts.edited_code.cache_clear()
+    version = experts.distribution("ddbench-datm").version
+    monkeypatch.setattr(experts, "package_fingerprint", lambda *names: version)
+    assert "code" not in recipe().spec("convnet")
+    experts.edited_code.cache_clear()
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.01])
+def test_an_expert_that_diverged_is_never_stored(task, network, rho):
+    with pytest.raises(
+        ExpertError, match=r"expert 0 .* after epoch \d; .*lower expert_lr"
+    ) as error:
+        trajectories(task, network, recipe(lr=1e20, rho=rho), 2)
+    assert ("rho (0.01)" in str(error.value)) == bool(rho)
+    assert list(task._store) == []
 
 
 def test_settings_that_mean_the_same_share():

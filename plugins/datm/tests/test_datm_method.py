@@ -10,8 +10,10 @@ from ddbench.inits import register_inits
 from ddbench.methods import bind
 from ddbench.synthetic import check
 from ddbench_datm import DATMConfig, MTTConfig, datm, mtt
+from ddbench_datm.experts import ExpertError
 from ddbench_datm.matching import GRADIENTS, Problem, draw_batches
 from ddbench_datm.method import Diverged, expert_recipe, impossible, next_expert, start_end, window
+from ddbench_datm.start import LABELS
 
 SMALL = dict(
     student_steps=3, match_epochs=1, max_start_epoch=2, lr_images=10.0, lr_student=0.02,
@@ -189,6 +191,22 @@ def test_the_gate_skips_a_loss_that_is_not_a_number(toy):
     assert math.isnan(metrics["loss"])
     assert metrics["gated"] == 1
     assert datm.export(state, task).sha256() == before
+
+
+@pytest.mark.parametrize(("rate", "remedy"), [(0.0, "raise"), (1e20, "lower")])
+@pytest.mark.parametrize(("method", "config"), [(datm, DATM), (mtt, MTT)])
+def test_experts_that_nothing_can_be_matched_with_end_the_job_at_once(
+    method, config, rate, remedy, toy
+):
+    config = dataclasses.replace(config, expert_lr=rate)
+    with pytest.raises((Diverged, ExpertError), match=f"{remedy} expert_lr"):
+        started(method, toy(), config)
+
+
+def test_initial_labels_that_are_not_finite_end_the_job_at_once(toy, monkeypatch):
+    monkeypatch.setitem(LABELS, "single", lambda *_: torch.full((6, 3), math.inf))
+    with pytest.raises(Diverged, match="initial labels"):
+        started(datm, toy(), dataclasses.replace(DATM, label_init="single"))
 
 
 def test_below_the_threshold_the_gate_is_open(toy):
