@@ -343,7 +343,7 @@ def _places_to_stop(subject: Subject, straight: dict[str, Any]) -> list[tuple[in
     Raises:
         Unsupported: It converges before any of them.
     """
-    places = [((subject.steps + 1) // 2,)]
+    places: list[tuple[int, ...]] = [((subject.steps + 1) // 2,)]
     if subject.full:
         places = [*((step,) for step in range(1, subject.steps)), (1,) * (subject.steps - 1)]
     if not straight.get("converged"):
