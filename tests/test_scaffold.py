@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from ddbench import scaffold
 from ddbench.cli import main
-from ddbench.methods import from_file, load
+from ddbench.methods import Found, from_file, load
 from ddbench.scaffold import ScaffoldError, new_plugin, text_of
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "ddbench-mean-image"
@@ -37,6 +38,28 @@ def test_every_name_is_replaced(tmp_path):
     project = tomllib.loads(written["pyproject.toml"])["project"]
     assert project["name"] == "ddbench-my-idea"
     assert project["entry-points"]["ddbench.methods"] == {"mine": "ddbench_my_idea"}
+
+
+@pytest.mark.parametrize("name", ["my-mean-image", "test-mean-image", "mean-image-mean-image"])
+def test_a_name_that_holds_the_examples_is_written_once(name, tmp_path):
+    new_plugin(name, parent=tmp_path)
+    written = contents(tmp_path / f"ddbench-{name}")
+    module = name.replace("-", "_")
+    assert {f"ddbench_{module}.py", f"tests/test_{module}.py"} < written.keys()
+    project = tomllib.loads(written["pyproject.toml"])["project"]
+    assert project["name"] == f"ddbench-{name}"
+    assert project["entry-points"]["ddbench.methods"] == {name: f"ddbench_{module}"}
+
+
+def test_names_of_installed_methods_and_their_packages_are_refused(tmp_path, monkeypatch):
+    installed = {"theirs": Found("theirs", "ddbench_pack", "ddbench-pack", "1.0", "1.0")}
+    monkeypatch.setattr(scaffold, "discover", lambda: installed)
+    for name, method in (("theirs", None), ("mine", "theirs")):
+        with pytest.raises(ScaffoldError, match="'theirs' is installed already, from ddbench-pack"):
+            new_plugin(name, method, tmp_path)
+    with pytest.raises(ScaffoldError, match="ddbench-pack is installed already"):
+        new_plugin("pack", "mine", tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_module_it_writes_is_a_method(tmp_path):

@@ -6,6 +6,8 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
+from ddbench.methods import discover
+
 # Template -> where it goes; under its own name it is docs/examples/ddbench-mean-image.
 TEMPLATES = {
     "pyproject.toml.txt": "pyproject.toml",
@@ -29,12 +31,14 @@ def new_plugin(name: str, method: str | None = None, parent: Path = Path()) -> l
         parent: The folder to write into.
 
     Raises:
-        ScaffoldError: A name that no package can have, or a folder that is there already.
+        ScaffoldError: A name that no package can have, or that an installed method or its package
+            has, or a folder that is there already.
     """
     name = name.removeprefix(PREFIX)
     method = name if method is None else method
     for given in (name, method):
         _require_name(given)
+    _require_free(name, method)
     folder = parent / f"{PREFIX}{name}"
     if folder.exists():
         raise ScaffoldError(f"{folder}: exists already; choose another name, or remove it")
@@ -60,9 +64,25 @@ def _require_name(name: str) -> None:
         )
 
 
+def _require_free(name: str, method: str) -> None:
+    """Refuse the names of what is installed, beside which the new plugin could not be."""
+    for found in discover().values():
+        if f"{PREFIX}{name}" == found.distribution:
+            raise ScaffoldError(f"{PREFIX}{name} is installed already; choose another name")
+        if method == found.name:
+            raise ScaffoldError(
+                f"method {method!r} is installed already, from {found.source}; choose another name"
+            )
+
+
 def _renamed(text: str, name: str, method: str) -> str:
     """Return `text` with the names of the example replaced, the longer ones first."""
     module = name.replace("-", "_")
-    text = text.replace("ddbench-mean-image", f"{PREFIX}{name}")
-    text = text.replace("ddbench_mean_image", f"ddbench_{module}")
-    return text.replace("test_mean_image", f"test_{module}").replace("mean-image", method)
+    names = {
+        "ddbench-mean-image": f"{PREFIX}{name}",
+        "ddbench_mean_image": f"ddbench_{module}",
+        "test_mean_image": f"test_{module}",
+        "mean-image": method,
+    }
+    # In one pass: a new name may hold an old one.
+    return re.sub("|".join(names), lambda match: names[match[0]], text)
