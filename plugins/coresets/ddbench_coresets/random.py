@@ -38,7 +38,7 @@ def describe() -> MethodInfo:
 @hookimpl
 def init(synthetic: SyntheticSet) -> State:
     """Take the random images that the init ``real`` drew."""
-    return State(synthetic.images, synthetic.labels)
+    return State(synthetic.images, synthetic.hard_labels())
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from importlib.metadata import entry_points
 import numpy as np
 import pytest
 import torch
-from ddbench import Converged, Facts, Unsupported
+from ddbench import Converged, Facts, SyntheticSet, Unsupported
 from ddbench.features import trained_network
 from ddbench.inits import register_inits
 from ddbench.methods import bind
@@ -205,6 +205,12 @@ def test_random_is_the_real_init(tmp_path):
     synthetic = run(random, task)
     assert torch.equal(synthetic.images, initial.images)
     assert not list(tmp_path.glob("network-*"))  # it needs none
+
+
+def test_random_has_hard_labels_whatever_the_init_gives():
+    logits = torch.tensor([[0.0, 3.0], [2.0, 1.0]])
+    state = random.init(synthetic=SyntheticSet(torch.zeros(2, 1, 8, 8), logits))
+    assert torch.equal(random.export(state).labels, torch.tensor([1, 0]))
 
 
 def test_random_takes_every_image_of_the_class_alike(store):
