@@ -123,7 +123,7 @@ def is_claimed(path: Path) -> bool:
     try:
         with open(path, "r+") as file:  # over NFS only what is open for writing can be locked
             return not try_lock(file.fileno())
-    except OSError:
+    except (OSError, ValueError):  # none there; or a foreign plan's id that no file can have
         return False
 
 

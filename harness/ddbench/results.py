@@ -24,12 +24,17 @@ from typing import Any
 from ddbench.files import write_json
 
 SCHEMA = 1
+DEEPEST = 50  # levels of nesting in a file: what reads, hashes or prints it goes down by itself
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 RESULT, SET, INITIAL = "result.json", "synthetic.safetensors", "initial.safetensors"
 
 
 class RunError(Exception):
     """A folder that is no run, or cannot be one; says which and what to do."""
+
+
+class NewerSchemaError(ValueError):
+    """A record that a later ddbench wrote: a result all the same, which nothing may replace."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +126,14 @@ class Records:
         evaluations: Records by id.
         manifests: In order of their start.
         unreadable: (file, reason) of torn, foreign or newer files.
+        newer: Those of them that a later ddbench wrote.
     """
 
     condensations: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
     manifests: list[dict[str, Any]] = field(default_factory=list)
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
+    newer: list[Path] = field(default_factory=list)
 
 
 def read_run(folder: RunFolder) -> Records:
@@ -142,6 +149,7 @@ def read_run(folder: RunFolder) -> Records:
                 record = read_record(path, kind)
             except ValueError as error:
                 records.unreadable.append((path, str(error)))
+                records.newer += [path] if isinstance(error, NewerSchemaError) else []
             else:
                 into[record["id"]] = record
     for path in sorted((folder.root / "manifests").glob("*.json")):
@@ -157,33 +165,99 @@ def read_record(path: Path, kind: str) -> dict[str, Any]:
     """Return one record.
 
     Raises:
-        ValueError: The file is torn, foreign, of another kind, or of a newer schema; says which.
+        NewerSchemaError: A later ddbench wrote it.
+        ValueError: The file is torn, foreign, or of another kind; says which.
     """
     record = _read_object(path)
+    schema = record.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:  # what else it holds is not for us to judge
+        raise NewerSchemaError(
+            f"schema {schema} is newer than this ddbench reads ({SCHEMA}); upgrade"
+        )
     if record.get("kind") != kind or not isinstance(record.get("id"), str):
         raise ValueError(f"no {kind} record of ddbench")
-    if not isinstance(record.get("schema"), int) or record["schema"] > SCHEMA:
-        raise ValueError(
-            f"schema {record.get('schema')!r} is newer than this ddbench reads ({SCHEMA}); upgrade"
-        )
+    if not isinstance(schema, int) or isinstance(schema, bool):
+        raise ValueError(f"schema {schema!r} is none of ddbench's")
     if record.get("status") not in (DONE, FAILED, SKIPPED):
         raise ValueError(f"status {record.get('status')!r} is none of done, failed, skipped")
     home = path.parent.name if kind == "condensation" else path.stem
     if record["id"] != home:
         raise ValueError(f"holds the record of {record['id']}; was it copied here?")
+    if kind == "evaluation":
+        _check_reference(record)
     return record
+
+
+def _check_reference(record: Mapping[str, Any]) -> None:
+    """See that an evaluation names the set that it is of in a way that can be followed."""
+    of, snapshot = record.get("condensation"), record.get("snapshot")
+    if not isinstance(of, str | None):
+        raise ValueError(f"condensation is {shortened(of)}; expected an id, or null")
+    if isinstance(snapshot, bool) or not isinstance(snapshot, int | None) or (snapshot or 0) < 0:
+        raise ValueError(f"snapshot is {shortened(snapshot)}; expected a step, or null")
+
+
+def shortened(value: object) -> str:
+    """Return a value of any kind for a message."""
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(path.read_bytes(), parse_int=_whole)
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not whole JSON ({error})") from error
     if not isinstance(record, dict):
         raise ValueError(f"holds a {type(record).__name__}; expected an object")
+    if _deeper(record, DEEPEST):
+        raise ValueError(f"nested deeper than {DEEPEST} levels")
     return record
+
+
+def _deeper(value: object, levels: int) -> bool:
+    """Say whether lists and objects lie in each other deeper than that."""
+    inside = [value]
+    for _ in range(levels):
+        inside = [
+            inner
+            for one in inside
+            for inner in (
+                one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+            )
+        ]
+    return bool(inside)
+
+
+def _whole(digits: str) -> int:
+    """Return a number that a table can show and a float can hold."""
+    if len(digits) > 100:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def refuse_newer(folder: RunFolder, action: str) -> None:
+    """See that a later ddbench has left nothing in a run folder that `action` might replace.
+
+    Raises:
+        RunError: It has; names the files.
+    """
+    newer = read_run(folder).newer
+    if newer:
+        shown = [str(path) for path in newer[:10]]
+        more = [f"and {len(newer) - 10} more"] if len(newer) > 10 else []
+        raise RunError(
+            "\n  ".join(
+                [
+                    f"{folder.root}: cannot {action}: a later ddbench wrote these results, which "
+                    "this one neither reads nor replaces; upgrade ddbench, or name another folder:",
+                    *shown,
+                    *more,
+                ]
+            )
+        )
 
 
 def finished(path: Path, kind: str) -> dict[str, Any] | None:

@@ -19,6 +19,10 @@ FORMAT = 1
 RECORDS = ("recipe", "measures", "provenance")
 
 
+# What reading a file of somebody else can end in, metadata nested without end among them.
+_NOT_OURS = (SafetensorError, LookupError, ValueError, TypeError, RecursionError, OSError)
+
+
 class SetError(ValueError):
     """A synthetic set, in memory or in a file, that breaks the contract; says where and how."""
 
@@ -106,7 +110,7 @@ class SyntheticSet:
             images, labels = tensors.pop("images"), tensors.pop("labels")
         except FileNotFoundError:
             raise
-        except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        except _NOT_OURS as error:
             raise SetError(
                 f"{path}: not a synthetic set written by ddbench ({error}); "
                 "condense it again, or restore the file"

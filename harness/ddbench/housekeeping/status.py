@@ -48,8 +48,8 @@ def _planned(records: Records, kind: str) -> Iterable[str]:
     """Return the ids in the plans of all manifests, the oldest first."""
     for manifest in records.manifests:
         plan = manifest.get("plan")
-        ids = plan.get(kind, ()) if isinstance(plan, dict) else ()
-        yield from (id for id in ids if isinstance(id, str))
+        ids = plan.get(kind) if isinstance(plan, dict) else None
+        yield from (id for id in ids if isinstance(id, str)) if isinstance(ids, list) else ()
 
 
 def running(folder: RunFolder) -> list[str]:

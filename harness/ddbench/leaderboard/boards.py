@@ -85,7 +85,7 @@ class DataFacts:
 
     def resolution(self, accuracy: float) -> float:
         """Return the binomial standard error of `accuracy` on this test set, as a share."""
-        return math.sqrt(max(accuracy * (1 - accuracy), 0.0) / self.n_test)
+        return math.sqrt(max(accuracy * (1 - accuracy), 0.0) / max(self.n_test, 1))
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Board:
 def make_boards(frames: Frames, entries: Sequence[Entry]) -> list[Board]:
     """Return the boards by dataset, ipc and protocol, the architectures that were matched first."""
     maker = _Maker(frames, entries, make_references(frames))
-    boards = [maker.board(key) for key in maker.keys()]
+    boards = [board for board in map(maker.board, maker.keys()) if board.places]
     matched = {entry.architecture for entry in entries}
     datasets = list(dict.fromkeys((b.dataset, b.fingerprint) for b in boards))
     names = sorted(dict.fromkeys(b.architecture for b in boards), key=lambda n: n not in matched)

@@ -86,7 +86,8 @@ def anytime(
             for step, group in ours.groupby("snapshot", sort=True)
         ]
         score = place.own if own else place.score
-        last = Moment(int(cost.steps), cost.seconds, cost.flops, score)
+        steps = int(cost.steps) if math.isfinite(cost.steps) else 0
+        last = Moment(steps, cost.seconds, cost.flops, score)
         found.append((place.entry, [m for m in moments if m.score.known] + [last]))
     return found
 

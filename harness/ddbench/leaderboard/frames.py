@@ -12,29 +12,42 @@ from typing import Any
 
 import pandas as pd
 
-from ddbench.results import DONE, Records, RunFolder
+from ddbench.results import DONE, Records, RunFolder, shortened
 
 Record = dict[str, Any]
+_FaultOf = Callable[[Record], str]
 
 UNKNOWN = "unknown hardware"
-_TEXT, _WHOLE, _NUMBERS, _OBJECT = "text", "a whole number", "a list of numbers", "an object"
+_LARGEST = 1e30  # of any quantity: sums and ratios of such numbers stay finite
+_TEXT, _WHOLE, _OBJECT = "text", "a whole number", "an object"
+_COUNT, _SHARES, _NUMBERS = "a number above 0", "shares of 1", "a list of numbers"
+_COUNTS, _NAME = "a list of whole numbers", "text, or null"
 _CONDENSATION_FIELDS = {
     "row": _TEXT,
     "method": _TEXT,
     "dataset": _TEXT,
     "architecture": _TEXT,
     "init": _TEXT,
-    "ipc": _WHOLE,
+    "ipc": _COUNT,
     "seed": _WHOLE,
+    "dataset_fingerprint": _NAME,
+    "control_of": _NAME,
 }
-_SET_FIELDS = {"config": _OBJECT, "costs": _OBJECT}
-_EVALUATION_FIELDS = {"dataset": _TEXT, "architecture": _TEXT, "protocol": _TEXT}
+_SET_FIELDS = {"config": _OBJECT, "costs": _OBJECT, "set_sha256": _NAME}
+_EVALUATION_FIELDS = {
+    "dataset": _TEXT,
+    "architecture": _TEXT,
+    "protocol": _TEXT,
+    "dataset_fingerprint": _NAME,
+    "set_sha256": _NAME,
+}
 _SCORE_FIELDS = {
     "recipe": _OBJECT,
-    "accuracies": _NUMBERS,
+    "accuracies": _SHARES,
     "train_s": _NUMBERS,
     "test_s": _NUMBERS,
-    "n_test": _WHOLE,
+    "n_test": _COUNT,
+    "class_counts_test": _COUNTS,
 }
 _COSTS = (
     "init_s",
@@ -103,16 +116,19 @@ def _in_plan_order(records: Records) -> dict[str, Record]:
 
 def set_aside(records: Records, folder: RunFolder) -> None:
     """Move records that lack what a table needs to the unreadable files; they stay on disk."""
-    kinds: tuple[tuple[dict[str, Record], Callable[[str], Path], Callable[[Record], str]], ...] = (
-        (records.condensations, folder.result, _fault_of_condensation),
-        (records.evaluations, folder.evaluation, _fault_of_evaluation),
-    )
-    for found, path, fault_of in kinds:
+
+    def sift(found: dict[str, Record], path: Callable[[str], Path], fault_of: _FaultOf) -> None:
         for id, record in list(found.items()):
             fault = fault_of(record)
             if fault:
                 records.unreadable.append((path(id), fault))
                 del found[id]
+
+    sift(records.condensations, folder.result, _fault_of_condensation)
+    sift(records.evaluations, folder.evaluation, _fault_of_evaluation)
+    # Only now: what is compared must be of the right kind on both sides.
+    sets = records.condensations
+    sift(records.evaluations, folder.evaluation, lambda record: _misplaced(record, sets))
 
 
 def _fault_of_condensation(record: Record) -> str:
@@ -125,11 +141,22 @@ def _fault_of_evaluation(record: Record) -> str:
     return _fault(record, _EVALUATION_FIELDS | more)
 
 
+def _misplaced(record: Record, sets: Mapping[str, Record]) -> str:
+    """Say where an evaluation claims other data than the set that it is of was made from."""
+    of = sets.get(str(record.get("condensation")), record)
+    for name in ("dataset", "dataset_fingerprint"):
+        if of.get(name) != record.get(name):
+            return (
+                f"{name} is {shortened(record.get(name))}; its condensation has "
+                f"{shortened(of.get(name))}"
+            )
+    return ""
+
+
 def _fault(record: Record, fields: Mapping[str, str]) -> str:
-    right = {_TEXT: _is_text, _WHOLE: _is_whole, _NUMBERS: _is_numbers, _OBJECT: _is_object}
     for name, kind in fields.items():
-        if not right[kind](record.get(name)):
-            return f"{name} is {_short(record.get(name))}; expected {kind}"
+        if not _RIGHT[kind](record.get(name)):
+            return f"{name} is {shortened(record.get(name))}; expected {kind}"
     return ""
 
 
@@ -145,13 +172,24 @@ def _is_numbers(value: object) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(_number(x) == x for x in value)
 
 
+def _is_shares(value: object) -> bool:
+    return _is_numbers(value) and isinstance(value, list) and all(0 <= x <= 1 for x in value)
+
+
 def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+_RIGHT: Mapping[str, Callable[[object], bool]] = {
+    _TEXT: _is_text,
+    _NAME: lambda value: value is None or _is_text(value),
+    _WHOLE: _is_whole,
+    _COUNT: lambda value: _is_whole(value) and value > 0,  # type: ignore[operator]
+    _NUMBERS: _is_numbers,
+    _SHARES: _is_shares,
+    _COUNTS: lambda value: isinstance(value, list) and all(map(_is_whole, value)),
+    _OBJECT: _is_object,
+}
 
 
 # -- condensations -----------------------------------------------------------------------------
@@ -242,9 +280,9 @@ def digest(value: object) -> str:
 
 
 def _number(value: object) -> float:
-    """Return a finite number, or NaN."""
+    """Return a number that can have been measured, or NaN."""
     right = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if right and math.isfinite(value) else math.nan  # type: ignore[arg-type]
+    return float(value) if right and abs(value) <= _LARGEST else math.nan  # type: ignore
 
 
 def _typed(value: Any, kind: type) -> Any:  # noqa: ANN401

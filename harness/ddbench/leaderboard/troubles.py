@@ -70,18 +70,20 @@ def _evaluations(frames: Frames) -> list[Trouble]:
 def _never_planned(records: Records, frames: Frames) -> list[Trouble]:
     """Return what plans left out and no later plan put in."""
     names = ("row", "dataset", "architecture", "init", "ipc", "seed")
-    there = {tuple(one[name] for name in names) for one in frames.condensations.to_dict("records")}
+    frame = frames.condensations
+    there = {tuple(str(one[name]) for name in names) for one in frame.to_dict("records")}
     found: dict[tuple[Any, ...], Trouble] = {}
     for manifest in records.manifests:
         for skipped in _left_out(manifest):
             place = tuple(str(skipped.get(name)) for name in names)
-            of_set = str(skipped.get("reason")).startswith("evaluation: ")
-            if tuple(skipped.get(name) for name in names) in there and not of_set:
+            on = str(skipped.get("evaluate_on") or "")
+            if place in there and not on:
                 continue
             status = FAILED if skipped.get("failed") else SKIPPED
             seeds = (skipped["seed"],) if isinstance(skipped.get("seed"), int) else ()
             words, reason = f"condense {_words(skipped)}", _reason(skipped)
-            found[*place, reason] = Trouble(status, words, reason, "", seeds)
+            words = f"evaluate {_words(skipped)} on {on}" if on else words
+            found[*place, on, reason] = Trouble(status, words, reason, "", seeds)
     return list(found.values())
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import sys
 
 NOTHING = "–"
 
 
 def known(value: object) -> bool:
     """Say whether `value` is a number that was measured."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max  # neither NaN nor infinite, nor beyond all floats
 
 
 def points(share: float, spread: float = math.nan, digits: int = 1) -> str:
@@ -88,7 +91,7 @@ def number(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.4g}"
+        return f"{value:,.0f}" if abs(value) < 1e15 and value == int(value) else f"{value:.4g}"
     return str(value)
 
 

@@ -41,10 +41,13 @@ def read_set(path: Path) -> StoredSet:
         with safe_open(str(path), framework="numpy") as file:
             about = json.loads((file.metadata() or {}).get("ddbench", "{}"))
             images, labels = file.get_tensor("images"), file.get_tensor("labels")
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, AttributeError, RecursionError) as error:
+        # Metadata nested without end; a number format that numpy has no name for.
         raise ValueError(f"no synthetic set ({error})") from error
-    if images.ndim != 4 or not len(images) or len(labels) != len(images):
-        raise ValueError(f"no synthetic set (images of shape {images.shape})")
+    if images.ndim != 4 or not images.size or images.dtype.kind not in "fiu":
+        raise ValueError(f"no synthetic set (images are {images.dtype} of shape {images.shape})")
+    if labels.ndim not in (1, 2) or not labels.size or len(labels) != len(images):
+        raise ValueError(f"no synthetic set (labels of shape {labels.shape})")
     provenance = about.get("provenance", {}) if isinstance(about, dict) else None
     if not isinstance(provenance, dict):
         raise ValueError("no synthetic set (its provenance is no object)")
