@@ -17,7 +17,7 @@ from ddbench.cli import main
 from ddbench.datasets import load
 from ddbench.extensions import Extensions
 from ddbench.hookspecs import HOOK_API, ExtensionHooks, MethodHooks
-from ddbench.registry import Preset, Protocol, parse, read
+from ddbench.registry import Preset, Protocol, Where, parse, read
 from ddbench.scaffold import text_of
 from ddbench.testing import checks, toy_task
 
@@ -160,7 +160,7 @@ def test_the_registry_shown_is_one():
 
 def test_the_order_of_precedence_is_the_documented_one():
     registry = parse("\n".join(blocks("registry", "toml")), Path("registry.toml"))
-    layers = registry.layers("gm@slow", "cifar10", 10)
+    layers = registry.layers("gm@slow", Where("cifar10", "convnet", 10))
     assert [dict(layer.options) for layer in layers] == [
         {"batch_real": 256}, {"inner_epochs": 50}, {"lr_images": 0.01},
     ]  # fmt: skip

@@ -91,7 +91,7 @@ class NoDefault:
 
 @pytest.mark.parametrize(
     ("config", "message"),
-    [(Thawed, "not frozen"), (NoDefault, "without a default"), (dict, "frozen dataclass")],
+    [(Thawed, "not frozen"), (NoDefault, "without a valid default"), (dict, "frozen dataclass")],
 )
 def test_a_config_that_is_no_frozen_dataclass_with_defaults_is_refused(config, message):
     class Configured(Whole):

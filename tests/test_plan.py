@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from ddbench import MethodInfo, hookimpl
 from ddbench.extensions import Extensions
+from ddbench.fingerprints import seed_name
 from ddbench.methods import bind
 from ddbench.plan import Choices, digest, slug, with_ids
 from ddbench.registry import RegistryError, parse
@@ -24,6 +25,9 @@ drop = { after_epochs = 2 }
 epochs = 1
 networks = 1
 
+[methods."step@noise"]
+method = "step"
+
 [presets.quick]
 datasets = ["toy"]
 architectures = ["convnet-w8-d1"]
@@ -31,7 +35,7 @@ evaluate_on = ["convnet-w8-d1", "mlp"]
 ipc = [1, 2]
 seeds = [0, 1]
 protocol = "short"
-rows = ["step", { method = "step", init = "noise", options = { lr = 3.0 } }]
+rows = ["step", { method = "step@noise", init = "noise", options = { lr = 3.0 } }]
 """
 
 
@@ -104,7 +108,9 @@ def test_a_set_option_wins_and_several_values_make_an_axis(session):
     settings = (("step", "lr", (5.0, 6.0)),)
     plan = session.plan(Choices(ipc=(1,), seeds=(0,), settings=settings))
     assert sorted(job.config["lr"] for job in plan.condensations) == [5.0, 5.0, 6.0, 6.0]
-    assert {job.row for job in plan.condensations} == {"step[lr=5.0]", "step[lr=6.0]"}
+    assert {job.row for job in plan.condensations} == {
+        "step[lr=5.0]", "step[lr=6.0]", "step@noise[lr=5.0]", "step@noise[lr=6.0]",
+    }  # fmt: skip
 
 
 def test_what_is_not_published_is_marked(session):
@@ -211,7 +217,7 @@ def test_an_unknown_option_suggests_one(session):
 def test_an_option_of_the_wrong_type_names_its_place(tmp_path):
     text = TEXT + '[methods.step]\nbatch = "many"\n'
     [problem] = refused(open_session(tmp_path, text))
-    assert problem.startswith("registry.toml:21: [methods.step] batch: ") and "'many'" in problem
+    assert problem.startswith("registry.toml:24: [methods.step] batch: ") and "'many'" in problem
 
 
 def test_an_unknown_architecture_is_an_error_and_one_too_deep_a_skipped_row(session):
@@ -316,3 +322,85 @@ def test_a_digest_does_not_depend_on_the_order_of_keys(record):
     backwards = dict(reversed(record.items()))
     assert digest(record) == digest(backwards)
     assert digest(record) != digest({**record, "one more": 1})
+
+
+def test_steps_of_the_command_line_win_over_the_presets_but_not_over_a_controls_own(tmp_path):
+    text = TEXT.replace('rows = ["step",', 'rows = [{ method = "step", steps = 50 },')
+    session = open_session(tmp_path, text, step=method(controls=({"steps": 0},)))
+    plan = session.plan(Choices(rows=("step",), steps=7, ipc=(1,), seeds=(0,)))
+    assert [(job.steps, job.control_of) for job in plan.condensations] == [(7, None), (0, "step")]
+
+
+def test_rows_of_one_ipc_stay_at_it_and_other_ipcs_get_a_plain_row(tmp_path):
+    rows = 'rows = [{ method = "step", ipc = [1], steps = 5 }, { method = "step", ipc = [2] },'
+    session = open_session(tmp_path, TEXT.replace('rows = ["step",', rows))
+
+    def steps(*ipc):
+        plan = session.plan(Choices(rows=("step",), ipc=ipc, seeds=(0,)))
+        return [(job.ipc, job.steps) for job in plan.condensations]
+
+    assert steps(1) == [(1, 5)]
+    assert steps(1, 2, 3) == [(1, 5), (2, 200), (3, 300)]
+
+
+def test_an_init_of_a_method_table_is_used_and_checked(tmp_path):
+    table = '[methods.step]\ninit = "{}"\n[methods.step.dataset.toy.ipc.2]\ninit = "real"\n'
+    session = open_session(tmp_path, TEXT + table.format("noise"))
+    plan = session.plan(Choices(rows=("step",), seeds=(0,)))
+    assert [(job.ipc, job.init) for job in plan.condensations] == [(1, "noise"), (2, "real")]
+    [problem] = refused(open_session(tmp_path, TEXT + table.format("nois")), rows=("step",))
+    assert "did you mean 'noise'" in problem
+
+
+def test_settings_that_are_not_published_mark_the_row(tmp_path):
+    table = '[methods."step@noise"]\nmethod = "step"\n'
+    changed = table + "published = false\nsteps = 9\nlr = 2.5\n"
+    session = open_session(tmp_path, TEXT.replace(table, changed))
+    plan = session.plan(Choices(rows=("step@noise",), ipc=(1,), seeds=(0,)))
+    [job] = plan.condensations
+    assert job.reduced == {"lr": [3.0, 1.0], "steps": [9, 100]}
+
+
+def test_a_method_that_is_not_installed_is_no_typo_of_a_short_name(tmp_path):
+    text = TEXT.replace('rows = ["step",', 'rows = ["steamer",')
+    plan = open_session(tmp_path, text).plan(Choices(ipc=(1,), seeds=(0,)))
+    assert "steamer" in {skipped.row for skipped in plan.skipped}
+    [problem] = refused(open_session(tmp_path, text.replace("steamer", "stepp")))
+    assert "did you mean 'step'" in problem and problem.startswith("registry.toml:")
+
+
+def test_mistakes_of_every_kind_come_together_with_their_places(tmp_path):
+    text = TEXT.replace('["toy"]', '["toy", "toyy"]').replace('["convnet-w8-d1", "mlp"]', '["mpl"]')
+    text += "[methods.stepp]\nlr = 2\n[methods.step.dataset.toyy]\nlr = 2\n"
+    found = refused(
+        open_session(tmp_path, text), inits=("nois",), settings=(("step", "lrr", (1,)),)
+    )
+    for words in ("[presets.quick] datasets", "[presets.quick] evaluate_on", "[methods] stepp",
+                  "[methods.step.dataset] toyy", "--init", "--set step.lrr"):  # fmt: skip
+        assert any(words in problem for problem in found), words
+    assert sum("registry.toml:" in problem for problem in found) == 4
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1"])
+def test_a_value_that_is_no_finite_number_is_refused(session, value):
+    [problem] = refused(session, settings=(("step", "lr", (value,)),))
+    assert problem.startswith("--set step.lr: ")
+
+
+def test_the_same_data_at_two_places_has_one_id_and_one_randomness():
+    [one, other] = [seed_name(name, "abc") for name in ("npz:/a/d.npz", "npz:/b/d.npz")]
+    assert one == other != seed_name("mnist", "abc")
+
+
+def test_a_network_too_deep_to_evaluate_on_is_skipped_by_name(session):
+    plan = session.plan(Choices(evaluate_on=("vgg11",), ipc=(1,), seeds=(0,)))
+    assert plan.condensations and not plan.evaluations
+    assert {skipped.evaluate_on for skipped in plan.skipped} == {"vgg11"}
+
+
+def test_no_whole_training_set_is_planned_for_nothing(tmp_path):
+    text = TEXT.replace('protocol = "short"', 'protocol = "short"\nreference = "whole"')
+    session = open_session(tmp_path, text)
+    assert not session.plan(Choices(rows=("step",), ipc=(10**6,))).evaluations
+    [first, *_] = session.plan(Choices(architectures=("mlp",), ipc=(1,), seeds=(0,))).evaluations
+    assert first.condensation is None and first.architecture == "convnet-w8-d1"

@@ -4,7 +4,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from ddbench.registry import RegistryError, line_numbers, parse, parse_setting, read
+from ddbench import registry
+from ddbench.registry import RegistryError, Where, line_numbers, parse, parse_setting, read
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,7 +67,7 @@ def test_wrong_types_name_place_and_value():
 
 def test_an_impossible_ipc_is_refused():
     [problem] = problems(PROTOCOL + PRESET.replace("ipc = [1]", "ipc = [0]"))
-    assert "ipc" in problem and "at least 1" in problem
+    assert "ipc" in problem and "greater than or equal to 1" in problem
 
 
 def test_a_preset_with_an_unknown_protocol_suggests_one():
@@ -102,15 +103,15 @@ lr = 4
     registry = parse(text, Path("registry.toml"))
 
     def merged(row, dataset, ipc):
-        layers = registry.layers(row, dataset, ipc)
+        layers = registry.layers(row, Where(dataset, "convnet", ipc))
         return {k: v for layer in layers for k, v in layer.options.items()}
 
     assert merged("gm", "cifar10", 1) == {"batch_real": 1, "lr": 1}
     assert merged("gm", "mnist", 10) == {"batch_real": 3, "lr": 2}
     assert merged("gm@small", "mnist", 10) == {"batch_real": 3, "lr": 4}
     assert registry.method_of("gm@small") == "gm"
-    assert registry.table_value("gm", "steps", "mnist", 1) == 10
-    assert registry.table_value("gm@small", "steps", "mnist", 10) == 30
+    assert registry.table_value("gm", "steps", Where("mnist", "convnet", 1)) == 10
+    assert registry.table_value("gm@small", "steps", Where("mnist", "convnet", 10)) == 30
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,78 @@ def test_settings_on_the_command_line(text, expected):
 def test_a_setting_of_another_form_is_an_error():
     with pytest.raises(RegistryError, match="METHOD.OPTION=VALUE"):
         parse_setting("batch_real")
+
+
+def test_narrower_tables_are_stronger_and_may_not_be_published():
+    text = """
+[methods.dm]
+lr = 1
+[methods.dm.arch.mlp]
+lr = 2
+[methods.dm.dataset.cifar10.ipc.100]
+lr = 3
+[methods."dm@cpu"]
+method = "dm"
+published = false
+init = "noise"
+steps = 5
+"""
+    registry = parse(text, Path("registry.toml"))
+
+    def lr(row, *where, **more):
+        found = registry.layers(row, Where(*where), **more)
+        return [layer.options["lr"] for layer in found]
+
+    assert lr("dm", "mnist", "mlp", 100) == [1, 2]
+    assert lr("dm", "cifar10", "convnet", 100) == [1, 3]
+    assert lr("dm", "cifar10", "convnet", 10) == [1]
+    at = Where("mnist", "convnet", 1)
+    assert registry.table_value("dm@cpu", "init", at) == "noise"
+    assert registry.table_value("dm@cpu", "steps", at) == 5
+    assert registry.table_value("dm@cpu", "steps", at, published=True) is None
+
+
+def test_all_that_is_wrong_in_any_table_comes_at_once_in_the_order_of_lines():
+    found = problems("""[protocols.short]
+epochs = "3"
+networks = true
+[protocols.long]
+epochs = 3
+networks = 1
+augment = "dcc"
+[presets.mine]
+datasets = []
+architectures = ["mlp"]
+evaluate_on = ["mlp"]
+ipc = ["1"]
+protocol = "short"
+rows = [
+  "dm",
+  { method = "gm", ipc = [0] },
+  { method = "gm", stebs = 5 },
+]
+[presets.other]
+datasets = ["toy"]
+architectures = ["mlp"]
+evaluate_on = ["mlp"]
+ipc = [1]
+protocol = "lang"
+[methods.dm]
+steps = -1
+[methods.dm.ipc.ten]
+lr = 1
+""")
+    assert [problem.split(":")[1] for problem in found] == [
+        "2", "3", "7", "9", "12", "16", "17", "24", "26", "27",
+    ]  # fmt: skip
+    assert "did you mean 'steps'" in found[6] and "did you mean 'long'" in found[7]
+
+
+def test_the_augmentations_are_those_there_are():
+    from ddbench.augment import operations
+
+    for name in (*registry.AUGMENTATIONS, "_".join(registry.OPERATIONS)):
+        assert name == "dsa" or operations(name) is not None
 
 
 KEYS = st.text("abcdefgh_-0123456789", min_size=1, max_size=6)

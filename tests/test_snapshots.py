@@ -7,7 +7,7 @@ import torch
 from ddbench import MethodInfo, SyntheticSet, hookimpl
 from ddbench.extensions import Extensions
 from ddbench.methods import bind
-from ddbench.plan import Condensation, _snapshot_steps, with_ids
+from ddbench.plan import Condensation, snapshot_steps, with_ids
 from ddbench.registry import RegistryError
 from ddbench.runner import Control, Stopped, run_condensation
 from ddbench.setting import Setting
@@ -101,11 +101,11 @@ def test_snapshots_of_an_interrupted_run_are_those_of_a_straight_one(setting, tm
 
 
 def test_snapshots_are_named_by_steps_or_shares():
-    assert _snapshot_steps(("0", "10%", "50%", "100%"), 200, None) == (0, 20, 100)
-    assert _snapshot_steps(("5", "5", "300"), 200, None) == (5,)
-    assert _snapshot_steps(("0%", "5", "300"), 200, 60.0) == (0, 5, 300)
+    assert snapshot_steps(("0", "10%", "50%", "100%"), 200, None) == (0, 20, 100)
+    assert snapshot_steps(("5", "5", "300"), 200, None) == (5,)
+    assert snapshot_steps(("0%", "5", "300"), 200, 60.0) == (0, 5, 300)
     for wrong in ("x", "-1", "1.5", "%"):
         with pytest.raises(RegistryError, match="expected steps or percentages"):
-            _snapshot_steps((wrong,), 200, None)
+            snapshot_steps((wrong,), 200, None)
     with pytest.raises(RegistryError, match="unknown under --budget; name steps"):
-        _snapshot_steps(("10%",), 200, 60.0)
+        snapshot_steps(("10%",), 200, 60.0)

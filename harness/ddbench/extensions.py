@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from ddbench.fingerprints import package_fingerprint
 from ddbench.hookspecs import EXTENSIONS_GROUP, ExtensionHooks, hookimpl
 
 if TYPE_CHECKING:
@@ -47,10 +49,20 @@ class BuiltIn:
 
 
 class Extensions:
-    """All extensions behind one manager; one that raises is reported and switched off."""
+    """All extensions behind one manager; one that raises is reported and switched off.
+
+    What raises in an observer's hook is no longer told anything; what it has registered stays.
+
+    Attributes:
+        failures: What was switched off, and why.
+        silenced: Those that are told nothing.
+    """
 
     def __init__(self, plugins: Mapping[str, object] | None = None) -> None:
         """Take the built-in extension and `plugins`, by name."""
+        self.silenced: set[str] = set()
+        self._code: dict[str, str] = {}  # fingerprint of each one's code
+        self._brought: dict[tuple[str, str], str] = {}  # (hook, registered name) -> by whom
         self.manager = pluggy.PluginManager("ddbench")
         self.manager.add_hookspecs(ExtensionHooks)
         self.manager.register(BuiltIn(), name="ddbench")
@@ -59,14 +71,22 @@ class Extensions:
             self._register(name, lambda plugin=plugin: plugin)  # type: ignore[misc]
 
     @classmethod
-    def installed(cls, observers: Iterable[str] = (), folder: Path = Path()) -> Extensions:
+    def installed(
+        cls,
+        observers: Iterable[str] = (),
+        folder: Path = Path(),
+        silenced: Iterable[str] = (),
+    ) -> Extensions:
         """Return the built-in extension and every installed one.
 
         Args:
             observers: Those of `ddbench.observers` that were asked for.
             folder: The run folder, for them to write into.
+            silenced: Those that are to be told nothing: they have raised before.
         """
         extensions = cls()
+        extensions.silenced |= set(silenced)
+        extensions._code |= installed_code()
         for point in entry_points(group=EXTENSIONS_GROUP):
             extensions._register(point.name, point.load)
         extensions.observe(observers, folder)
@@ -84,37 +104,51 @@ class Extensions:
         try:
             self.manager.register(load(), name=name)
             self.manager.check_pending()
-        except Exception as error:  # an extension is someone else's code
+        except (Exception, SystemExit) as error:  # an extension is someone else's code
             self._switch_off(name, error)
 
-    def _switch_off(self, name: str, error: Exception) -> None:
+    def _report(self, name: str, error: BaseException) -> None:
         reason = f"extension {name!r} is switched off: {type(error).__name__}: {error}"
         self.failures[name] = reason
         log.warning(reason)
+
+    def _switch_off(self, name: str, error: BaseException) -> None:
+        self._report(name, error)
         if self.manager.has_plugin(name):
             self.manager.unregister(name=name)
 
-    def _each(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
-        """Call one hook, plugin by plugin; return (name, answer) of those that did not raise."""
-        answers = []
-        for impl in list(getattr(self.manager.hook, hook).get_hookimpls()):
-            try:
-                wanted = {name: arguments[name] for name in impl.argnames}
-                answers.append((impl.plugin_name, impl.function(**wanted)))
-            except Exception as error:  # an extension is someone else's code
-                self._switch_off(impl.plugin_name, error)
-        return answers
-
     def _collect(self, hook: str) -> dict[str, Any]:
+        """Return what all have registered through a hook, by name."""
         collected: dict[str, Any] = {}
-        for name, answer in self._each(hook):
-            taken = collected.keys() & dict(answer or {}).keys()
-            if taken:
+        for impl in list(getattr(self.manager.hook, hook).get_hookimpls()):
+            name = impl.plugin_name
+            try:
+                answer = dict(impl.function() or {})
+            except (Exception, SystemExit) as error:  # an extension is someone else's code
+                self._switch_off(name, error)
+                continue
+            if taken := collected.keys() & answer.keys():
                 clash = ", ".join(sorted(taken))
                 self._switch_off(name, ValueError(f"{hook}: {clash} is already registered"))
             else:
-                collected.update(answer or {})
+                collected.update(answer)
+                self._brought.update({(hook, key): name for key in answer})
         return collected
+
+    def code_of_init(self, name: str) -> str:
+        """Return the fingerprint of the code that brings an init, "" for a built-in one."""
+        return self._code_of("register_inits", self.inits, name)
+
+    def code_of_architecture(self, name: str) -> str:
+        """Return the fingerprint of the code that brings a network, "" for a built-in one."""
+        from ddbench.architectures import family_of
+
+        family = family_of(name, self.architectures)
+        return self._code_of("register_architectures", self.architectures, family)
+
+    def _code_of(self, hook: str, registered: Mapping[str, Any], name: str) -> str:
+        by = self._brought.get((hook, name), "") if name in registered else ""
+        return "" if by in ("", "ddbench") else self._code.get(by, f"{by}, in this process")
 
     @functools.cached_property
     def datasets(self) -> dict[str, Source]:
@@ -132,5 +166,25 @@ class Extensions:
         return self._collect("register_inits")
 
     def notify(self, hook: str, **arguments: Any) -> None:  # noqa: ANN401
-        """Tell the observers; one that raises is switched off and costs nothing else."""
-        self._each(hook, **arguments)
+        """Tell the observers; one that raises is told nothing more and costs nothing else.
+
+        Each gets copies of its own.
+        """
+        for impl in list(getattr(self.manager.hook, hook).get_hookimpls()):
+            if impl.plugin_name in self.silenced:
+                continue
+            try:
+                wanted = {name: copy.deepcopy(arguments[name]) for name in impl.argnames}
+                impl.function(**wanted)
+            except (Exception, SystemExit) as error:  # an extension is someone else's code
+                self.silenced.add(impl.plugin_name)
+                self._report(impl.plugin_name, error)
+
+
+def installed_code() -> dict[str, str]:
+    """Return the code fingerprint of each installed extension by name; imports none of them."""
+    return {
+        point.name: package_fingerprint(point.dist, point.module)
+        for point in entry_points(group=EXTENSIONS_GROUP)
+        if point.dist is not None
+    }

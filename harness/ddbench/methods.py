@@ -130,6 +130,8 @@ def unknown(name: str, available: Iterable[str]) -> str:
     names = sorted(available)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"pip install ddbench-{name}, if it exists"
+    if name.endswith(".py"):
+        hint = f"for a file: --plugin {name} --method {Path(name).stem.replace('_', '-')}"
     return f"method {name!r} is not installed; {hint} Installed: {', '.join(names) or 'none'}"
 
 
@@ -141,7 +143,7 @@ def load(found: Found) -> Method:
     """
     try:
         plugin = _import(found)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a method is someone else's code
         raise MethodError(
             f"method {found.name!r} from {found.source} does not import: "
             f"{type(error).__name__}: {error}"
@@ -200,9 +202,12 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: object, found: Found) ->
 
 
 def _described(manager: pluggy.PluginManager, found: Found) -> MethodInfo:
-    info = manager.hook.describe()
-    info = MethodInfo() if info is None else info
     place = f"method {found.name!r} from {found.source}: describe"
+    try:
+        info = manager.hook.describe()
+    except (Exception, SystemExit) as error:  # a method is someone else's code
+        raise MethodError(f"{place} raised {type(error).__name__}: {error}") from error
+    info = MethodInfo() if info is None else info
     if not isinstance(info, MethodInfo):
         raise MethodError(f"{place} returned {type(info).__name__}; expected a MethodInfo")
     config = info.config
@@ -212,9 +217,9 @@ def _described(manager: pluggy.PluginManager, found: Found) -> MethodInfo:
         raise MethodError(f"{place}: {config.__name__} is not frozen; @dataclass(frozen=True)")
     try:
         config()
-    except TypeError as error:
+    except Exception as error:
         raise MethodError(
-            f"{place}: {config.__name__} has options without a default ({error}); "
+            f"{place}: {config.__name__} has options without a valid default ({error}); "
             "give each its published value"
         ) from error
     return info

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,9 +32,11 @@ def make_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:  # noqa: A
     names = option_names(info)
     problems = [(name, unknown("option", name, names)) for name in options if name not in names]
     known = {name: value for name, value in options.items() if name in names}
+    problems += [(name, f"is {value}; expected a finite number") for name, value in known.items()
+                 if isinstance(value, float) and not math.isfinite(value)]  # fmt: skip
     config: Any = None
-    try:
-        config = TypeAdapter(info.config).validate_python(known)
+    try:  # JSON's strict mode: no true for 1, but a list for a tuple and 1 for 1.0
+        config = TypeAdapter(info.config).validate_json(json.dumps(known), strict=True)
     except ValidationError as error:
         for one in error.errors():
             name = str(one["loc"][0]) if one["loc"] else ""

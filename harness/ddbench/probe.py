@@ -11,17 +11,22 @@ import dataclasses
 import hashlib
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ddbench.extensions import Extensions, installed_code
 from ddbench.files import write_json
 from ddbench.fingerprints import code_fingerprint
 from ddbench.hookspecs import Facts
 from ddbench.methods import Found, Method, MethodError, load
 from ddbench.options import ConfigError, make_config
+
+PATIENCE_S = 120.0  # for importing torch and every plugin on a slow disk
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -83,37 +88,41 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def answer(request: Mapping[str, Any], methods: Mapping[str, Method | str]) -> dict[str, Any]:
+def answer(
+    request: Mapping[str, Any],
+    methods: Mapping[str, Method | str],
+    extensions: Extensions | None = None,
+) -> dict[str, Any]:
     """Answer a request about `methods` (a str is why one does not load).
+
+    `extensions` None are those installed.
 
     The request may hold ``describe`` (names), ``configure`` (questions with a ``method``),
     ``architectures`` ([name, shape, classes] each), ``inits`` (any value) and ``price`` (jobs with
     the facts of their dataset; a condensation's has a ``method`` too).
     """
-    result: dict[str, Any] = {"describe": {}, "configure": [], "architectures": [], "inits": []}
-    result["price"] = [_price(question, methods) for question in request.get("price", ())]
+    result: dict[str, Any] = {"describe": {}, "configure": [], "architectures": [], "inits": {}}
     for name in request.get("describe", ()):
-        method = methods[name]
-        about = {"error": method} if isinstance(method, str) else describe(method)
-        result["describe"][name] = about
+        result["describe"][name] = _contained(lambda method, _: describe(method), methods[name], {})
     for question in request.get("configure", ()):
         result["configure"].append(_contained(configure, methods[question["method"]], question))
-    if request.get("architectures") or request.get("inits"):
-        from ddbench.extensions import Extensions
-
-        extensions = Extensions.installed()
-        result["inits"] = sorted(extensions.inits)
-        for name, (channels, height, width), classes in request.get("architectures", ()):
-            shape = (channels, height, width)
-            result["architectures"].append(_fits(name, shape, classes, extensions.architectures))
+    if not any(request.get(key) for key in ("architectures", "inits", "price")):
+        return result
+    extensions = extensions or Extensions.installed()
+    result["inits"] = {name: extensions.code_of_init(name) for name in sorted(extensions.inits)}
+    for name, (channels, height, width), classes in request.get("architectures", ()):
+        shape = (channels, height, width)
+        result["architectures"].append(_fits(name, shape, classes, extensions))
+    result["price"] = [_price(one, methods, extensions) for one in request.get("price", ())]
     return result
 
 
-def _price(question: Mapping[str, Any], methods: Mapping[str, Method | str]) -> dict[str, Any]:
+def _price(
+    question: Mapping[str, Any], methods: Mapping[str, Method | str], extensions: Extensions
+) -> dict[str, Any]:
     from ddbench import pricing
-    from ddbench.extensions import Extensions
 
-    job, facts, extensions = question["job"], question["facts"], Extensions.installed()
+    job, facts = question["job"], question["facts"]
     if "method" not in question:
         return pricing.evaluation(job, facts, question["images"], extensions)
     method = methods[question["method"]]
@@ -127,32 +136,37 @@ def _contained(ask: Callable[..., dict[str, Any]], method: Method | str, questio
         return {"error": method}
     try:
         return ask(method, question)
-    except Exception as error:  # `steps`, `cycle` and `needs` are the plugin's code
+    except (Exception, SystemExit) as error:  # `steps`, `cycle`, `needs` are the plugin's code
         return {"error": f"{method.found.source}: {type(error).__name__}: {error}"}
 
 
 def _fits(
-    name: str,
-    shape: tuple[int, int, int],
-    classes: int,
-    catalogue: Any,  # noqa: ANN401
-) -> dict[str, Any]:  # noqa: ANN401
+    name: str, shape: tuple[int, int, int], classes: int, extensions: Extensions
+) -> dict[str, Any]:
+    """Return the canonical name and whose code it is; or what is wrong.
+
+    ``unknown``: there is no such network. ``error``: it does not fit these images.
+    """
     import torch
 
     from ddbench import architectures
 
+    catalogue = extensions.architectures
     try:
         canonical = architectures.canonical(name, catalogue=catalogue)
+    except ValueError as error:
+        return {"unknown": str(error)}
+    try:
         with torch.device("meta"):
             architectures.build(name, shape, classes, catalogue=catalogue)
-    except ValueError as error:
-        return {"error": str(error)}
-    return {"canonical": canonical}
+    except Exception as error:  # a family may be someone else's code
+        return {"canonical": canonical, "error": str(error)}
+    return {"canonical": canonical, "code": extensions.code_of_architecture(name)}
 
 
-def in_process(methods: Mapping[str, Method]) -> Answer:
+def in_process(methods: Mapping[str, Method], extensions: Extensions) -> Answer:
     """Return an asker for methods that are loaded here: tests, and methods bound in a notebook."""
-    return lambda request: answer(request, methods)
+    return lambda request: answer(request, methods, extensions)
 
 
 class Child:
@@ -166,6 +180,8 @@ class Child:
         """Answer about the methods in `found`; keep answers below `cache`."""
         self.found, self.kept = found, cache / "probes"
         self.core = code_fingerprint(Path(__file__).parent)
+        self.extensions = installed_code()
+        self.deadly: dict[str, str] = {}  # methods that end or hang who imports them, and how
         self._process: subprocess.Popen[str] | None = None
 
     def __call__(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,13 +194,14 @@ class Child:
         for question in (*request.get("configure", ()), *request.get("price", ())):
             names |= {question["method"]} if "method" in question else set()
         asked = {name: dataclasses.asdict(self.found[name]) for name in sorted(names)}
-        text = json.dumps({"request": request, "methods": asked}, sort_keys=True)
+        question = {"request": request, "methods": asked, "extensions": self.extensions}
+        text = json.dumps(question, sort_keys=True)
         key = hashlib.sha256(f"{self.core}\0{sys.prefix}\0{text}".encode()).hexdigest()[:24]
         kept = self.kept / f"{key}.json"
         try:
             return json.loads(kept.read_bytes())
         except (OSError, ValueError):
-            answers = self._ask(text)
+            answers = self._answers(request, asked)
         if "error" not in json.dumps(answers):  # a broken install may be mended without a trace
             write_json(kept, answers)
         return answers
@@ -196,7 +213,27 @@ class Child:
             self._process.communicate()
             self._process = None
 
-    def _ask(self, text: str) -> dict[str, Any]:
+    def _answers(self, request: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask the process; if a method ends or hangs it, find out which and ask without it."""
+        try:
+            return self._ask(request, asked)
+        except _Lost:
+            for name, found in asked.items():
+                if name not in self.deadly:
+                    try:
+                        self._ask({"describe": [name]}, {name: found})
+                    except _Lost as lost:
+                        source = self.found[name].source
+                        self.deadly[name] = f"method {name!r} from {source} {lost} when imported"
+        try:
+            return self._ask(request, asked)
+        except _Lost as lost:
+            raise MethodError(
+                f"one of the methods {', '.join(asked)} {lost} when asked about its settings; "
+                "run them one by one to see which"
+            ) from lost
+
+    def _ask(self, request: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ddbench.probe"],
@@ -205,19 +242,23 @@ class Child:
             atexit.register(self.close)
         process = self._process
         assert process.stdin is not None and process.stdout is not None  # noqa: S101
-        try:
-            process.stdin.write(text + "\n")
+        methods = {name: self.deadly.get(name, found) for name, found in asked.items()}
+        line = ""
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps({"request": request, "methods": methods}) + "\n")
             process.stdin.flush()
+            patience = None if request.get("price") else PATIENCE_S
+            if not select.select([process.stdout], [], [], patience)[0]:
+                self.close()
+                raise _Lost(f"did not answer for {patience:g} s")
             line = process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
         if not line:
-            raise MethodError(
-                "a method ended the process that imported it "
-                f"({', '.join(json.loads(text)['methods'])}; code {process.wait()}); "
-                "import each by hand to see which, and uninstall it"
-            )
-        return json.loads(line)
+            raise _Lost(f"ended the process (exit code {process.wait()})")
+        return dict(json.loads(line))
+
+
+class _Lost(Exception):
+    """The process did not answer; the text goes on from "method X"."""
 
 
 def main() -> None:
@@ -228,7 +269,9 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         for name, record in asked["methods"].items():
-            if name not in loaded:
+            if isinstance(record, str):
+                loaded[name] = record
+            elif name not in loaded:
                 try:
                     loaded[name] = load(Found(**record))
                 except MethodError as error:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-RESERVED = ("method", "steps", "init", "ipc", "dataset")  # keys of a method table, not options
+AXES = ("dataset", "arch", "ipc")  # what a method table may have settings of its own for
+RESERVED = ("method", "published", "steps", "init", *AXES)  # keys of a method table, not options
 
 
 class RegistryError(ValueError):
@@ -22,6 +24,10 @@ class RegistryError(ValueError):
         """Keep the mistakes, in the order of their lines."""
         self.problems = list(problems)
         super().__init__("\n".join(self.problems))
+
+
+AtLeastOne = Annotated[int, Field(ge=1)]
+OneOrMore = Field(min_length=1)
 
 
 class _Strict(BaseModel):
@@ -62,8 +68,8 @@ class Row(_Strict):
 
     method: str
     init: str | None = None
-    seeds: tuple[int, ...] | None = None
-    ipc: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] | None = Field(None, min_length=1)
+    ipc: tuple[AtLeastOne, ...] | None = Field(None, min_length=1)
     steps: int | None = Field(None, ge=0)
     options: dict[str, Any] = {}
 
@@ -72,36 +78,17 @@ class Preset(_Strict):
     """A fixed list of rows, crossed with datasets, architectures, ipc and seeds."""
 
     summary: str = ""
-    datasets: tuple[str, ...]
-    architectures: tuple[str, ...]
-    evaluate_on: tuple[str, ...]
-    ipc: tuple[int, ...]
-    seeds: tuple[int, ...] = (0,)
-    protocol: tuple[str, ...]
+    datasets: tuple[str, ...] = OneOrMore
+    architectures: tuple[str, ...] = OneOrMore
+    evaluate_on: tuple[str, ...] = OneOrMore
+    ipc: tuple[AtLeastOne, ...] = OneOrMore
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    protocol: tuple[str, ...] = OneOrMore
     rows: tuple[Row, ...] = ()
     others: bool = False  # plus every other installed method
     quick: bool = False  # take MethodInfo.quick of every method
     reference: str | None = None  # protocol of the whole training set's row
     reference_on: str | None = None  # its architecture; by default the first of evaluate_on
-
-    @field_validator("protocol", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: Any) -> Any:  # noqa: ANN401
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("rows", mode="before")
-    @classmethod
-    def _names_are_rows(cls, value: Any) -> Any:  # noqa: ANN401
-        if not isinstance(value, list | tuple):
-            return value
-        return [{"method": row} if isinstance(row, str) else row for row in value]
-
-    @field_validator("ipc")
-    @classmethod
-    def _at_least_one(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(ipc < 1 for ipc in value):
-            raise ValueError("ipc is at least 1")
-        return value
 
 
 class NamedDataset(_Strict):
@@ -116,6 +103,15 @@ class _File(_Strict):
     protocols: dict[str, Protocol] = {}
     methods: dict[str, dict[str, Any]] = {}
     datasets: dict[str, NamedDataset] = {}
+
+
+@dataclass(frozen=True)
+class Where:
+    """What the settings of a row may depend on; `arch` is the canonical name."""
+
+    dataset: str
+    arch: str
+    ipc: int
 
 
 @dataclass(frozen=True)
@@ -152,26 +148,40 @@ class Registry:
         """Return the method behind a row's name: a variant names its own."""
         return str(self.methods.get(row, {}).get("method", row))
 
-    def layers(self, row: str, dataset: str, ipc: int) -> list[Layer]:
-        """Return the options of a row from weak to strong: method, dataset, ipc, variant."""
-        found: list[Layer] = []
-        for name in dict.fromkeys((self.method_of(row), row)):
-            table = self.methods.get(name, {})
-            found.append(Layer(_options(table), ("methods", name)))
-            for axis, value in (("dataset", dataset), ("ipc", str(ipc))):
-                within = table.get(axis, {}).get(value, {})
-                found.append(Layer(_options(within), ("methods", name, axis, value)))
-        return [layer for layer in found if layer.options]
+    def layers(self, row: str, at: Where, *, published: bool = False) -> list[Layer]:
+        """Return the options of a row from weak to strong: its method's tables, then its own.
 
-    def table_value(self, row: str, key: str, dataset: str, ipc: int) -> Any:  # noqa: ANN401
+        Within each the more special are stronger: `[methods.NAME]`, `.dataset.D`, `.arch.A`,
+        `.ipc.N`, `.dataset.D.ipc.N`. With `published`, tables that say they are not are left out.
+        """
+        return [
+            Layer(options, keys)
+            for keys, table in self._tables(row, at, published)
+            if (options := {k: v for k, v in table.items() if k not in RESERVED})
+        ]
+
+    def table_value(self, row: str, key: str, at: Where, *, published: bool = False) -> Any:  # noqa: ANN401
         """Return a reserved key (steps, init) as the strongest table says it, or None."""
         value = None
+        for _, table in self._tables(row, at, published):
+            value = table.get(key, value)
+        return value
+
+    def _tables(
+        self, row: str, at: Where, published: bool
+    ) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+        values = {"dataset": at.dataset, "arch": at.arch, "ipc": str(at.ipc)}
         for name in dict.fromkeys((self.method_of(row), row)):
             table = self.methods.get(name, {})
-            tables = (table, table.get("dataset", {}).get(dataset, {}))
-            for within in (*tables, table.get("ipc", {}).get(str(ipc), {})):
-                value = within.get(key, value)
-        return value
+            if published and not table.get("published", True):
+                continue
+            yield ("methods", name), table
+            for axis in AXES:
+                value = values[axis]
+                yield ("methods", name, axis, value), table.get(axis, {}).get(value, {})
+            inner = table.get("dataset", {}).get(at.dataset, {}).get("ipc", {})
+            keys = ("methods", name, "dataset", at.dataset, "ipc", str(at.ipc))
+            yield keys, inner.get(str(at.ipc), {})
 
     def dump(self) -> dict[str, Any]:
         """Return the whole registry as plain values."""
@@ -181,10 +191,6 @@ class Registry:
             "methods": {k: dict(v) for k, v in self.methods.items()},
             "datasets": {k: v.model_dump() for k, v in self.datasets.items()},
         }
-
-
-def _options(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if key not in RESERVED}
 
 
 def default_path() -> Path:
@@ -221,47 +227,136 @@ def parse(text: str, path: Path) -> Registry:
     except tomllib.TOMLDecodeError as error:
         raise RegistryError([f"{path}: is not TOML: {error}"]) from error
     lines = line_numbers(text)
-    try:
-        file = _File.model_validate(raw)
-    except ValidationError as error:
-        found = sorted(_problem(path, lines, one) for one in error.errors())
-        raise RegistryError(problem for _, problem in found) from error
+    file, found = _validated(raw, path, lines)
     registry = Registry(path, file.presets, file.protocols, file.methods, file.datasets, lines)
-    problems = _dangling(registry)
-    if problems:
-        raise RegistryError(problems)
+    found += _dangling(registry, raw)
+    if found:
+        raise RegistryError(problem for _, problem in sorted(found))
     return registry
 
 
-def _dangling(registry: Registry) -> list[str]:
-    """Return what is wrong between the tables of one registry."""
-    problems = []
+Problem = tuple[int, str]  # line, and what is wrong there
+
+
+def _validated(
+    raw: dict[str, Any], path: Path, lines: Mapping[tuple[str, ...], int]
+) -> tuple[_File, list[Problem]]:
+    """Return the tables that are sound, and what is wrong with the others."""
+    found: list[Problem] = []
+    raw = raw | {"presets": _written_out(raw.get("presets", {}))}
+    while True:  # JSON's strict mode: no "3" for 3, but a list for a tuple and 1 for 1.0
+        try:
+            return _File.model_validate_json(json.dumps(raw, default=str), strict=True), found
+        except ValidationError as error:
+            found += [
+                _problem(path, lines, one)
+                for one in error.errors()
+                if not (one["type"] == "too_short" and one["input"])  # its elements are wrong
+            ]
+            for keys in {tuple(one["loc"][:2]) for one in error.errors()}:
+                raw = _without(raw, keys)
+
+
+def _written_out(presets: Any) -> Any:  # noqa: ANN401
+    """Return presets with the short forms written out: one protocol, rows that are names."""
+    if not (isinstance(presets, dict) and all(isinstance(one, dict) for one in presets.values())):
+        return presets
+    written = {}
+    for name, preset in presets.items():
+        written[name] = dict(preset)
+        if isinstance(preset.get("protocol"), str):
+            written[name]["protocol"] = [preset["protocol"]]
+        if isinstance(preset.get("rows"), list):
+            rows = preset["rows"]
+            written[name]["rows"] = [{"method": r} if isinstance(r, str) else r for r in rows]
+    return written
+
+
+def _without(raw: Mapping[str, Any], keys: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the tables without one of them: (kind, name) or (kind,)."""
+    kept = dict(raw)
+    if len(keys) > 1 and isinstance(kept[keys[0]], dict):
+        kept[keys[0]] = {name: table for name, table in kept[keys[0]].items() if name != keys[1]}
+    else:
+        del kept[keys[0]]
+    return kept
+
+
+def _dangling(registry: Registry, raw: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong between the tables of one registry, and within method tables."""
+    found: list[Problem] = []
+
+    def problem(keys: tuple[str, ...], text: str) -> None:
+        place = registry.place(*keys)
+        found.append((_line(registry.lines, keys), f"{place}: {text}"))
+
+    protocols = raw.get("protocols", {})  # one with mistakes of its own is there all the same
     for name, preset in registry.presets.items():
         named = [("protocol", protocol) for protocol in preset.protocol]
         named += [("reference", preset.reference)] if preset.reference else []
         for key, protocol in named:
-            if protocol not in registry.protocols:
-                place = registry.place("presets", name, key)
-                problems.append(unknown(f"{place}: protocol", protocol, registry.protocols))
+            if protocol not in protocols:
+                problem(("presets", name, key), _unknown(protocol, protocols))
+    for name, recipe in registry.protocols.items():
+        if wrong := _wrong_augment(recipe.augment):
+            problem(("protocols", name, "augment"), wrong)
     for name, table in registry.methods.items():
-        for key in ("ipc", "dataset"):
-            within = table.get(key, {})
-            if not (isinstance(within, dict) and all(isinstance(v, dict) for v in within.values())):
-                place = registry.place("methods", name, key)
-                problems.append(f"{place}: expected tables like [methods.{name}.{key}.10]")
-        steps = table.get("steps")
-        if steps is not None and (not isinstance(steps, int) or steps < 0):
-            place = registry.place("methods", name, "steps")
-            problems.append(f"{place}: is {steps!r}; expected a whole number from 0")
-    return problems
+        for keys, text in _wrong_in_table(("methods", name), table, AXES):
+            problem(keys, text)
+        if "published" in table and not isinstance(table["published"], bool):
+            problem(("methods", name, "published"), "expected true or false")
+        if "method" in table and not isinstance(table["method"], str):
+            problem(("methods", name, "method"), "expected the name of a method")
+    return found
+
+
+def _wrong_in_table(
+    keys: tuple[str, ...], table: Mapping[str, Any], axes: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    steps, init = table.get("steps", 0), table.get("init", "")
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
+        yield (*keys, "steps"), f"is {steps!r}; expected a whole number from 0"
+    if not isinstance(init, str):
+        yield (*keys, "init"), f"is {init!r}; expected the name of an init"
+    for axis in axes:
+        within = table.get(axis, {})
+        if not (isinstance(within, dict) and all(isinstance(v, dict) for v in within.values())):
+            example = {"ipc": "10", "arch": "mlp", "dataset": "mnist"}[axis]
+            yield (*keys, axis), f"expected tables like [{'.'.join(keys)}.{axis}.{example}]"
+            continue
+        for value, inner in within.items():
+            at = (*keys, axis, value)
+            if axis == "ipc" and not (value.isdigit() and int(value) > 0):
+                yield at, f"{value!r} is no ipc; expected a whole number from 1"
+            yield from _wrong_in_table(at, inner, ("ipc",) if axis == "dataset" else ())
+
+
+# What a protocol's `augment` may be; the operations may be joined by "_".
+AUGMENTATIONS = ("none", "dsa", "dc-mnist", "dc-bn")
+OPERATIONS = ("color", "crop", "cutout", "flip", "rotate", "scale")
+
+
+def _wrong_augment(name: str) -> str:
+    """Return what is wrong with a protocol's augmentation, "" if nothing is."""
+    parts = name.split("_")
+    wrong = [part for part in parts if part not in OPERATIONS]
+    if name in AUGMENTATIONS or not wrong and len(set(parts)) == len(parts):
+        return ""
+    if not wrong:
+        return f"{name!r} names an operation twice; drop one"
+    return _unknown(wrong[0], (*AUGMENTATIONS, *OPERATIONS))
 
 
 def unknown(place: str, name: str, known: Iterable[str]) -> str:
     """Return `<place>: unknown 'x'; did you mean 'y'? available: ...`."""
+    return f"{place}: {_unknown(name, known)}"
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" did you mean {close[0]!r}?" if close else ""
-    return f"{place}: unknown {name!r};{hint} available: {', '.join(names) or 'none'}"
+    return f"unknown {name!r};{hint} available: {', '.join(names) or 'none'}"
 
 
 def _place(path: Path, lines: Mapping[tuple[str, ...], int], keys: tuple[str, ...]) -> str:
@@ -273,16 +368,23 @@ def _place(path: Path, lines: Mapping[tuple[str, ...], int], keys: tuple[str, ..
     return f"{path.name}: {'.'.join(keys)}"
 
 
-def _problem(
-    path: Path, lines: Mapping[tuple[str, ...], int], error: Mapping[str, Any]
-) -> tuple[int, str]:
+def _line(lines: Mapping[tuple[str, ...], int], keys: tuple[str, ...]) -> int:
+    return next((lines[keys[:d]] for d in range(len(keys), 0, -1) if keys[:d] in lines), 0)
+
+
+def _problem(path: Path, lines: Mapping[tuple[str, ...], int], error: Mapping[str, Any]) -> Problem:
     keys = tuple(str(part) for part in error["loc"])
     place = _place(path, lines, keys)
-    line = next((lines[keys[:d]] for d in range(len(keys), 0, -1) if keys[:d] in lines), 0)
+    line = _line(lines, keys)
     if error["type"] == "extra_forbidden":
-        return line, unknown(f"{place}", keys[-1], _allowed(keys)).replace("unknown", "unknown key")
+        return (
+            line,
+            f"{place}: {_unknown(keys[-1], _allowed(keys)).replace('unknown', 'unknown key', 1)}",
+        )
     if error["type"] == "missing":
         return line, f"{place}: is missing; add it"
+    if error["type"] == "too_short":
+        return line, f"{place}: is empty; name at least one"
     return line, f"{place}: {error['msg'].lower()} (is {error['input']!r})"
 
 
@@ -305,22 +407,31 @@ _HEADER = re.compile(r"^\s*\[{1,2}\s*(?P<keys>[^\[\]]+?)\s*\]{1,2}\s*(#.*)?$")
 _KEY = re.compile(
     r"""^\s*(?P<keys>(?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*="""
 )
+_OPENS = re.compile(r"=\s*\[\s*(#.*)?$")  # an array whose elements have lines of their own
+_ELEMENT = re.compile(r"""^\s*(\{.*\}|"[^"]*"|'[^']*')\s*,?\s*(#.*)?$""")
 _PART = re.compile(r"""[\w-]+|"([^"]*)"|'([^']*)'""")
 
 
 def line_numbers(text: str) -> dict[tuple[str, ...], int]:
     """Return the line (from 1) of every table header and key of a TOML text.
 
-    Keys inside inline tables and arrays share the line of the key that holds them.
+    Keys inside inline tables and arrays share the line of the key that holds them; where an array
+    has a line for each element, these have their own.
     """
     lines: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
+    array: tuple[str, ...] = ()  # the key whose array is open
+    elements = 0
     for number, line in enumerate(text.splitlines(), 1):
-        if header := _HEADER.match(line):
+        if array and _ELEMENT.match(line):
+            found = (*array, str(elements))
+            elements += 1
+        elif header := _HEADER.match(line):
             table = _keys(header["keys"])
-            found = table
+            found, array = table, ()
         elif key := _KEY.match(line):
             found = (*table, *_keys(key["keys"]))
+            array, elements = (found, 0) if _OPENS.search(line) else ((), 0)
         else:
             continue
         for depth in range(1, len(found) + 1):

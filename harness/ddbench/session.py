@@ -31,6 +31,7 @@ from ddbench.plan import (
     MissingData,
     Plan,
     World,
+    keeping,
     make,
 )
 from ddbench.probe import Answer, Child, in_process
@@ -96,7 +97,8 @@ class Session:
         """Return a session over methods bound in this process: tests and notebooks."""
         found = {name: replace(method.found, name=name) for name, method in methods.items()}
         extensions = extensions or Extensions()
-        return cls(registry, places, found, extensions, in_process(methods), methods)
+        ask = in_process(methods, extensions)
+        return cls(registry, places, found, extensions, ask, methods)
 
     def plan(self, choices: Choices) -> Plan:
         """Return the plan of a run.
@@ -260,7 +262,7 @@ class Outcome:
         if self.stopped:
             return 130 if self.stopped == "interrupted" else 4
         broken = any(skipped.failed for skipped in self.plan.skipped)
-        if not self.plan.condensations and self.plan.skipped:
+        if self.plan.skipped and not (self.plan.condensations and self.plan.evaluations):
             return 1 if broken else 3
         return 1 if self.jobs.failed or broken else 0
 
@@ -273,7 +275,7 @@ def carry_out(
     folder.create()
     stale = stale_results(plan, folder)
     if options.keep_stale:
-        plan = plan.keeping(stale)
+        plan = keeping(plan, stale)
     session.close()
     started = datetime.now(UTC)
     commit, dirty = git_commit()

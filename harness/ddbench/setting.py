@@ -39,6 +39,7 @@ class Setting:
         jobs_per_gpu: Jobs at once on each of them.
         job_s: Seconds that one job may take, None for any.
         memory: Bytes that one job's process may hold, None for any.
+        silenced: Extensions that have raised, and are told nothing more.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Setting:
     job_s: float | None = None
     memory: int | None = None
     observers: tuple[str, ...] = ()
+    silenced: tuple[str, ...] = ()
     commit: str | None = None
 
     @property

@@ -13,6 +13,7 @@ import torch
 
 from ddbench import architectures, augment
 from ddbench.artifacts import Artifact, ArtifactStore, Work
+from ddbench.fingerprints import seed_name
 
 
 def seed_of(*names: object) -> int:
@@ -87,7 +88,8 @@ class Task:
         The harness keeps those it uses itself; a method keeps its own in its state.
         """
         generator = torch.Generator()
-        generator.manual_seed(seed_of(self.seed, self.dataset, name))
+        data = seed_name(self.dataset, self.fingerprint)
+        generator.manual_seed(seed_of(self.seed, data, name))
         self._generators[name] = generator
         return generator
 

@@ -13,7 +13,7 @@ from ddbench.console.chart import binned, chart
 from ddbench.console.jobs import find_job
 from ddbench.console.progress import outcome, stale_lines
 from ddbench.leaderboard import load
-from ddbench.plan import Condensation, Evaluation, Plan, Skipped
+from ddbench.plan import Condensation, Evaluation, Plan, Skipped, keeping
 from ddbench.results import RunError, read_run
 from rich.console import Console
 
@@ -280,7 +280,7 @@ def test_stale_results_are_named_and_said_to_be_done_again():
     many = {f"new-{n}": f"old-{n}" for n in range(5)}
     [text] = stale_lines(plan, FakeJobs(), many)
     assert text.splitlines()[1:] == ["  old-0", "  old-1", "  old-2", "  and 2 more"]
-    [text] = stale_lines(plan.keeping({planned: "dm-old"}), FakeJobs(), {planned: "dm-old"})
+    [text] = stale_lines(keeping(plan, {planned: "dm-old"}), FakeJobs(), {planned: "dm-old"})
     assert "edited since: kept, marked (--keep-stale)\n  dm-old" in text
     [text] = stale_lines(plan, FakeJobs(outdated=["e-1"]), {})
     assert text == "stale: 1 evaluation of sets that have changed since: done again\n  e-1"

@@ -91,6 +91,13 @@ def canonical(name: str, catalogue: Catalogue | None = None) -> str:
     return canonical_name(name, _known(catalogue))
 
 
+def family_of(name: str, catalogue: Catalogue | None = None) -> str:
+    """Return the family that `name` belongs to. Raises `ArchitectureError` as `canonical`."""
+    known = _known(catalogue)
+    family, _ = parse(name, known)
+    return next(key for key, value in known.items() if value is family)
+
+
 def build(
     name: str, shape: Shape, num_classes: int, catalogue: Catalogue | None = None
 ) -> nn.Module:

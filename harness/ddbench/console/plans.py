@@ -76,8 +76,10 @@ def _captions(plan: Plan) -> list[str]:
 
 def _skipped(plan: Plan) -> list[dict[str, Any]]:
     rows: dict[Any, dict[str, Any]] = {}
+    any_on = any(one.evaluate_on for one in plan.skipped)
     for one in plan.skipped:
-        place = (one.row, one.dataset, one.architecture, one.init, one.ipc, one.reason)
+        place = (one.row, one.dataset, one.architecture, one.init, one.ipc, one.evaluate_on,
+                 one.reason)  # fmt: skip
         row = rows.setdefault(
             place,
             {
@@ -87,6 +89,7 @@ def _skipped(plan: Plan) -> list[dict[str, Any]]:
                 "init": one.init,
                 "ipc": one.ipc,
                 "seeds": [],
+                **({"evaluated on": one.evaluate_on} if any_on else {}),
                 "reason": one.reason,
             },
         )

@@ -85,6 +85,9 @@ class Progress:
             text = metrics_text(event["metrics"])
             self.bars.update(task, completed=event["step"], total=event["of"] or None, metrics=text)
 
+    def _on_switched_off(self, event: Event) -> None:
+        self._say(event["reason"])
+
     def _on_put_back(self, event: Event) -> None:
         self._remove(event["job"])
 

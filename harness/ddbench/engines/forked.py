@@ -59,9 +59,10 @@ def main(
 
     report = limited(lambda event: send({"event": "step", **event}))
     control = Control(told_to_stop.is_set, report)
+    extensions = Extensions()
     try:
         _log_to(log_path(setting.run, record))
-        extensions = Extensions.installed(setting.observers, setting.folder)
+        extensions = Extensions.installed(setting.observers, setting.folder, setting.silenced)
         done = do(job, setting, method, extensions, control)
     except Stopped:
         send({"event": "stopped"})
@@ -69,6 +70,7 @@ def main(
         send({"event": "end", "record": unwritten(job, error)})
     else:
         send({"event": "claimed"} if done is None else {"event": "end", "record": done})
+    send({"event": "switched off", "reasons": extensions.failures})
     with suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()

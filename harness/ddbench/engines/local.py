@@ -14,7 +14,7 @@ import time
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +98,7 @@ class _Local:
         self.not_before: dict[str, float] = {}
         self.retries: dict[str, int] = {}
         self.asked_to_stop = 0.0
+        self.switched_off: dict[str, str] = {}  # extensions that have raised, and what
 
     def run(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
@@ -193,7 +194,8 @@ class _Local:
         slot = next(slot for slot in range(len(self.slots)) if slot not in taken)
         ours, theirs = self.context.Pipe()
         found = self.found.get(job.method) if isinstance(job, Condensation) else None
-        about = (job.record(), self.setting, found and asdict(found), self.slots[slot])
+        setting = replace(self.setting, silenced=tuple(self.switched_off))
+        about = (job.record(), setting, found and asdict(found), self.slots[slot])
         process = self.context.Process(target=_enter, args=(theirs, *about))
         self.jobs.start(job)
         try:
@@ -253,6 +255,11 @@ class _Local:
             worker.claimed = True
         elif event["event"] == "stopped":
             worker.stopped = True
+        elif event["event"] == "switched off":
+            new = event["reasons"].keys() - self.switched_off.keys()
+            self.switched_off |= event["reasons"]
+            for name in sorted(new):
+                self.observe({"event": "switched off", "reason": event["reasons"][name]})
         else:
             self.observe({**event, "job": worker.job})
 

@@ -24,8 +24,8 @@ class _Phase:
 
     FLOPs are counted in cycles 0, 2, 5, 9, 14, ...: the gap grows by one each time, so that n
     cycles take about sqrt(2n) counts; a count away from the line through the two before it brings
-    the gap back to `GAP_AFTER_A_JUMP`. Between two counts the FLOPs are taken to go in a straight line, after
-    the last one to stay. Costs that fall come out within 2% (benchmarks/metering.py).
+    the gap back to `GAP_AFTER_A_JUMP`. Between two counts the FLOPs are taken to go in a straight
+    line, after the last one to stay. Costs that fall come out within 2% (benchmarks/metering.py).
     """
 
     counts: int = 0  # steps counted so far

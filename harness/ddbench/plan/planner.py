@@ -1,181 +1,20 @@
-"""The plan: registry and choices crossed into jobs, each with the id of all that determines it."""
+"""Registry and choices crossed into jobs."""
 
 from __future__ import annotations
 
-import hashlib
+import difflib
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ddbench import NUMERICS
 from ddbench.methods import Found, unknown
+from ddbench.plan.identity import with_evaluation_id, with_ids
+from ddbench.plan.records import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
 from ddbench.probe import Answer
-from ddbench.registry import Layer, Preset, Protocol, Registry, RegistryError, Row
+from ddbench.registry import Layer, Preset, Protocol, Registry, RegistryError, Row, Where
 from ddbench.registry import unknown as unknown_name
-
-SLUG = 80  # characters of an id's readable part
-PRECISION = "float32"
-
-
-@dataclass(frozen=True)
-class DatasetFacts:
-    """What the planner knows of a dataset."""
-
-    name: str
-    fingerprint: str
-    num_classes: int
-    shape: tuple[int, int, int]
-    class_counts: tuple[int, ...]
-    augment: str
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the command line says about a run; None leaves it to the preset.
-
-    Attributes:
-        preset: Name of the preset.
-        all_methods: Whether every installed method joins.
-        rows: Methods or variants.
-        settings: (row or method, option, values) of each `--set`; several values make an axis.
-        snapshots: Steps, or percentages like "10%", whose sets are evaluated too.
-        budget: Seconds of condensing, instead of steps.
-    """
-
-    preset: str = "quick"
-    all_methods: bool = False
-    rows: tuple[str, ...] | None = None
-    datasets: tuple[str, ...] | None = None
-    architectures: tuple[str, ...] | None = None
-    evaluate_on: tuple[str, ...] | None = None
-    inits: tuple[str, ...] | None = None
-    ipc: tuple[int, ...] | None = None
-    seeds: tuple[int, ...] | None = None
-    protocol: tuple[str, ...] | None = None
-    steps: int | None = None
-    budget: float | None = None
-    settings: tuple[tuple[str, str, tuple[Any, ...]], ...] = ()
-    snapshots: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Condensation:
-    """One method on one dataset, architecture, init, ipc and seed."""
-
-    id: str
-    options_id: str  # the same for every version of the code
-    row: str
-    method: str
-    source: str
-    code: str
-    dataset: str
-    dataset_fingerprint: str
-    architecture: str
-    init: str
-    ipc: int
-    seed: int
-    config: Mapping[str, Any]
-    steps: int
-    published_steps: int
-    budget_s: float | None
-    cycle: int
-    step_unit: str
-    labels: str
-    balanced: bool
-    reduced: Mapping[str, Sequence[Any]]
-    quick: bool
-    control_of: str | None
-    paper: str
-    bibtex: str
-    snapshots: tuple[int, ...] = ()
-    precision: str = PRECISION
-    numerics: int = NUMERICS
-    series_id: str = ""  # the same for every number of steps: one may be extended to another
-
-    def record(self) -> dict[str, Any]:
-        """Return the job as plain values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Fresh networks of one architecture trained on one set under one protocol.
-
-    `condensation` None is the whole training set: the reference row. `recipe` holds every
-    constant of the training; with `own_recipe` the set's own recipe is laid over it.
-    """
-
-    id: str
-    condensation: str | None
-    snapshot: int | None
-    dataset: str
-    dataset_fingerprint: str
-    architecture: str
-    protocol: str
-    recipe: Mapping[str, Any]
-    own_recipe: bool
-    networks: int
-
-    def record(self) -> dict[str, Any]:
-        """Return the job as plain values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A row that will not be done, and why."""
-
-    row: str
-    dataset: str
-    architecture: str
-    init: str
-    ipc: int
-    seed: int
-    reason: str
-    failed: bool = False  # a broken plugin, rather than something impossible or absent
-
-
-@dataclass
-class Plan:
-    """All jobs of a run in table order, and what is left out.
-
-    Attributes:
-        condensations: In the order of rows.
-        evaluations: In the order of their condensations; reference rows first.
-        skipped: What will not be done, and why.
-        kept_stale: Ids of condensations whose results come from other code than is installed.
-    """
-
-    condensations: list[Condensation] = field(default_factory=list)
-    evaluations: list[Evaluation] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    kept_stale: list[str] = field(default_factory=list)
-
-    def record(self) -> dict[str, Any]:
-        """Return what a manifest keeps."""
-        return {
-            "condensations": [job.id for job in self.condensations],
-            "evaluations": [job.id for job in self.evaluations],
-            "skipped": [asdict(skipped) for skipped in self.skipped],
-            "kept_stale": self.kept_stale,
-        }
-
-    def keeping(self, stale: Mapping[str, str]) -> Plan:
-        """Return the plan with results of other code in place: planned id -> the one kept."""
-        kept = {
-            job.id: replace(job, id=stale[job.id]) if job.id in stale else job
-            for job in self.condensations
-        }
-        evaluations = []
-        for evaluation in self.evaluations:
-            if evaluation.condensation is not None and evaluation.condensation in stale:
-                of = kept[evaluation.condensation]
-                evaluation = _with_evaluation_id(replace(evaluation, condensation=of.id), of)
-            evaluations.append(evaluation)
-        return Plan(list(kept.values()), evaluations, self.skipped, sorted(stale.values()))
 
 
 @dataclass(frozen=True)
@@ -228,7 +67,8 @@ class _Planner:
         if choices.preset not in registry.presets:
             place = f"--preset ({registry.path.name})"
             raise RegistryError([unknown_name(place, choices.preset, registry.presets)])
-        self.preset = _chosen(registry.presets[choices.preset], choices)
+        self.as_written = registry.presets[choices.preset]
+        self.preset = _chosen(self.as_written, choices)
         self.problems: list[str] = []
         self.result = Plan()
 
@@ -236,8 +76,6 @@ class _Planner:
         rows = self._rows()
         self.info = self._describe(rows)
         self._check_names()
-        if self.problems:
-            raise RegistryError(self.problems)
         self.facts = self._datasets()
         self.canonical = self._architectures()
         cells = [cell for row, control_of in self._with_controls(rows)
@@ -255,7 +93,9 @@ class _Planner:
         rows = list(self.preset.rows)
         if choices.rows is not None:
             rows = [row for name in choices.rows for row in _rows_named(name, rows)]
-        if choices.rows is None and (self.preset.others or choices.all_methods):
+        if choices.ipc is not None:
+            rows = _at_ipc(rows, choices.ipc)
+        if choices.all_methods or (choices.rows is None and self.preset.others):
             named = {registry.method_of(row.method) for row in rows}
             rows += [Row(method=name) for name in self.world.found if name not in named]
         return rows
@@ -279,25 +119,29 @@ class _Planner:
 
     def _absent(self, name: str, rows: Sequence[Row]) -> None:
         """A method that is not installed: an error if it looks like a typo, else a skipped row."""
-        message = unknown(name, self.world.found)
-        asked = self.choices.rows is not None
-        if asked or "did you mean" in message:
-            place = (
-                "--method" if asked else self.registry.place("presets", self.choices.preset, "rows")
-            )
-            self.problems.append(f"{place}: {message}")
+        if self.choices.rows is not None:
+            self.problems.append(f"--method: {unknown(name, self.world.found)}")
+            return
+        row = next(row for row in rows if self.registry.method_of(row.method) == name)
+        if _typo(name, self.world.found):
+            self.problems.append(f"{self._row_place(row)}: {unknown(name, self.world.found)}")
 
     def _with_controls(self, rows: Sequence[Row]) -> Iterator[tuple[Row, str | None]]:
+        """Go through the rows, then their controls.
+
+        A control is its row with something changed, or a row of another method.
+        """
         for row in rows:
             yield row, None
         for row in rows:
             info = self.info.get(self.registry.method_of(row.method), {})
             for control in info.get("controls", ()):
-                given = {"method": row.method, "init": row.init, "seeds": row.seeds, "ipc": row.ipc}
-                if "method" in control:
-                    given |= {"init": None}
-                    if control["method"] not in self.info:
-                        continue
+                given: dict[str, Any] = {"seeds": row.seeds, "ipc": row.ipc, "method": row.method}
+                if "method" not in control:
+                    steps = row.steps if self.choices.steps is None else self.choices.steps
+                    options = {**row.options, **control.get("options", {})}
+                    control = control | {"options": options}
+                    given |= {"init": row.init, "steps": steps}
                 yield Row.model_validate(given | control), row.method
 
     # -- names -----------------------------------------------------------------------------
@@ -308,6 +152,15 @@ class _Planner:
         for name in preset.datasets:
             if name not in known and ":" not in name:
                 self.problems.append(unknown_name(self._place("datasets"), name, known))
+        for row, table in registry.methods.items():
+            method, keys = registry.method_of(row), ("methods", row)
+            if method not in self.world.found and _typo(method, self.world.found):
+                place = registry.place(*keys, *(["method"] if "method" in table else []))
+                self.problems.append(unknown_name(place, method, self.world.found))
+            for name in table.get("dataset", {}):
+                if name not in known and _typo(name, known):
+                    place = registry.place(*keys, "dataset", name)
+                    self.problems.append(unknown_name(place, name, known))
         for name in preset.protocol:
             if name not in registry.protocols:
                 self.problems.append(unknown_name("--protocol", name, registry.protocols))
@@ -323,15 +176,30 @@ class _Planner:
             self.problems.append(unknown_name(f"--set {row}.{option}", option, info["options"]))
 
     def _place(self, key: str) -> str:
-        given = {"datasets": self.choices.datasets, "architectures": self.choices.architectures}
-        if given.get(key) is not None:
-            return {"datasets": "--dataset", "architectures": "--arch"}[key]
+        """Return where the values of an axis come from."""
+        options = {
+            "datasets": "--dataset",
+            "architectures": "--arch",
+            "evaluate_on": "--evaluate-on",
+        }
+        if getattr(self.choices, key, None) is not None:
+            return options[key]
+        if key == "evaluate_on" and self.choices.architectures is not None:
+            return "--arch"
         return self.registry.place("presets", self.choices.preset, key)
+
+    def _row_place(self, row: Row) -> str:
+        """Return where a row stands in the registry; a control stands with the preset's rows."""
+        found = [str(n) for n, other in enumerate(self.as_written.rows) if other is row]
+        return self.registry.place("presets", self.choices.preset, "rows", *found)
 
     def _datasets(self) -> dict[str, DatasetFacts | str]:
         """Return the facts of each dataset, or the remedy if it is absent."""
         facts: dict[str, DatasetFacts | str] = {}
+        known = {*self.world.dataset_names(), *self.registry.datasets}
         for name in self.preset.datasets:
+            if name not in known and ":" not in name:
+                continue
             named = self.registry.datasets.get(name)
             source, options = (named.source, named.options) if named else (name, {})
             try:
@@ -339,54 +207,65 @@ class _Planner:
             except MissingData as missing:
                 facts[name] = str(missing)
             except ValueError as error:
-                self.problems.append(f"{self._place('datasets')}: {name}: {error}")
-        if self.problems:
-            raise RegistryError(self.problems)
+                place = self._place("datasets")
+                if named:
+                    place = self.registry.place("datasets", name, "options")
+                self.problems.append(f"{place}: {name}: {error}")
         return facts
 
     def _architectures(self) -> dict[tuple[str, str], dict[str, Any]]:
         """Ask for each (architecture, dataset) whether it fits; names canonical."""
         preset = self.preset
-        names = dict.fromkeys((*preset.architectures, *preset.evaluate_on, *self._reference_on()))
+        places = {name: self.registry.place("presets", self.choices.preset, "reference_on")
+                  for name in self._reference_on()}  # fmt: skip
+        places |= dict.fromkeys(preset.evaluate_on, self._place("evaluate_on"))
+        places |= dict.fromkeys(preset.architectures, self._place("architectures"))
         present = {n: f for n, f in self.facts.items() if not isinstance(f, str)}
-        pairs = [(name, dataset) for name in names for dataset in present]
+        pairs = [(name, dataset) for name in places for dataset in present]
         asked = [[name, list(present[d].shape), present[d].num_classes] for name, d in pairs]
-        answers = self.world.ask({"architectures": asked, "inits": True}) if asked else {}
-        self.inits = answers.get("inits", [])
-        found = dict(zip(pairs, answers.get("architectures", ()), strict=True))
-        for answer in found.values():
-            if "unknown" in answer.get("error", ""):
-                self.problems.append(answer["error"])
+        answers = self.world.ask({"architectures": asked, "inits": True})
+        self.inits: dict[str, str] = answers["inits"]
+        found = dict(zip(pairs, answers["architectures"], strict=True))
+        for (name, _), answer in found.items():
+            if "unknown" in answer:
+                self.problems.append(f"{places[name]}: {answer['unknown']}")
         return found
 
     def _reference_on(self) -> tuple[str, ...]:
-        if not self.preset.reference:
-            return ()
-        return (self.preset.reference_on or self.preset.evaluate_on[0],)
+        on = self.preset.reference_on
+        return (on,) if self.preset.reference and on else ()
 
     # -- condensations ---------------------------------------------------------------------
 
     def _cells(self, row: Row, control_of: str | None) -> Iterator[_Cell]:
         preset, method = self.preset, self.registry.method_of(row.method)
-        info = self.info.get(method, {})
-        inits = self._inits(row, info)
-        ipcs = row.ipc if row.ipc and self.choices.ipc is None else preset.ipc
         seeds = row.seeds if row.seeds and self.choices.seeds is None else preset.seeds
-        axes = [
-            [(name, option, value) for value in values]
-            for name, option, values in self.choices.settings
-            if name in (row.method, method)
-        ]
-        for dataset, architecture, init, ipc in itertools.product(
-            preset.datasets, preset.architectures, inits, ipcs
+        known = self.info.get(method, {}).get("options")  # an unknown one is a problem of its own
+        axes: dict[str, list[tuple[str, str, Any]]] = {}
+        for name, option, values in self.choices.settings:
+            if name in (row.method, method) and (known is None or option in known):
+                # The same option again widens its axis.
+                axes.setdefault(option, []).extend((name, option, value) for value in values)
+        for dataset, architecture, ipc in itertools.product(
+            self.facts, preset.architectures, row.ipc or preset.ipc
         ):
-            for settings, seed in itertools.product(itertools.product(*axes), seeds):
-                yield _Cell(row, dataset, architecture, init, ipc, seed, settings, control_of)
+            fits = self.canonical.get((architecture, dataset), {})
+            if "unknown" in fits:
+                continue  # which is a problem of its own
+            name = fits.get("canonical", architecture)
+            for init in self._inits(row, Where(dataset, name, ipc)):
+                for settings, seed in itertools.product(itertools.product(*axes.values()), seeds):
+                    yield _Cell(row, dataset, architecture, init, ipc, seed, settings, control_of)
 
-    def _inits(self, row: Row, info: Mapping[str, Any]) -> tuple[str, ...]:
-        if self.choices.inits is not None and not info.get("balanced_only"):
-            return self.choices.inits
-        return (row.init or info.get("default_init", "real"),)
+    def _inits(self, row: Row, where: Where) -> tuple[str, ...]:
+        """Return the inits of a row; `--init` passes over methods that it was not meant for."""
+        info = self.info.get(self.registry.method_of(row.method), {})
+        own = row.init or self.registry.table_value(row.method, "init", where)
+        own = (own or info.get("default_init", "real"),)
+        if self.choices.inits is None:
+            return own
+        fit = [init for init in self.choices.inits if init in (info.get("inits") or (init,))]
+        return self.choices.inits if fit or self.choices.rows is not None else own
 
     def _add_condensations(self, cells: Sequence[_Cell]) -> None:
         ready = [(cell, self._question(cell)) for cell in cells if self._possible(cell)]
@@ -397,9 +276,8 @@ class _Planner:
                 self._skip(cell, answer["error"], failed=True)
             elif answer["problems"]:
                 for option, text in answer["problems"]:
-                    self.problems.append(
-                        f"{question['places'].get(option, cell.row.method)}: {text}"
-                    )
+                    place = _place_of(option, text, question["places"]) or cell.row.method
+                    self.problems.append(f"{place}: {text}")
             elif answer["needs"]:
                 self._skip(cell, answer["needs"])
             else:
@@ -410,7 +288,7 @@ class _Planner:
         info = self.info.get(method)
         facts = self.facts[cell.dataset]
         if info is None:
-            self._skip(cell, unknown(method, self.world.found))
+            self._skip(cell, f"method {method!r} is not installed; pip install ddbench-{method}")
         elif "error" in info:
             self._skip(cell, info["error"], failed=True)
         elif isinstance(facts, str):
@@ -418,7 +296,7 @@ class _Planner:
         elif "error" in (fits := self.canonical[cell.architecture, cell.dataset]):
             self._skip(cell, fits["error"])
         elif cell.init not in self.inits:
-            place = "--init" if self.choices.inits else f"row {cell.row.method!r}: init"
+            place = "--init" if self.choices.inits else f"{self._row_place(cell.row)} init"
             self.problems.append(unknown_name(place, cell.init, self.inits))
         elif info["inits"] and cell.init not in info["inits"]:
             self._skip(cell, f"starts from {' or '.join(info['inits'])}, not from {cell.init}")
@@ -436,15 +314,18 @@ class _Planner:
         """Return what to ask the method: options merged from weak to strong, and the facts."""
         registry, row = self.registry, cell.row
         method = registry.method_of(row.method)
-        published = registry.layers(row.method, cell.dataset, cell.ipc)
-        given = [Layer(row.options, place=registry.place("presets", self.choices.preset, "rows"))]
+        where = Where(cell.dataset, self._canonical(cell), cell.ipc)
+        tables = registry.layers(row.method, where)
+        published = registry.layers(row.method, where, published=True)
+        given = [Layer(row.options, place=self._row_place(row))]
         given += [Layer({option: value}, place=f"--set {name}.{option}")
                   for name, option, value in cell.settings]  # fmt: skip
         quick = dict(self.info[method]["quick"]) if self.preset.quick else {}
         quick_steps = quick.pop("steps", None)
-        layers = [*published, Layer(quick, place=f"{method}: MethodInfo.quick"), *given]
-        own = registry.table_value(row.method, "steps", cell.dataset, cell.ipc)
-        chosen = (row.steps, self.choices.steps if cell.control_of is None else None, quick_steps)
+        layers = [*tables, Layer(quick, place=f"{method}: MethodInfo.quick"), *given]
+        asked = self.choices.steps if cell.control_of is None else None
+        own = registry.table_value(row.method, "steps", where)
+        chosen = (asked, row.steps, quick_steps, own)
         facts = self.facts[cell.dataset]
         assert not isinstance(facts, str)  # noqa: S101  (`_possible` has sorted those out)
         return {
@@ -453,17 +334,20 @@ class _Planner:
             "published": _merged(published),
             "places": self._places(layers),
             "steps": next((steps for steps in chosen if steps is not None), None),
-            "published_steps": own,
+            "published_steps": registry.table_value(row.method, "steps", where, published=True),
             "facts": {
                 "dataset": cell.dataset,
                 "num_classes": facts.num_classes,
                 "shape": list(facts.shape),
                 "class_counts": list(facts.class_counts),
-                "architecture": self.canonical[cell.architecture, cell.dataset]["canonical"],
+                "architecture": where.arch,
                 "init": cell.init,
                 "ipc": cell.ipc,
             },
         }
+
+    def _canonical(self, cell: _Cell) -> str:
+        return str(self.canonical[cell.architecture, cell.dataset]["canonical"])
 
     def _places(self, layers: Iterable[Layer]) -> dict[str, str]:
         """Return where each option got its value, for messages."""
@@ -488,7 +372,7 @@ class _Planner:
             code=found.code,
             dataset=cell.dataset,
             dataset_fingerprint=facts.fingerprint,
-            architecture=self.canonical[cell.architecture, cell.dataset]["canonical"],
+            architecture=self._canonical(cell),
             init=cell.init,
             ipc=cell.ipc,
             seed=cell.seed,
@@ -505,16 +389,24 @@ class _Planner:
             control_of=cell.control_of,
             paper=info["paper"],
             bibtex=info["bibtex"],
-            snapshots=_snapshot_steps(self.choices.snapshots, answer["steps"], budget),
+            snapshots=snapshot_steps(self.choices.snapshots, answer["steps"], budget),
+            extensions=self._extensions(cell.architecture, cell.dataset, cell.init),
         )
         return with_ids(job)
+
+    def _extensions(self, architecture: str, dataset: str, init: str = "") -> dict[str, str]:
+        """Return the code fingerprints of what others registered, by its name."""
+        code = {architecture: self.canonical[architecture, dataset].get("code", "")}
+        code |= {init: self.inits[init]} if init else {}
+        return {name: fingerprint for name, fingerprint in code.items() if fingerprint}
 
     # -- evaluations -----------------------------------------------------------------------
 
     def _add_evaluations(self) -> None:
         preset = self.preset
+        planned = {job.dataset for job in self.result.condensations}
         for dataset, facts in self.facts.items():
-            if not isinstance(facts, str):
+            if dataset in planned and not isinstance(facts, str):
                 self._add_references(dataset, facts)
         for job in self.result.condensations:
             facts = self.facts[job.dataset]
@@ -546,8 +438,9 @@ class _Planner:
         fits = self.canonical[architecture, dataset]
         if "error" in fits:
             if job is not None and snapshot is None and not own_recipe:
-                skipped = (job.row, dataset, architecture, job.init, job.ipc, job.seed)
-                self.result.skipped.append(Skipped(*skipped, f"evaluation: {fits['error']}"))
+                where = (dataset, job.architecture, job.init, job.ipc, job.seed)
+                skipped = Skipped(job.row, *where, fits["error"], evaluate_on=architecture)
+                self.result.skipped.append(skipped)
             return
         constants = self.registry.protocols[protocol]
         evaluation = Evaluation(
@@ -561,8 +454,9 @@ class _Planner:
             recipe=recipe_of(constants, facts.augment),
             own_recipe=own_recipe,
             networks=constants.networks,
+            extensions=self._extensions(architecture, dataset),
         )
-        self.result.evaluations.append(_with_evaluation_id(evaluation, job))
+        self.result.evaluations.append(with_evaluation_id(evaluation, job))
 
 
 def _chosen(preset: Preset, choices: Choices) -> Preset:
@@ -572,12 +466,45 @@ def _chosen(preset: Preset, choices: Choices) -> Preset:
         raise RegistryError([f"--ipc {min(given['ipc'])}: is not possible; at least 1"])
     if "architectures" in given and "evaluate_on" not in given:
         given["evaluate_on"] = given["architectures"]
+    given["reference_on"] = preset.reference_on or preset.evaluate_on[0]
     return preset.model_copy(update=given)
 
 
 def _rows_named(name: str, rows: Sequence[Row]) -> list[Row]:
-    """Return the preset's first row of this name, or a plain one."""
-    return [next((row for row in rows if row.method == name), Row(method=name))]
+    """Return the preset's rows of this name, or a plain one."""
+    return [row for row in rows if row.method == name] or [Row(method=name)]
+
+
+def _at_ipc(rows: Sequence[Row], wanted: tuple[int, ...]) -> list[Row]:
+    """Return the rows at the ipc asked for.
+
+    A row that the preset restricts to others is left out; where that leaves a method without a row
+    at some ipc, it gets a plain one.
+    """
+    kept = []
+    for row in rows:
+        ipc = wanted if row.ipc is None else tuple(i for i in wanted if i in row.ipc)
+        if ipc:
+            kept.append(row if row.ipc is None else row.model_copy(update={"ipc": ipc}))
+    for name in dict.fromkeys(row.method for row in rows):
+        covered = {ipc for row in kept if row.method == name for ipc in row.ipc or wanted}
+        left = tuple(ipc for ipc in wanted if ipc not in covered)
+        kept += [Row(method=name, ipc=left)] if left else []
+    return kept
+
+
+def _typo(name: str, known: Iterable[str]) -> bool:
+    """Return whether an unknown name is so near a known one (dmm, dm) that it must be meant.
+
+    `datm` where only `dm` is installed is none.
+    """
+    return bool(difflib.get_close_matches(name, list(known), n=1, cutoff=0.75))
+
+
+def _place_of(option: str, text: str, places: Mapping[str, str]) -> str:
+    """Return where a refused option got its value; a Config's own check names it in its text."""
+    named = [name for name in places if re.search(rf"\b{re.escape(name)}\b", text)]
+    return places.get(option) or (places[named[0]] if named else "")
 
 
 def _merged(layers: Iterable[Layer]) -> dict[str, Any]:
@@ -598,7 +525,10 @@ def _short_of(facts: DatasetFacts, ipc: int) -> str | None:
     if ipc <= least:
         return None
     c = facts.class_counts.index(least)
-    return f"ipc {ipc} asks for more real images than class {c} of {facts.name} has ({least})"
+    return (
+        f"ipc {ipc} asks for more real images than class {c} of {facts.name} has ({least}); "
+        f"use ipc {least} or less"
+    )
 
 
 def _reduced(answer: Mapping[str, Any], budget: float | None) -> dict[str, list[Any]]:
@@ -612,7 +542,12 @@ def _reduced(answer: Mapping[str, Any], budget: float | None) -> dict[str, list[
     return reduced
 
 
-def _snapshot_steps(wanted: Iterable[str], steps: int, budget: float | None) -> tuple[int, ...]:
+def snapshot_steps(wanted: Iterable[str], steps: int, budget: float | None) -> tuple[int, ...]:
+    """Return the steps, in order, that `wanted` names in numbers or percentages.
+
+    Raises:
+        RegistryError: One is neither, or a percentage of an unknown number.
+    """
     taken = set()
     for text in wanted:
         percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
@@ -645,61 +580,3 @@ def recipe_of(protocol: Protocol, strategy: str) -> dict[str, Any]:
         "drop": protocol.drop.model_dump() if protocol.drop else None,
         "augment": strategy if protocol.augment == "dsa" else protocol.augment,
     }
-
-
-# -- identity --------------------------------------------------------------------------------
-
-
-def digest(record: Mapping[str, Any], length: int = 10) -> str:
-    """Return the hash of plain values, the same whatever the order of keys."""
-    text = json.dumps(record, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
-
-
-def slug(*parts: object) -> str:
-    """Return a readable file name of at most 80 characters without paths."""
-    text = "-".join(re.sub(r"[^a-z0-9.]+", "-", str(part).lower()).strip("-.") for part in parts)
-    return text[:SLUG].strip("-.")
-
-
-def with_ids(job: Condensation) -> Condensation:
-    """Return the job with the ids of all that determines its result."""
-    options = {
-        "method": job.method,
-        "config": job.config,
-        "dataset": job.dataset_fingerprint,
-        "architecture": job.architecture,
-        "init": job.init,
-        "ipc": job.ipc,
-        "seed": job.seed,
-        "steps": None if job.budget_s else job.steps,
-        "budget_s": job.budget_s,
-        "precision": job.precision,
-    }
-    whole = options | {"code": job.code, "numerics": job.numerics}
-    name = slug(job.row, job.dataset.rsplit("/", 1)[-1], job.architecture, job.init,
-                f"ipc{job.ipc}", f"s{job.seed}")  # fmt: skip
-    series = {key: value for key, value in whole.items() if key not in ("steps", "budget_s")}
-    return replace(
-        job,
-        id=f"{name}-{digest(whole)}",
-        options_id=digest(options),
-        series_id=digest(series),
-    )
-
-
-def _with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:
-    record = {
-        "condensation": of.id if of else job.dataset_fingerprint,
-        "snapshot": job.snapshot,
-        "architecture": job.architecture,
-        "recipe": job.recipe,
-        "own_recipe": job.own_recipe,
-        "networks": job.networks,
-        "numerics": NUMERICS,
-    }
-    what = (of.row, of.init, f"ipc{of.ipc}", f"s{of.seed}") if of else ("whole", job.dataset)
-    at = (f"at{job.snapshot}",) if job.snapshot is not None else ()
-    own = ("own",) if job.own_recipe else ()
-    name = slug(*what, *at, "on", job.architecture, job.protocol, *own)
-    return replace(job, id=f"{name}-{digest(record)}")

@@ -1,0 +1,30 @@
+"""The plan: registry and choices crossed into jobs, each with the id of all that determines it."""
+
+from ddbench.plan.identity import digest, keeping, slug, with_ids
+from ddbench.plan.planner import MissingData, World, make, recipe_of, snapshot_steps
+from ddbench.plan.records import (
+    Choices,
+    Condensation,
+    DatasetFacts,
+    Evaluation,
+    Plan,
+    Skipped,
+)
+
+__all__ = [
+    "Choices",
+    "Condensation",
+    "DatasetFacts",
+    "Evaluation",
+    "MissingData",
+    "Plan",
+    "Skipped",
+    "World",
+    "digest",
+    "keeping",
+    "make",
+    "recipe_of",
+    "slug",
+    "snapshot_steps",
+    "with_ids",
+]
