@@ -177,7 +177,8 @@ def test_fingerprint_depends_on_what_decides_results_alone():
 @pytest.mark.parametrize(
     ("wrong", "meant"),
     [("cifar01", "cifar10"), ("CIFAR-10", "cifar10"), ("Fashion_MNIST", "fashionmnist"),
-     ("minst", "mnist"), ("mnist_mini", "mnist-mini")],
+     ("minst", "mnist"), ("mnist_mini", "mnist-mini"),
+     ("nzp:/data/mine.npz", "npz:/data/mine.npz"), ("mnits:/data/x", "mnist")],
 )  # fmt: skip
 def test_an_unknown_name_gets_a_suggestion(wrong, meant):
     with pytest.raises(DatasetError, match=f"unknown dataset '{wrong}'; did you mean '{meant}'"):

@@ -67,7 +67,7 @@ def fetch(name: str, data: tuple[Path, ...]) -> None:
 
     sources = Extensions.installed().datasets
     where = fetch_dataset(name, root=_first(data), progress=_say, sources=sources)
-    click.echo(f"{name} is in {where}")
+    click.echo(f"{name} needs no files" if where is None else f"{name} is in {where}")
 
 
 @data.command("import")

@@ -75,7 +75,8 @@ def run(
     session = open_session(registry_path, data, cache, plugins)
     plan = session.plan(chosen)
     if require_all and plan.skipped:
-        fail("--require-all: " + "\n  ".join(["", *(s.reason for s in plan.skipped)]))
+        reasons = dict.fromkeys(skipped.reason for skipped in plan.skipped)  # seeds share theirs
+        fail("\n  ".join(["--require-all:", *reasons]))
     options = sessions.RunOptions(
         out=out or Path("runs") / chosen.preset,
         device=_device(device),

@@ -52,7 +52,8 @@ def find(name: str, sources: Sources | None = None) -> Source:
             raise DatasetError(f"dataset {name!r} needs a path after the colon")
         return known[f"{kind}:"].at(argument)
     if name not in known:
-        raise DatasetError(f"unknown dataset {name!r}{did_you_mean(name, known)}")
+        # of npx:/path/file.npz only what is before the colon can be near a known name
+        raise DatasetError(f"unknown dataset {name!r}{did_you_mean(kind + colon, known, argument)}")
     return known[name]
 
 

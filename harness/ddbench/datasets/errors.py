@@ -28,12 +28,16 @@ class DatasetMissing(LookupError):
         return f"{self.name}: {self.remedy}"
 
 
-def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" where a known name is near, then the list of all of them."""
+def did_you_mean(wrong: str, known: Iterable[str], argument: str = "") -> str:
+    """Return "; did you mean 'x'?" where a known name is near, then the list of all of them.
+
+    `argument` follows the name that is suggested, where that takes one.
+    """
     names = sorted(known)
     near = difflib.get_close_matches(wrong.lower().replace("_", "-"), names, n=1, cutoff=0.6)
     near = near or [name for name in names if _bare(name) == _bare(wrong)][:1]
-    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    meant = near[0] + (argument if near[0].endswith(":") else "") if near else ""
+    suggestion = f"; did you mean {meant!r}?" if near else ""
     return f"{suggestion} (available: {', '.join(names)})"
 
 
