@@ -1,11 +1,13 @@
 """The commands in this process: what they print, and what they refuse in one line."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.plan import Plan, Skipped
+from ddbench.session import Priced
 
 
 def ddbench(*words, code=0):
@@ -43,3 +45,31 @@ def test_require_all_says_once_what_several_seeds_lack(session, tmp_path):
     run = ("run", "--method", "dm", "--require-all", "--out", tmp_path / "run")
     _, err = ddbench(*run, code=2)
     assert err == "ddbench: --require-all:\n  mnist: not in /data; fetch it\n"
+
+
+# -- prices ----------------------------------------------------------------------------------------
+
+PRICES = [
+    Priced("condense", "dm, convnet, real, ipc 1", 2, 36_000),
+    Priced("condense", "mine, convnet, real, ipc 1", 1, 0, "it decides by content when to end"),
+]
+
+
+def test_prices_as_json_are_numbers_as_counted_or_null(session):
+    session.price = lambda plan: PRICES
+    out, err = ddbench("plan", "--method", "dm", "--price", "--rate", "2", "--json")
+    counted, unpriced = json.loads(out)
+    assert counted == {
+        "what": "condense", "row": "dm, convnet, real, ipc 1", "jobs": 2, "flops": 36_000,
+        "hours": pytest.approx(36_000 / 2e12 / 3600), "why": None,
+    }  # fmt: skip
+    assert (unpriced["flops"], unpriced["hours"]) == (None, None)
+    assert unpriced["why"] == "it decides by content when to end"
+    assert "at 2 TFLOP/s" in err
+
+
+def test_prices_in_a_table_have_four_digits_or_a_reason(session):
+    session.price = lambda plan: PRICES
+    lines = ddbench("plan", "--method", "dm", "--price")[0].splitlines()
+    assert any("3.6e-08" in line for line in lines)
+    assert any("not priced" in line and "by content" in line for line in lines)

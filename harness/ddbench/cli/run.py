@@ -185,26 +185,40 @@ def plan(
 
 
 def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
-    from ddbench.console import print_table
+    from ddbench.console import print_json, print_table
 
-    rows = [
-        {
-            "what": one.kind,
-            "row": one.row,
-            "jobs": one.jobs,
-            "TFLOP": "not priced" if one.unpriced else round(one.flops / 1e12, 3),
-            "hours": "" if one.unpriced else round(one.flops / 1e12 / rate / 3600, 3),
-            **({"why": one.unpriced} if any(other.unpriced for other in prices) else {}),
-        }
-        for one in prices
-    ]
-    print_table(rows, as_json=as_json)
+    if as_json:
+        print_json([_price(one, rate) for one in prices])
+    else:
+        some = any(one.unpriced for one in prices)
+        print_table([_price_row(one, rate, why=some) for one in prices])
     total = sum(one.flops for one in prices) / 1e12
     click.echo(
         f"{total:.4g} TFLOP, {total / rate / 3600:.3g} hours at {rate:g} TFLOP/s "
         "(matrix products and convolutions, 2 per multiply-add; testing is not counted)",
         err=True,
     )
+
+
+def _price(one: Priced, rate: float) -> dict[str, Any]:
+    """Return a price as plain data: numbers as counted, null where there are none."""
+    return {
+        "what": one.kind,
+        "row": one.row,
+        "jobs": one.jobs,
+        "flops": None if one.unpriced else one.flops,
+        "hours": None if one.unpriced else one.flops / 1e12 / rate / 3600,
+        "why": one.unpriced or None,
+    }
+
+
+def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
+    """Return a price as a line of a table, which shows four digits of a number."""
+    price = _price(one, rate)
+    hours, reason = price.pop("hours"), price.pop("why")
+    flops = price.pop("flops")
+    counted = {"TFLOP": "not priced" if flops is None else flops / 1e12, "hours": hours}
+    return price | counted | ({"why": reason} if why else {})
 
 
 @click.command("init-registry")
