@@ -1,5 +1,6 @@
 """The commands in this process: what they print, and what they refuse in one line."""
 
+import errno
 import json
 from types import SimpleNamespace
 
@@ -73,3 +74,22 @@ def test_prices_in_a_table_have_four_digits_or_a_reason(session):
     lines = ddbench("plan", "--method", "dm", "--price")[0].splitlines()
     assert any("3.6e-08" in line for line in lines)
     assert any("not priced" in line and "by content" in line for line in lines)
+
+
+# -- places ----------------------------------------------------------------------------------------
+
+
+def test_a_cache_that_cannot_be_is_refused_by_name(tmp_path):
+    (tmp_path / "file").write_text("")
+    for cache in (tmp_path / "file", tmp_path / "file" / "below"):
+        _, err = ddbench("plan", "--method", "dm", "--cache", cache, code=2)
+        assert err == f"ddbench: --cache {cache}: is a file, or lies below one; name a folder\n"
+
+
+def test_a_cache_that_cannot_be_written_is_refused_with_the_reason(tmp_path, monkeypatch):
+    def refuse(**options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    _, err = ddbench("plan", "--method", "dm", "--cache", tmp_path, code=2)
+    assert f"--cache {tmp_path}: cannot be written (Read-only file system); name another" in err

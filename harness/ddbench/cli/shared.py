@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -210,9 +211,20 @@ def open_session(
     """Return a session over what is installed."""
     from ddbench.session import Places, Session
 
-    return Session.installed(
-        read_registry(registry_path), Places(cache_of(cache), roots_of(data), plugins)
-    )
+    folder = writable(cache_of(cache))
+    return Session.installed(read_registry(registry_path), Places(folder, roots_of(data), plugins))
+
+
+def writable(cache: Path) -> Path:
+    """Return the cache folder, made if it is not there; end if nothing can be kept in it."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            return cache
+    except (FileExistsError, NotADirectoryError):
+        fail(f"--cache {cache}: is a file, or lies below one; name a folder")
+    except OSError as error:
+        fail(f"--cache {cache}: cannot be written ({error.strerror}); name another folder")
 
 
 def cache_of(cache: Path | None) -> Path:
