@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.files import claimed
 from ddbench.housekeeping import find_litter, merge, pack, status_of, to_retry, unpack
-from ddbench.results import RunError, RunFolder, read_run, write_record
+from ddbench.results import RunError, RunFolder, read_run, refuse_newer, write_record
 
 
 @pytest.fixture
@@ -155,6 +155,43 @@ def test_a_kept_state_is_no_litter(folder):
     assert find_litter(folder) == []
 
 
+# -- results of a later ddbench --------------------------------------------------------------------
+
+
+@pytest.fixture
+def newer(folder) -> list[Path]:
+    """Records that a later ddbench wrote into the run; what they hold is its own affair."""
+    condense(folder, "n")
+    paths = [folder.result("n"), folder.evaluation("n-on-x")]
+    for path in paths:
+        path.write_text(json.dumps({"schema": 2, "kind": "whatever", "name": "n"}))
+    return paths
+
+
+def test_clean_leaves_what_a_later_ddbench_wrote(folder, newer):
+    assert find_litter(folder) == []
+
+
+def test_merge_refuses_to_touch_what_a_later_ddbench_wrote(folder, other, newer):
+    condense(other, "n")
+    evaluate(other, "n-on-x", "n")
+    before = files_of(folder)
+    for into, source in ((folder, other), (other, folder)):
+        code, text = invoke("merge", into.root, source.root)
+        assert code == 2 and "a later ddbench wrote" in text and "upgrade" in text
+        assert all(str(path) in text for path in newer)
+    assert files_of(folder) == before
+
+
+def test_what_a_later_ddbench_wrote_is_refused_by_name(folder, newer):
+    assert set(read_run(folder).newer) == set(newer)
+    with pytest.raises(RunError, match=r"cannot go on(.|\n)*condensations/n/result.json"):
+        refuse_newer(folder, "go on")
+    for path in newer:
+        path.unlink()
+    refuse_newer(folder, "go on")
+
+
 # -- merge -----------------------------------------------------------------------------------------
 
 
@@ -215,6 +252,17 @@ def test_merge_refuses_two_sets_among_the_others(folder, other, tmp_path):
     assert "new" not in read_run(folder).condensations
 
 
+@pytest.mark.parametrize("changes", [{}, {"set_sha256": 5}])
+def test_merge_refuses_sets_that_it_cannot_compare(folder, other, changes):
+    condense(other, "a")
+    record = json.loads(other.result("a").read_text())
+    del record["set_sha256"]
+    other.result("a").write_text(json.dumps(record | changes))
+    for into, source in ((folder, other), (other, folder)):
+        with pytest.raises(RunError, match="a: nothing says whether .* holds the same set as"):
+            merge(into, [source])
+
+
 def test_merge_previews(folder, other):
     condense(other, "new")
     before = files_of(folder)
@@ -255,6 +303,36 @@ def test_the_commands_pack_beside_the_folder_and_unpack_under_its_name(
     assert invoke("unpack", tmp_path / "run.tar.gz")[0] == 2  # exists already
 
 
+def test_a_link_to_a_file_is_packed_as_that_file(folder, tmp_path):
+    kept = tmp_path / "elsewhere.safetensors"
+    folder.set_file("a").rename(kept)
+    folder.set_file("a").symlink_to(kept)
+    os.link(kept, folder.condensation("a") / "twice")
+    back = unpack(pack(folder, tmp_path / "x.tar.gz"), tmp_path / "again")
+    assert files_of(back) == files_of(folder) and not back.set_file("a").is_symlink()
+
+
+def test_a_link_to_a_folder_cannot_be_packed(folder, tmp_path):
+    folder.condensation("a").rename(tmp_path / "a")
+    folder.condensation("a").symlink_to(tmp_path / "a")
+    with pytest.raises(RunError, match="condensations/a: links to a folder"):
+        pack(folder, tmp_path / "x.tar.gz")
+    assert not (tmp_path / "x.tar.gz").exists()
+
+
+def test_a_run_without_manifests_can_be_packed_and_an_empty_one_not(folder, other, tmp_path):
+    (folder.root / "manifests" / "host-1.json").unlink()
+    back = unpack(pack(folder, tmp_path / "x.tar.gz"), tmp_path / "again")
+    assert files_of(back) == files_of(folder)
+    with pytest.raises(RunError, match="other: holds nothing to pack yet"):
+        pack(other, tmp_path / "other.tar.gz")
+
+
+def test_a_place_that_cannot_be_written_is_an_error_with_a_remedy(folder):
+    code, text = invoke("pack", folder.root, "--to", "/proc/x/y.tar.gz")
+    assert code == 2 and "/proc/x/y.tar.gz: cannot be written" in text and "--to" in text
+
+
 def tar_of(path: Path, *members: tuple[str, bytes | None]) -> Path:
     """Write a tar of files; a member without content is a link to /etc/passwd."""
     with tarfile.open(path, "w:gz") as tar:
@@ -278,6 +356,7 @@ GOOD = ("run/manifests/a.json", b"{}")
         [GOOD, ("/absolute", b"x")],
         [GOOD, ("run/condensations/link", None)],
         [GOOD, ("second/manifests/a.json", b"{}")],
+        [(".", b""), ("./manifests/a.json", b"{}")],
     ],
 )
 def test_a_foreign_archive_is_refused_and_leaves_nothing(tmp_path, members):

@@ -55,7 +55,8 @@ def _of_run(folder: RunFolder) -> Iterator[Litter]:
         if not is_claimed(path):
             yield Litter(path, "a claim that nobody holds any more")
     for path, reason in records.unreadable:
-        yield Litter(path, f"unreadable: {reason}")
+        if path not in records.newer:  # a later ddbench reads it
+            yield Litter(path, f"unreadable: {reason}")
     for id, record in records.condensations.items():
         checkpoint = folder.checkpoint(id).parent
         if record["status"] == DONE and not record.get("kept_state") and checkpoint.exists():

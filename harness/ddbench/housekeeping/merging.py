@@ -13,7 +13,7 @@ from typing import Any
 
 from ddbench.files import HALF
 from ddbench.housekeeping.status import running
-from ddbench.results import DONE, RunError, RunFolder, read_run
+from ddbench.results import DONE, RunError, RunFolder, read_run, refuse_newer, shortened
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,13 @@ def merge(into: RunFolder, others: Sequence[RunFolder], preview: bool = False) -
     A finished job wins over one that failed or was skipped, and any record over none.
 
     Raises:
-        RunError: A folder is at work, or two hold different sets under one id; nothing is copied.
+        RunError: A folder is at work or holds results of a later ddbench, or two hold different
+            sets under one id; nothing is copied.
     """
     for folder in (into, *others):
         if running(folder):
             raise RunError(f"{folder.root}: a run is at work in it; stop it first")
+        refuse_newer(folder, "merge")
     copies, problems = [], []
     have = dict(read_run(into).condensations)
     for other in others:
@@ -54,10 +56,19 @@ def _conflicts(have: dict[str, dict[str, Any]], other: RunFolder, into: RunFolde
     for id, record in read_run(other).condensations.items():
         mine = have.get(id)
         both_done = mine is not None and mine["status"] == record["status"] == DONE
-        if both_done and mine is not None and mine["set_sha256"] != record["set_sha256"]:
+        if not both_done or mine is None:
+            continue
+        theirs, ours = record.get("set_sha256"), mine.get("set_sha256")
+        if not (isinstance(theirs, str) and isinstance(ours, str)):
+            problems.append(
+                f"{id}: nothing says whether {other.root} holds the same set as {into.root} or a "
+                f"folder before it (set_sha256 {shortened(theirs)} and {shortened(ours)}); remove "
+                "one of them"
+            )
+        elif theirs != ours:
             problems.append(
                 f"{id}: {other.root} holds another set than {into.root} or a folder before it "
-                f"({record['set_sha256'][:12]} and {mine['set_sha256'][:12]}); remove one of them"
+                f"({theirs[:12]} and {ours[:12]}); remove one of them"
             )
     return problems
 

@@ -6,37 +6,71 @@ import os
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from ddbench.files import HALF
 from ddbench.housekeeping.status import running
 from ddbench.results import RunError, RunFolder
 
 LEFT_OUT = ("claims",)  # who works on what is of no use elsewhere
+PARTS = ("manifests", "condensations", "evaluations")  # one of which makes an archive a run
 
 
 def pack(folder: RunFolder, target: Path) -> Path:
     """Write a run folder to one .tar.gz file, whole or not at all; return its path.
 
+    What links to a file is packed as that file.
+
     Raises:
-        RunError: A run is at work in it, or the file exists.
+        RunError: A run is at work in it, it holds nothing or a link to a folder, or the file exists
+            or cannot be written.
     """
     if running(folder):
         raise RunError(f"{folder.root}: a run is at work in it; stop it first")
     if target.exists():
         raise RunError(f"{target}: exists already; name another file")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(prefix=f".{target.name}.", suffix=HALF, dir=target.parent)
+    files = _to_pack(folder)
     try:
-        with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as tar:
-            for path in sorted(folder.root.rglob("*")):
-                inside = path.relative_to(folder.root)
-                if path.is_file() and inside.parts[0] not in LEFT_OUT and path.suffix != HALF:
-                    tar.add(path, arcname=f"{folder.name}/{inside.as_posix()}", recursive=False)
-        os.replace(beside, target)
-    finally:
-        Path(beside).unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, half = tempfile.mkstemp(
+            prefix=f".{target.name}.", suffix=HALF, dir=target.parent
+        )
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                _write_archive(file, folder, files)
+            os.replace(half, target)
+        finally:
+            Path(half).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{target}: cannot be written ({error.strerror or error}); name another file with --to"
+        ) from error
     return target
+
+
+def _to_pack(folder: RunFolder) -> list[Path]:
+    """Return the files of a run, relative to its folder."""
+    found = []
+    for path in sorted(folder.root.rglob("*")):
+        inside = path.relative_to(folder.root)
+        if inside.parts[0] in LEFT_OUT or path.suffix == HALF:
+            continue
+        if path.is_symlink() and path.is_dir():
+            raise RunError(f"{path}: links to a folder; put the folder itself there, and pack then")
+        if path.is_file():
+            found.append(inside)
+    if not any(inside.parts[0] in PARTS for inside in found):
+        raise RunError(f"{folder.root}: holds nothing to pack yet")
+    return found
+
+
+def _write_archive(file: IO[bytes], folder: RunFolder, files: Iterable[Path]) -> None:
+    with tarfile.open(fileobj=file, mode="w:gz", dereference=True) as tar:
+        for inside in files:
+            name = f"{folder.name}/{inside.as_posix()}"
+            tar.add(folder.root / inside, arcname=name, recursive=False)
 
 
 def unpack(file: Path, target: Path | None = None) -> RunFolder:
@@ -60,6 +94,8 @@ def unpack(file: Path, target: Path | None = None) -> RunFolder:
             try:
                 tar.extractall(beside, filter="data")
                 restored = RunFolder(beside / name)
+                for part in PARTS:  # no archive holds an empty folder
+                    (restored.root / part).mkdir(exist_ok=True)
                 restored.create()
                 os.replace(restored.root, folder.root)
             finally:
@@ -75,13 +111,14 @@ def _name_of(file: Path, members: list[tarfile.TarInfo]) -> str:
     Raises:
         RunError: They do not look like a packed run.
     """
-    tops = {PurePosixPath(member.name).parts[0] for member in members if member.name}
-    parts = {PurePosixPath(member.name).parts[1:2] for member in members}
+    names = [PurePosixPath(member.name).parts for member in members]
+    tops = {parts[:1] for parts in names}
     plain = all(member.isfile() for member in members)
     inside = all(
         not member.name.startswith("/") and ".." not in PurePosixPath(member.name).parts
         for member in members
     )
-    if len(tops) != 1 or not plain or not inside or ("manifests",) not in parts:
+    whole = any(parts[1:2] == (part,) for parts in names for part in PARTS)
+    if len(tops) != 1 or not plain or not inside or not whole:
         raise RunError(f"{file}: is no packed run; name a file that `ddbench pack` wrote")
-    return tops.pop()
+    return names[0][0]
