@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
+import uuid
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +34,10 @@ def toy_task(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Task:
-    """Return a task on blobs: `per_class` noisy copies of one random image for each class."""
+    """Return a task on blobs: `per_class` noisy copies of one random image for each class.
+
+    Artifacts are kept in `store`; without one in a folder that goes with the task.
+    """
     generator = torch.Generator().manual_seed(7)
     centres = torch.randn(classes, channels, size, size, generator=generator, dtype=dtype)
     noise = torch.randn(classes, per_class, channels, size, size, generator=generator, dtype=dtype)
@@ -46,8 +53,21 @@ def toy_task(
         architecture=architecture,
         ipc=ipc,
         seed=seed,
-        store=ArtifactStore(Path(store or tempfile.mkdtemp(prefix="ddbench-test-"))),
+        store=_passing_store() if store is None else ArtifactStore(Path(store)),
     )
+
+
+def _passing_store() -> ArtifactStore:
+    """Return a store whose folder, made when first needed, is gone with it or with the process."""
+    folder = Path(tempfile.gettempdir()) / f"ddbench-test-{uuid.uuid4().hex}"
+    store = ArtifactStore(folder)
+    weakref.finalize(store, _remove, folder, os.getpid())
+    return store
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # not in a process forked from it
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def condense(method: Any, task: Task, config: Any, steps: int, init: str = "real") -> SyntheticSet:  # noqa: ANN401
