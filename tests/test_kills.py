@@ -4,6 +4,7 @@ import importlib.util
 import random
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,10 +20,13 @@ def kills():
     return module
 
 
+GONE_S = 10.0  # beside the other tests a process may wait seconds for a core before it can end
+
+
 def check(kills, where: Path, count: int) -> None:
     seed = random.SystemRandom().randrange(2**31)
     print(f"seed {seed}")  # pytest shows it when the test fails
-    tally = kills.campaign(where, count, seed)
+    tally = kills.campaign(where, count, seed, GONE_S)
     assert tally.faults == []
     assert tally.kills == count and tally.of_group == (count + 1) // 2
     assert tally.resumed > 0
@@ -30,6 +34,19 @@ def check(kills, where: Path, count: int) -> None:
 
 def test_8_kills_lose_no_job_and_change_no_result(kills, tmp_path):
     check(kills, tmp_path, 8)
+
+
+def test_workers_that_end_late_are_a_fault_that_says_by_how_much(kills):
+    class Runner:
+        pid = 2**22 + 1  # no process has it
+        process = SimpleNamespace(children=lambda recursive: [])
+        wait = staticmethod(lambda: None)
+
+    tally = kills.Tally(seed=0, gone_s=-1.0)
+    kills.kill(Runner(), group=False, tally=tally)
+    [fault] = tally.faults
+    took = f"{tally.slowest_end_s:.2f} s"
+    assert fault == f"kill 1: the last worker was gone after {took}, not within -1 s"
 
 
 @pytest.mark.slow
