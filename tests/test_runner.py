@@ -573,3 +573,20 @@ def test_the_initial_set_is_stored_as_it_was_before_init_wrote_into_it(setting):
     record = condense(setting, Overwrites())
     initial = Set.load(Path(setting.run.condensation(record["id"])) / "initial.safetensors")
     assert initial.images.abs().sum() > 0
+
+
+def test_whitening_is_fitted_once_and_its_cost_stands_in_each_record(tmp_path):
+    setting = Setting(tmp_path / "run", tmp_path, datasets={"white": ("toy", {"zca": True})})
+    first, second = (condense(setting, dataset="white", seed=seed) for seed in (0, 1))
+    whitening = first["whitening"]
+    assert whitening["kind"] == "zca" and whitening == second["whitening"]
+    pixels, images = 64, 80  # at least the covariance, 2 operations a multiply-add
+    assert whitening["flops"] > 2 * images * pixels**2
+    assert 0 < whitening["seconds"] and whitening["bytes"] > 3 * 4 * pixels
+    # every row on the data has it alike: it is in nobody's costs
+    assert first["artifacts"] == [] and first["costs"]["artifact_s"] == 0
+    assert first["costs"]["flops_artifact"] == 0
+
+
+def test_data_that_are_not_whitened_have_no_whitening(setting):
+    assert condense(setting)["whitening"] is None

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ddbench.artifacts import ArtifactStore, Work
+from ddbench.artifacts import Artifact, ArtifactStore, Work
 from ddbench.datasets import load
 from ddbench.datasets.tensors import TensorData, Whitening, fit_zca, prepare
 from ddbench.extensions import Extensions
+from ddbench.meter import warm_up
 from ddbench.results import RunFolder
 from ddbench.task import Task
 
 if TYPE_CHECKING:
     from ddbench.datasets import Dataset
     from ddbench.plan import Condensation
+
+WHITENING = "whitening.safetensors"
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,25 @@ class Setting:
 
     def tensors(self, dataset: Dataset) -> TensorData:
         """Return the dataset on the device, normalised, or whitened by a shared artifact."""
-        device = torch.device(self.device)
-        if not dataset.zca:
+        device, artifact = torch.device(self.device), self.whitening(dataset)
+        if artifact is None:
             return prepare(dataset, device)
+        return prepare(dataset, device, Whitening.load(artifact.folder / WHITENING))
+
+    def whitening(self, dataset: Dataset) -> Artifact | None:
+        """Return the artifact that whitens a dataset, fitted now if nobody has, metered as a whole.
+
+        None for a dataset that is not to be whitened.
+        """
+        if not dataset.zca:
+            return None
 
         def build(work: Work) -> None:
-            fit_zca(dataset.train_images).save(work.folder / "whitening.safetensors")
+            with work.meter:
+                whitening = fit_zca(dataset.train_images)
+            whitening.save(work.folder / WHITENING)
 
+        cpu = torch.device("cpu")
+        warm_up(cpu)  # what the process pays once is no part of the fitting
         spec = {"dataset": dataset.fingerprint, "epsilon": 0.1, "version": 1}
-        artifact = self.store().get("zca", spec, build, torch.device("cpu"))
-        return prepare(dataset, device, Whitening.load(artifact.folder / "whitening.safetensors"))
+        return self.store().get("zca", spec, build, cpu)

@@ -163,13 +163,13 @@ def test_a_plan_as_json_has_every_job(capsys):
 
 
 def test_a_job_is_shown_with_its_evaluations_and_curve(made, capsys):
-    id = made.condensation("dm", measures={"clients": 5})
+    id = made.condensation("dm", measures={"clients": 5}, whitening={"kind": "zca", "seconds": 7.5})
     made.evaluation(id, [0.8, 0.815], id="e-1")
     made.curve(id, {"step": [0, 1, 2], "seconds": [1, 2, 3], "loss": [3.0, 2.0, 1.0]})
     show_job(made.folder, id[:-1])
     out = capsys.readouterr().out
     assert f"condensation {id}" in out and "measures.clients" in out
-    assert "80, 81.5" in out
+    assert "80, 81.5" in out and "whitening.seconds" in out and "7.5" in out
     assert "loss in 3 steps" in out and "┤" in out
 
 

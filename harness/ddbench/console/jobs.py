@@ -67,7 +67,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
     rows = []
     for name in dict.fromkeys(names):
         value = record[name]
-        if name in ("costs", "measures", "artifacts"):
+        if name in ("costs", "measures", "artifacts", "whitening"):
             rows += _parts(name, value)
         elif name == "reduced":
             rows += [{"field": "reduced", "value": text} for text in _reduced(value)]

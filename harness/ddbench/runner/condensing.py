@@ -80,6 +80,7 @@ class Condensing:
         job = self.job
         dataset = self.setting.dataset(job.dataset, self.extensions)
         data = self.setting.tensors(dataset)
+        self.whitening = self.setting.whitening(dataset)
         self.lent = (data.train_images, data.train_labels)
         self.checksum = _checksum(*self.lent)
         self.about_data = {
@@ -292,6 +293,8 @@ class Condensing:
         return {
             "costs": self._costs(result, peak),
             "artifacts": [artifact.record() for artifact in task.artifacts_used.values()],
+            # every row on the data has it alike, so it is in nobody's costs
+            "whitening": self.whitening.record() if self.whitening else None,
             "measures": dict(result.measures),
             "metrics": {k: v for k, v in last.items() if k not in ("step", "seconds")},
             "chose_on_split": task.chose_on_split,
