@@ -404,3 +404,17 @@ def test_no_whole_training_set_is_planned_for_nothing(tmp_path):
     assert not session.plan(Choices(rows=("step",), ipc=(10**6,))).evaluations
     [first, *_] = session.plan(Choices(architectures=("mlp",), ipc=(1,), seeds=(0,))).evaluations
     assert first.condensation is None and first.architecture == "convnet-w8-d1"
+
+
+def test_a_control_has_its_rows_settings_and_its_own_over_all(tmp_path):
+    info = method(controls=({"options": {"lr": 0.5}},))
+    text = TEXT.replace('rows = ["step",', 'rows = [{ method = "step", options = { batch = 9 } },')
+    session = open_session(tmp_path, text, step=info)
+    settings = (("step", "lr", (2.0,)),)
+    plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,), settings=settings))
+    row, control = plan.condensations
+    assert dict(row.config) == {"lr": 2.0, "batch": 9} and row.row == "step[lr=2.0]"
+    assert dict(control.config) == {"lr": 0.5, "batch": 9} and control.control_of == row.row
+    plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,),
+                                settings=(("step", "lr", (0.5,)),)))  # fmt: skip
+    assert len(plan.condensations) == 1

@@ -205,6 +205,71 @@ def test_the_augmentations_are_those_there_are():
         assert name == "dsa" or operations(name) is not None
 
 
+# spec of the shipped configs: N, M_e, T-, T (0: off), T+, expand until, lr_img, lr_y, lr_lr, batch
+DATM = {
+    "cifar10-ipc1": (80, 2, 0, 0, 4, None, 100, 5, 1e-7, 10),
+    "cifar10-ipc10": (80, 2, 0, 10, 20, 1000, 100, 2, 1e-5, 100),
+    "cifar10-ipc50": (80, 2, 0, 20, 40, 2000, 1000, 2, 1e-5, 500),
+    "cifar10-ipc500": (40, 2, 40, 0, 60, None, 50, 10, 1e-5, 1000),
+    "cifar10-ipc1000": (100, 2, 40, 0, 60, None, 50, 10, 1e-5, 1000),
+    "cifar100-ipc1": (40, 3, 0, 10, 20, 1000, 1000, 10, 1e-5, 1000),
+    "cifar100-ipc10": (80, 2, 0, 30, 50, 2000, 1000, 10, 1e-5, 1000),
+    "cifar100-ipc50": (80, 2, 20, 0, 70, None, 1000, 10, 1e-5, 1000),
+    "cifar100-ipc100": (80, 2, 30, 0, 70, None, 50, 10, 1e-5, 1000),
+    "tinyimagenet-ipc1": (40, 2, 0, 15, 20, 2000, 10000, 10, 1e-4, 1000),
+    "tinyimagenet-ipc10": (40, 2, 10, 0, 50, None, 100, 10, 1e-4, 500),
+    "tinyimagenet-ipc50": (20, 2, 40, 0, 70, None, 100, 10, 1e-4, 1000),
+}
+# N, M_e, T+, lr_img, lr_lr, alpha_0, batch (0: all)
+MTT = {
+    "cifar10-ipc1": (50, 2, 2, 100, 1e-7, 0.01, 0),
+    "cifar10-ipc10": (30, 2, 20, 100, 1e-5, 0.001, 0),
+    "cifar10-ipc50": (30, 2, 40, 1000, 1e-5, 0.001, 0),
+    "cifar100-ipc1": (20, 3, 20, 1000, 1e-5, 0.01, 0),
+    "cifar100-ipc10": (20, 2, 20, 1000, 1e-5, 0.01, 0),
+    "cifar100-ipc50": (80, 2, 40, 1000, 1e-5, 0.01, 125),
+    "tinyimagenet-ipc1": (10, 2, 10, 10000, 1e-4, 0.01, 0),
+    "tinyimagenet-ipc10": (20, 2, 40, 10000, 1e-4, 0.01, 200),
+    "tinyimagenet-ipc50": (20, 2, 40, 10000, 1e-4, 0.01, 300),
+}
+
+
+@pytest.mark.parametrize("name", DATM)
+def test_the_published_settings_of_datm(name):
+    table = read().methods[f"datm@{name}"]
+    keys = ("student_steps", "match_epochs", "min_start_epoch", "first_max_start_epoch",
+            "max_start_epoch", "expand_until", "lr_images", "lr_labels", "lr_lr",
+            "batch_synthetic")  # fmt: skip
+    expected = dict(zip(keys, DATM[name], strict=True))
+    assert {key: table.get(key) for key in keys} == expected
+    assert (table.get("threshold"), table.get("init")) == (
+        1.1 if name == "cifar10-ipc1" else None, "real" if name == "cifar100-ipc50" else None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MTT)
+def test_the_published_settings_of_mtt(name):
+    table = read().methods[f"mtt@{name}"]
+    keys = ("student_steps", "match_epochs", "max_start_epoch", "lr_images", "lr_lr",
+            "lr_student", "batch_synthetic")  # fmt: skip
+    assert {key: table.get(key, 0) for key in keys} == dict(zip(keys, MTT[name], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("row", "where", "lr"),
+    [
+        ("dm", Where("cifar10", "convnet", 100), 10.0),
+        ("dm", Where("cifar10", "convnet", 50), None),
+        ("dm", Where("cifar100", "convnet", 100), None),
+        ("gm", Where("mnist", "mlp", 1), 0.01),
+        ("dsa", Where("mnist", "mlp", 1), None),
+    ],
+)
+def test_published_exceptions_hold_wherever_the_method_runs(row, where, lr):
+    layers = read().layers(row, where, published=True)
+    assert [layer.options["lr_images"] for layer in layers] == ([lr] if lr else [])
+
+
 KEYS = st.text("abcdefgh_-0123456789", min_size=1, max_size=6)
 
 

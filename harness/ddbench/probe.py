@@ -234,7 +234,9 @@ class Child:
             ) from lost
 
     def _ask(self, request: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-        if self._process is None or self._process.poll() is not None:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ddbench.probe"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -253,7 +255,9 @@ class Child:
                 raise _Lost(f"did not answer for {patience:g} s")
             line = process.stdout.readline()
         if not line:
-            raise _Lost(f"ended the process (exit code {process.wait()})")
+            code = process.wait()
+            self.close()
+            raise _Lost(f"ended the process (exit code {code})")
         return dict(json.loads(line))
 
 

@@ -59,6 +59,7 @@ class _Cell:
     seed: int
     settings: tuple[tuple[str, str, Any], ...]
     control_of: str | None
+    forced: Mapping[str, Any]  # options that make a control what it is
 
 
 class _Planner:
@@ -78,8 +79,8 @@ class _Planner:
         self._check_names()
         self.facts = self._datasets()
         self.canonical = self._architectures()
-        cells = [cell for row, control_of in self._with_controls(rows)
-                 for cell in self._cells(row, control_of)]  # fmt: skip
+        cells = [cell for row, control_of, forced in self._with_controls(rows)
+                 for cell in self._cells(row, control_of, forced)]  # fmt: skip
         self._add_condensations(_without_repeats(cells))
         if self.problems:
             raise RegistryError(dict.fromkeys(self.problems))
@@ -126,23 +127,27 @@ class _Planner:
         if _typo(name, self.world.found):
             self.problems.append(f"{self._row_place(row)}: {unknown(name, self.world.found)}")
 
-    def _with_controls(self, rows: Sequence[Row]) -> Iterator[tuple[Row, str | None]]:
-        """Go through the rows, then their controls.
+    def _with_controls(
+        self, rows: Sequence[Row]
+    ) -> Iterator[tuple[Row, str | None, Mapping[str, Any]]]:
+        """Go through the rows, then their controls: (row, of which, options that make it one).
 
         A control is its row with something changed, or a row of another method.
         """
         for row in rows:
-            yield row, None
+            yield row, None, {}
         for row in rows:
             info = self.info.get(self.registry.method_of(row.method), {})
             for control in info.get("controls", ()):
                 given: dict[str, Any] = {"seeds": row.seeds, "ipc": row.ipc, "method": row.method}
                 if "method" not in control:
                     steps = row.steps if self.choices.steps is None else self.choices.steps
-                    options = {**row.options, **control.get("options", {})}
-                    control = control | {"options": options}
                     given |= {"init": row.init, "steps": steps}
-                yield Row.model_validate(given | control), row.method
+                    forced = control.get("options", {})
+                    control = {**control, "options": row.options}
+                    yield Row.model_validate(given | control), row.method, forced
+                else:
+                    yield Row.model_validate({**given, **control}), row.method, {}
 
     # -- names -----------------------------------------------------------------------------
 
@@ -237,7 +242,9 @@ class _Planner:
 
     # -- condensations ---------------------------------------------------------------------
 
-    def _cells(self, row: Row, control_of: str | None) -> Iterator[_Cell]:
+    def _cells(
+        self, row: Row, control_of: str | None, forced: Mapping[str, Any]
+    ) -> Iterator[_Cell]:
         preset, method = self.preset, self.registry.method_of(row.method)
         seeds = row.seeds if row.seeds and self.choices.seeds is None else preset.seeds
         known = self.info.get(method, {}).get("options")  # an unknown one is a problem of its own
@@ -255,7 +262,9 @@ class _Planner:
             name = fits.get("canonical", architecture)
             for init in self._inits(row, Where(dataset, name, ipc)):
                 for settings, seed in itertools.product(itertools.product(*axes.values()), seeds):
-                    yield _Cell(row, dataset, architecture, init, ipc, seed, settings, control_of)
+                    of = control_of and _label(control_of, settings)
+                    left = tuple(setting for setting in settings if setting[1] not in forced)
+                    yield _Cell(row, dataset, architecture, init, ipc, seed, left, of, forced)
 
     def _inits(self, row: Row, where: Where) -> tuple[str, ...]:
         """Return the inits of a row; `--init` passes over methods that it was not meant for."""
@@ -271,6 +280,7 @@ class _Planner:
         ready = [(cell, self._question(cell)) for cell in cells if self._possible(cell)]
         questions = [question for _, question in ready]
         answers = self.world.ask({"configure": questions})["configure"] if ready else []
+        planned: set[str] = set()
         for (cell, question), answer in zip(ready, answers, strict=True):
             if "error" in answer:
                 self._skip(cell, answer["error"], failed=True)
@@ -281,7 +291,10 @@ class _Planner:
             elif answer["needs"]:
                 self._skip(cell, answer["needs"])
             else:
-                self.result.condensations.append(self._condensation(cell, answer))
+                job = self._condensation(cell, answer)
+                if not (job.control_of and job.options_id in planned):  # it stands there anyway
+                    self.result.condensations.append(job)
+                    planned.add(job.options_id)
 
     def _possible(self, cell: _Cell) -> bool:
         method = self.registry.method_of(cell.row.method)
@@ -320,6 +333,7 @@ class _Planner:
         given = [Layer(row.options, place=self._row_place(row))]
         given += [Layer({option: value}, place=f"--set {name}.{option}")
                   for name, option, value in cell.settings]  # fmt: skip
+        given.append(Layer(cell.forced, place=f"{method}: MethodInfo.controls"))
         quick = dict(self.info[method]["quick"]) if self.preset.quick else {}
         quick_steps = quick.pop("steps", None)
         layers = [*tables, Layer(quick, place=f"{method}: MethodInfo.quick"), *given]
@@ -361,12 +375,11 @@ class _Planner:
         method = self.registry.method_of(cell.row.method)
         found, info, facts = self.world.found[method], self.info[method], self.facts[cell.dataset]
         assert not isinstance(facts, str)  # noqa: S101
-        labels = [f"{option}={value}" for _, option, value in cell.settings]
         budget = self.choices.budget if answer["steps"] else None
         job = Condensation(
             id="",
             options_id="",
-            row=cell.row.method + (f"[{','.join(labels)}]" if labels else ""),
+            row=_label(cell.row.method, cell.settings),
             method=method,
             source=found.source,
             code=found.code,
@@ -468,6 +481,12 @@ def _chosen(preset: Preset, choices: Choices) -> Preset:
         given["evaluate_on"] = given["architectures"]
     given["reference_on"] = preset.reference_on or preset.evaluate_on[0]
     return preset.model_copy(update=given)
+
+
+def _label(row: str, settings: Iterable[tuple[str, str, Any]]) -> str:
+    """Return the name that a row goes by: with what `--set` has changed in it."""
+    labels = [f"{option}={value}" for _, option, value in settings]
+    return row + (f"[{','.join(labels)}]" if labels else "")
 
 
 def _rows_named(name: str, rows: Sequence[Row]) -> list[Row]:
