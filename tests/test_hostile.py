@@ -61,10 +61,10 @@ def hostile_job(act: str, **changes) -> Condensation:
     return with_ids(replace(made, **changes))
 
 
-def run(jobs, folder, cache, observe=lambda event: None, **setting) -> Jobs:
+def run(todo, folder, cache, observe=lambda event: None, **setting) -> Jobs:
     run_folder = RunFolder(folder)
     run_folder.create()
-    left = Jobs.left(Plan(condensations=list(jobs)), run_folder)
+    left = Jobs.left(Plan(condensations=list(todo)), run_folder)
     found = {"hostile": from_file(METHODS / "hostile.py")}
     run_local(left, Setting(folder, cache, **{"jobs": 2, **setting}), found, observe)
     return left
@@ -177,5 +177,26 @@ def test_a_log_that_cannot_be_opened_is_said_to_be_unwritable(tmp_path, shared_c
     folder.condensation(job.id).write_text("a file where a folder has to be")
     record = run([job], folder.root, shared_cache).ended[job.id]
     assert record["status"] == "failed"
-    assert record["reason"].startswith("the run folder cannot be written: [Errno 17] File exists")
+    words = f"the run folder {folder.root} cannot be written: [Errno 17] File exists"
+    assert record["reason"].startswith(words)
     assert str(folder.condensation(job.id)) in record["reason"]
+
+
+@pytest.mark.parametrize("act", ["lose the run", "replace the run"])
+def test_a_run_folder_that_goes_fails_what_is_left_and_keeps_what_was_done(
+    tmp_path, shared_cache, act
+):
+    folder, done = tmp_path / "run", hostile_job("nothing")
+    assert run([done], folder, shared_cache).ended[done.id]["status"] == "done"
+    jobs = [done, hostile_job(act), *(hostile_job("nothing", seed=seed) for seed in (1, 2))]
+    events = []
+    ended = run(jobs, folder, shared_cache, events.append, jobs=1, checkpoint_s=0.0)
+    assert not ended.pending and len(ended.failed) == 3
+    for record in ended.failed:
+        assert f"{folder} cannot be written" in record["reason"]
+        assert "the run folder has gone" in record["reason"]
+    assert [event["event"] for event in events if event["event"] != "step"] == ["start", "end"] * 3
+    assert Outcome(RunFolder(folder), Plan(condensations=jobs), ended).exit_code == 1
+    assert not folder.is_dir()  # nothing has been written where it was
+    [kept] = read_run(RunFolder(tmp_path / "moved")).condensations.values()
+    assert kept["id"] == done.id and kept["status"] == "done"

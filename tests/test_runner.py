@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -590,3 +591,20 @@ def test_whitening_is_fitted_once_and_its_cost_stands_in_each_record(tmp_path):
 
 def test_data_that_are_not_whitened_have_no_whitening(setting):
     assert condense(setting)["whitening"] is None
+
+
+# -- what was there when the run was planned -----------------------------------------------------
+
+
+def test_data_that_have_gone_since_the_plan_fail_the_job_by_their_path(setting, tmp_path):
+    record = condense(setting, dataset=f"npz:{tmp_path}/lost/set.npz")
+    assert record["status"] == "failed" and f"{tmp_path}/lost/set.npz" in record["reason"]
+
+
+def test_a_cache_that_has_gone_does_not_stop_a_job_and_a_file_in_its_place_is_named(tmp_path):
+    setting = Setting(folder=tmp_path / "run", cache=tmp_path / "lost" / "cache")
+    assert condense(setting, dataset="mnist-mini", steps=1)["status"] == "done"
+    shutil.rmtree(tmp_path / "lost")
+    (tmp_path / "lost").write_text("a file")
+    record = condense(setting, dataset="mnist-mini", seed=1, steps=1)
+    assert record["status"] == "failed" and str(tmp_path / "lost") in record["reason"]

@@ -15,8 +15,9 @@ A record is one JSON object with ``schema``, ``kind`` ("condensation" or "evalua
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,22 @@ class RunFolder:
     def is_run(self) -> bool:
         """Say whether the folder looks like a run."""
         return (self.root / "manifests").is_dir() and (self.root / "condensations").is_dir()
+
+    def check_there(self) -> None:
+        """See that the folder has not gone while a run was at work in it.
+
+        Where a mount is lost, or the folder moved, writing on would make a second run in its place.
+
+        Raises:
+            OSError: It is no run any more.
+        """
+        if not self.is_run():
+            words = "the run folder has gone (was it moved, or its mount lost?)"
+            raise FileNotFoundError(errno.ENOENT, words, str(self.root))
+
+    def check_of_presence(self) -> Callable[[], None]:
+        """Return `check_there` if the folder is a run now, else a check that passes."""
+        return self.check_there if self.is_run() else lambda: None
 
 
 def open_run(path: Path | str) -> RunFolder:

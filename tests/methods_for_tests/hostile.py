@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from ddbench import MethodInfo, SyntheticSet, hookimpl
@@ -48,7 +49,23 @@ def _print_from_c() -> None:
     libc.fflush(None)
 
 
+def _run_folder() -> Path:
+    return Path(os.readlink("/proc/self/fd/1")).parents[2]  # where the log is
+
+
+def _lose_the_run() -> None:
+    _run_folder().rename(_run_folder().with_name("moved"))
+
+
+def _replace_the_run() -> None:
+    folder = _run_folder()
+    folder.rename(folder.with_name("moved"))
+    folder.write_text("a file")
+
+
 ACTS = {
+    "lose the run": _lose_the_run,
+    "replace the run": _replace_the_run,
     "nothing": lambda: None,
     "raise": lambda: 1 / 0,
     "return": lambda: "not numbers",

@@ -61,13 +61,14 @@ def main(
     control = Control(told_to_stop.is_set, report)
     extensions = Extensions()
     try:
+        setting.run.check_there()
         _log_to(log_path(setting.run, record))
         extensions = Extensions.installed(setting.observers, setting.folder, setting.silenced)
         done = do(job, setting, method, extensions, control)
     except Stopped:
         send({"event": "stopped"})
     except OSError as error:
-        send({"event": "end", "record": unwritten(job, error)})
+        send({"event": "end", "record": unwritten(job, setting.run, error)})
     else:
         send({"event": "claimed"} if done is None else {"event": "end", "record": done})
     send({"event": "switched off", "reasons": extensions.failures})

@@ -62,7 +62,7 @@ def _try(
     except Stopped:
         record = None
     except OSError as error:
-        record = unwritten(job, error)
+        record = unwritten(job, setting.run, error)
     if record is None:
         jobs.put_back(job)
         observe({"event": "put back", "job": job})

@@ -23,15 +23,17 @@ def dead(job: Job, run: RunFolder, reason: str) -> dict[str, Any]:
     else:
         kind, path = "evaluation", run.evaluation(job.id)
         record["set_sha256"] = hash_of_set(run, job.condensation, job.snapshot)
-    with suppress(OSError), claimed(run.claim(job.id)) as free:  # takes its claim file away too
-        if free:  # a full disk may be why it died; the run goes on
-            write_record(path, kind, record)
+    with suppress(OSError):  # a full disk or a lost mount may be why it died; the run goes on
+        run.check_there()
+        with claimed(run.claim(job.id)) as free:  # takes its claim file away too
+            if free:
+                write_record(path, kind, record)
     return record
 
 
-def unwritten(job: Job, error: OSError) -> dict[str, Any]:
+def unwritten(job: Job, run: RunFolder, error: OSError) -> dict[str, Any]:
     """Return the record of a job that could not be written: it counts as not done next time."""
-    reason = f"the run folder cannot be written: {error}"
+    reason = f"the run folder {run.root} cannot be written: {error}"
     return {**job.record(), "status": FAILED, "reason": reason, "traceback": None}
 
 

@@ -36,8 +36,9 @@ def do(
 
     Raises:
         Stopped: The engine asked for it.
-        OSError: The run folder cannot be written.
+        OSError: The run folder has gone, or cannot be written.
     """
+    setting.run.check_there()
     who = f"process {os.getpid()} on {socket.gethostname()}"
     with claimed(setting.run.claim(job.id), who) as free:
         if not free:

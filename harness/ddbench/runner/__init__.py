@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 import ddbench
-from ddbench.datasets import DatasetMissing
 from ddbench.extensions import Extensions
 from ddbench.hookspecs import Unsupported
 from ddbench.meter import hardware, hardware_class
@@ -50,8 +49,9 @@ def run_condensation(
 
     Raises:
         Stopped: The engine asked for it; a checkpoint is there to go on from.
-        OSError: The record cannot be written.
+        OSError: The record cannot be written, or the run folder has gone.
     """
+    check_folder = setting.run.check_of_presence()
     record = {**job.record(), "started": _now(), **provenance(setting)}
     record["kept_state"] = setting.keep_state
     extensions.notify("job_started", job=job.record())
@@ -59,6 +59,7 @@ def run_condensation(
         work = Condensing(job, setting, method, extensions, control, guard)
         record |= _outcome(work.run)
     record["ended"] = _now()
+    check_folder()
     write_record(setting.run.result(job.id), "condensation", record)
     if record["status"] == DONE and not setting.keep_state:
         # Only now: until the record is there, the checkpoint is all that a kill would leave.
@@ -74,8 +75,9 @@ def run_evaluation(
 
     Raises:
         Stopped: The engine asked for it.
-        OSError: The record cannot be written.
+        OSError: The record cannot be written, or the run folder has gone.
     """
+    check_folder = setting.run.check_of_presence()
     record = {**job.record(), "started": _now(), **provenance(setting)}
     # Of the set that it is about, should it fail; one that is done has hashed what it has read.
     record["set_sha256"] = hash_of_set(setting.run, job.condensation, job.snapshot)
@@ -83,6 +85,7 @@ def run_evaluation(
     with Guard():
         record |= _outcome(lambda: evaluate_set(job, setting, extensions, control))
     record["ended"] = _now()
+    check_folder()
     write_record(setting.run.evaluation(job.id), "evaluation", record)
     extensions.notify("job_finished", job=job.record(), result=record)
     return record
@@ -94,7 +97,7 @@ def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {**work(), "status": DONE, "reason": None, "traceback": None}
     except Stopped:
         raise
-    except (Unsupported, DatasetMissing) as refusal:
+    except Unsupported as refusal:
         return {"status": SKIPPED, "reason": str(refusal), "traceback": None}
     except (Exception, SystemExit) as error:  # a method or architecture is someone else's code
         return failure(error)

@@ -48,6 +48,7 @@ class Condensing:
         self.extensions, self.control, self.guard = extensions, control, guard
         self.device = torch.device(setting.device)
         self.run_folder = setting.run
+        self.check_folder = setting.run.check_of_presence()
         self.at = Progress()
         self.meters = self._meters()
 
@@ -239,6 +240,7 @@ class Condensing:
         self.guard.check("restore")
 
     def _checkpoint(self, state: Any) -> None:  # noqa: ANN401
+        self.check_folder()
         self._check_lent()
         Checkpoint(
             state=self._saved(state),
@@ -285,6 +287,7 @@ class Condensing:
     # -- the record --------------------------------------------------------------------------
 
     def _finish(self, result: SyntheticSet, peak: int | None) -> dict[str, Any]:
+        self.check_folder()
         folder, task = self.run_folder.condensation(self.job.id), self.task
         result.save(self.run_folder.set_file(self.job.id))
         write_whole(folder / "curve.csv", _csv(self.at.curve))
