@@ -199,6 +199,61 @@ def test_every_command_shown_exists_with_its_options(line):
     command.make_context(words[0], words[1:])  # parses, and runs nothing
 
 
+# Pages for users, where commands and options stand in blocks of any kind and within sentences.
+PAGES = {page.stem: page.read_text() for page in (DOCS.parent / "README.md", *DOCS.glob("*.md"))}
+OF_OTHERS = {"--signal", "--kills", "--seed", "--gone"}  # Slurm's, and benchmarks/kills.py's
+
+
+def mentioned(text):
+    """Yield the commands of ours on a page: lines of blocks, and code within sentences."""
+    fenced = r"^```\w*\n(.*?)^```"
+    for block in re.findall(fenced, text, re.DOTALL | re.MULTILINE):
+        yield from re.findall(r"^\s*(?:uv run )?(ddbench .*?)(?: &)?$", block, re.MULTILINE)
+    prose = re.sub(fenced, "", text, flags=re.DOTALL | re.MULTILINE)
+    yield from re.findall(r"^    .*?(ddbench [a-z].*)$", prose, re.MULTILINE)
+    yield from (" ".join(code.split()) for code in re.findall(r"`(ddbench [a-z-][^`]*)`", prose))
+
+
+def resolved(words):
+    """Return the command that words begin with, a group's own among them."""
+    command, context = main, click.Context(main)
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        _, command, words = command.resolve_command(context, words)
+    return command
+
+
+def options_of(command):
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    own = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+    return own.union({"--help", "--version"}, *map(options_of, inner))
+
+
+@pytest.mark.parametrize(
+    "line", sorted({line for text in PAGES.values() for line in mentioned(text)})
+)
+def test_every_command_mentioned_exists_with_its_options(line):
+    words = shlex.split(line, comments=True)[1:]
+    options = options_of(main) if words[0].startswith("-") else options_of(resolved(words))
+    assert {word.split("=")[0] for word in words if word.startswith("--")} <= options
+
+
+@pytest.mark.parametrize("name", ["README", "datasets", "reliability"])
+def test_every_option_mentioned_exists(name):
+    options = options_of(main) | OF_OTHERS
+    found = {code.split()[0] for code in re.findall(r"`(--[a-z][^`]*)`", PAGES[name])}
+    assert found <= options
+
+
+def test_the_pages_are_read_as_they_are_written():
+    readme = [*mentioned(PAGES["README"])]
+    assert "ddbench run --all" in readme and "ddbench leaderboard runs/mine" in readme
+    reliability = [*mentioned(PAGES["reliability"])]
+    assert "ddbench run --all --out runs/paper --stop-after 3h50m" in reliability
+    assert "ddbench retry RUN --failed" in reliability
+    with pytest.raises(click.UsageError, match="No such command"):
+        resolved(["data", "fetsch"])
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_links_between_documents_hold(name):
     for target in re.findall(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)", TEXTS[name]):
