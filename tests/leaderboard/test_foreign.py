@@ -99,7 +99,12 @@ def test_no_change_of_one_field_crashes_a_reader(filled, capsys, data):
         ("evaluations", "snapshot", [1], "snapshot is [1]; expected a step, or null"),
         ("evaluations", "condensation", {}, "condensation is {}; expected an id, or null"),
         ("evaluations", "class_counts_test", [[1]], "class_counts_test is [[1]]; expected a list"),
-        ("evaluations", "accuracies", [1.5], "accuracies is [1.5]; expected shares of 1"),
+        (
+            "evaluations",
+            "accuracies",
+            [1.5],
+            "accuracies is [1.5]; expected a list of numbers from",
+        ),
         ("evaluations", "dataset", "x", "dataset is 'x'; its condensation has 'mnist-mini'"),
         ("evaluations", "dataset_fingerprint", "x", "its condensation has 'f00d'"),
         ("condensations", "ipc", 0, "ipc is 0; expected a number above 0"),

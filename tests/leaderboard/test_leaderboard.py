@@ -255,7 +255,7 @@ def test_files_that_do_not_hold_are_named_and_never_fatal(made):
     assert names == {"torn", "newer", "words", "nan", "costless"}
     assert [place.entry.label for place in found.boards[0].places] == ["dm"]
     reasons = {path.stem: reason for path, reason in found.records.unreadable}
-    assert reasons["words"] == "accuracies is 'many'; expected a list of numbers"
+    assert reasons["words"] == "accuracies is 'many'; expected a list of numbers from 0 to 1"
 
 
 def test_an_empty_folder_has_an_empty_leaderboard(made):

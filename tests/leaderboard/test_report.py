@@ -1,4 +1,5 @@
 import io
+import math
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from ddbench.console import print_leaderboard
 from ddbench.leaderboard import load
+from ddbench.leaderboard.curves import anytime
 from ddbench.report import export, figures, write_report
 from ddbench.report.document import Document, escaped, slug
 from ddbench.report.summary import summary
@@ -363,6 +365,37 @@ def test_snapshots_make_a_plot_of_accuracy_on_the_way(made):
     text = section(text_of(made), "### Accuracy on the way")
     assert "`dm` (real) 0, 2, 4." in text
     assert "mnist-mini-ipc1-quick-anytime.png" in pictures(made)
+
+
+def test_every_row_is_on_the_anytime_curve_or_the_caption_says_why_not(made, drawn):
+    dm = made.condensation("dm", steps=4, costs={"steps_done": 4})
+    made.evaluation(dm, [0.3], snapshot=0)
+    made.evaluation(dm, [0.8])
+    made.row("random", [[0.4]], costs={"flops_condense": 0})
+    made.row("herding", [[0.45]], costs={"flops_condense": None})
+    made.condensation("gm", status="failed", reason="ValueError")
+    text = section(text_of(made), "### Accuracy on the way")
+    assert "`dm` (real) 0, 4." in text
+    points = re.search("Single points, the final set alone was evaluated: (.*?)[.]", text)[1]
+    assert set(points.split(", ")) == {"`random` (real)", "`herding` (real)"}
+    assert "Not drawn over FLOPs, which are unknown: `herding` (real)." in text
+    assert "Not drawn, without a score: `gm` (real)." in text
+    assert "hardware" not in text
+
+
+def test_a_row_on_two_classes_of_hardware_is_on_the_anytime_curve_without_seconds(made, drawn):
+    one = made.condensation("dm", 0, steps=4, costs={"steps_done": 4})
+    two = made.condensation("dm", 1, steps=4, costs={"steps_done": 4}, hardware_class="a GPU")
+    for id in (one, two):
+        made.evaluation(id, [0.3], snapshot=0)
+        made.evaluation(id, [0.8])
+    found = load(made.folder)
+    ((_, moments),) = anytime(found.frames, made.folder, found.boards[0])
+    assert [m.flops for m in moments] == [0, 2e9]
+    assert all(math.isnan(m.seconds) for m in moments)
+    text = section(text_of(made), "### Accuracy on the way")
+    assert "`dm` (real) 0, 4." in text
+    assert "Seconds are of several classes of hardware and are not plotted." in text
 
 
 def test_two_reports_of_one_run_are_the_same(made, drawn):

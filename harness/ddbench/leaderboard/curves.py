@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from ddbench.leaderboard.boards import Board
+from ddbench.leaderboard.boards import Board, Place
 from ddbench.leaderboard.entries import Entry
 from ddbench.leaderboard.frames import Frames
 from ddbench.leaderboard.scores import Score, mean
@@ -47,7 +47,8 @@ class Moment:
 
     Attributes:
         step: Steps done.
-        seconds: Wall seconds until then: init and steps, artifacts in full.
+        seconds: Wall seconds until then: init and steps, artifacts in full; NaN where they were
+            measured on several classes of hardware.
         flops: Operations until then, artifacts in full; in proportion to the steps.
         score: Of networks trained on it.
     """
@@ -61,9 +62,10 @@ class Moment:
 def anytime(
     frames: Frames, folder: RunFolder, board: Board, own: bool = False
 ) -> list[tuple[Entry, Sequence[Moment]]]:
-    """Return the moments of every entry of a board that has evaluated snapshots.
+    """Return the moments of every entry of a board that has a score.
 
-    Under the common protocol, or by the sets' own recipes.
+    The last is the final set's, and the only one where no set was evaluated on the way. Under the
+    common protocol, or by the sets' own recipes.
     """
     frame = frames.evaluations
     here = frame[
@@ -78,21 +80,41 @@ def anytime(
     found: list[tuple[Entry, Sequence[Moment]]] = []
     for place in board.places:
         ours = here[here["condensation"].isin(place.entry.ids)]
-        if ours.empty or len(place.costs) != 1:
-            continue
-        cost = next(iter(place.costs.values()))
         moments = [
-            _moment(frames, folder, int(float(str(step))), group)
+            _moment(frames, folder, place, int(float(str(step))), group)
             for step, group in ours.groupby("snapshot", sort=True)
         ]
-        score = place.own if own else place.score
-        steps = int(cost.steps) if math.isfinite(cost.steps) else 0
-        last = Moment(steps, cost.seconds, cost.flops, score)
-        found.append((place.entry, [m for m in moments if m.score.known] + [last]))
+        moments = [m for m in (*moments, _last(frames, place, own)) if m.score.known]
+        if moments:
+            found.append((place.entry, moments))
     return found
 
 
-def _moment(frames: Frames, folder: RunFolder, step: int, evaluations: pd.DataFrame) -> Moment:
+def one_hardware(board: Board, entries: Iterable[Entry]) -> bool:
+    """Say whether all entries' sets were made on one class of hardware: seconds compare then."""
+    keys = {entry.key for entry in entries}
+    return len({name for p in board.places if p.entry.key in keys for name in p.costs}) <= 1
+
+
+def _last(frames: Frames, place: Place, own: bool) -> Moment:
+    """Return the moment of the final sets."""
+    sets = frames.condensations[frames.condensations["id"].isin(place.entry.ids)]
+    steps = mean(sets["steps_done"])
+    return Moment(
+        step=int(steps) if math.isfinite(steps) else 0,
+        seconds=_on_one_class(place, mean(sets["own_s"] + sets["artifact_s"])),
+        flops=mean(sets["flops_condense"] + sets["flops_artifact"]),
+        score=place.own if own else place.score,
+    )
+
+
+def _on_one_class(place: Place, seconds: float) -> float:
+    return seconds if len(place.costs) == 1 else math.nan
+
+
+def _moment(
+    frames: Frames, folder: RunFolder, place: Place, step: int, evaluations: pd.DataFrame
+) -> Moment:
     sets = frames.condensations[frames.condensations["id"].isin(evaluations["condensation"])]
     seconds = [
         one["artifact_s"] + one["init_s"] + _seconds_until(folder, one["id"], step)
@@ -101,7 +123,7 @@ def _moment(frames: Frames, folder: RunFolder, step: int, evaluations: pd.DataFr
     share = step / sets["steps_done"].clip(lower=1)
     return Moment(
         step=step,
-        seconds=mean(pd.Series(seconds, dtype=float)),
+        seconds=_on_one_class(place, mean(pd.Series(seconds, dtype=float))),
         flops=mean(sets["flops_artifact"] + sets["flops_condense"] * share),
         score=Score.of(frames, evaluations),
     )

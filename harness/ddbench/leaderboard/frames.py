@@ -20,7 +20,7 @@ _FaultOf = Callable[[Record], str]
 UNKNOWN = "unknown hardware"
 _LARGEST = 1e30  # of any quantity: sums and ratios of such numbers stay finite
 _TEXT, _WHOLE, _OBJECT = "text", "a whole number", "an object"
-_COUNT, _SHARES, _NUMBERS = "a number above 0", "shares of 1", "a list of numbers"
+_COUNT, _SHARES, _NUMBERS = "a number above 0", "a list of numbers from 0 to 1", "a list of numbers"
 _COUNTS, _NAME = "a list of whole numbers", "text, or null"
 _CONDENSATION_FIELDS = {
     "row": _TEXT,

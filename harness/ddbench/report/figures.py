@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from ddbench.leaderboard import Board, Costs, Entry, Place
-from ddbench.leaderboard.curves import Moment, metrics_of
+from ddbench.leaderboard.curves import Moment, metrics_of, one_hardware
 
 # Okabe and Ito's colours, which remain apart for colour-blind eyes; markers tell repeats apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -163,14 +163,18 @@ def _log_where_wide(axes: Any, values: Iterable[pd.Series]) -> None:  # noqa: AN
 
 
 def anytime_plot(board: Board, curves: Curves, own: Curves = ()) -> bytes:
-    """Plot accuracy on the way over seconds and FLOPs so far; dashed by the sets' own recipes."""
+    """Plot accuracy over FLOPs so far and, on one class of hardware, over seconds so far.
+
+    Dashed by the sets' own recipes; a single point where there is the final set alone.
+    """
     styles = {entry.key: _style(n) for n, (entry, _) in enumerate(curves)}
     kinds: list[tuple[str, str, Callable[[Moment], float]]] = [
-        ("seconds so far, artifacts in full", "s", lambda moment: moment.seconds),
-        ("FLOPs so far, artifacts in full", "", lambda moment: moment.flops),
+        ("FLOPs so far, artifacts in full", "", lambda moment: moment.flops)
     ]
-    figure = Figure(figsize=(11.4, 4), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    if one_hardware(board, (entry for entry, _ in curves)):
+        kinds.insert(0, ("seconds so far, artifacts in full", "s", lambda moment: moment.seconds))
+    figure = Figure(figsize=(4.6 * len(kinds) + 2.2, 4), layout="constrained")
+    panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, (label, unit, cost_of) in zip(panels, kinds, strict=True):
         for entry, moments in curves:
             style = styles[entry.key] | {"label": _label(entry)}

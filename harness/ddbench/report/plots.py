@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
-from ddbench.leaderboard import Board, Leaderboard
-from ddbench.leaderboard.curves import anytime, read_curve
+from ddbench.leaderboard import Board, Entry, Leaderboard
+from ddbench.leaderboard.curves import Moment, anytime, one_hardware, read_curve
 from ddbench.report.document import Document, code, escaped, image
 
 
@@ -53,23 +54,52 @@ def curve_section(document: Document, leaderboard: Leaderboard, boards: Sequence
 
 
 def anytime_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
-    """Write the anytime curve, where sets were evaluated on the way."""
+    """Write the anytime curve of every row, where sets were evaluated on the way."""
     from ddbench.report.figures import anytime_plot
 
     board = boards[0]
     curves = anytime(leaderboard.frames, leaderboard.folder, board)
     own = anytime(leaderboard.frames, leaderboard.folder, board, own=True)
-    if not curves:
+    if not any(len(moments) > 1 for _, moments in (*curves, *own)):
         return
     address = document.picture(f"{_stem(board)}-anytime.png", anytime_plot(board, curves, own))
     document.heading(3, "Accuracy on the way")
     document.add(image(address, f"accuracy on {board.architecture} against the cost so far"))
+    document.add(f"<sub>{' '.join(_anytime_caption(board, curves, bool(own)))}</sub>")
+
+
+def _anytime_caption(
+    board: Board, curves: Sequence[tuple[Entry, Sequence[Moment]]], own: bool
+) -> list[str]:
+    """Return what the curves are of, and which rows are points or missing, and why."""
     steps = [
-        f"{code(entry.label)} ({escaped(entry.init)}) {', '.join(f'{m.step:,}' for m in moments)}"
+        f"{_row(entry)} {', '.join(f'{m.step:,}' for m in moments)}"
         for entry, moments in curves
+        if len(moments) > 1
     ]
-    dashed = " Dashed: by the set's own recipe." if own else ""
-    document.add(
-        "<sub>Sets taken on the way and evaluated like final ones, after these steps: "
-        f"{'; '.join(steps)}. FLOPs so far: in proportion to the steps.{dashed}</sub>"
-    )
+    points = [_row(entry) for entry, moments in curves if len(moments) == 1]
+    uncounted = [
+        _row(entry) for entry, moments in curves if not all(isfinite(m.flops) for m in moments)
+    ]
+    scored = {entry.key for entry, _ in curves}
+    missing = [_row(place.entry) for place in board.places if place.entry.key not in scored]
+    lines = ["FLOPs so far: in proportion to the steps."]
+    if steps:
+        lines.insert(
+            0,
+            "Sets taken on the way and evaluated like final ones, after these steps: "
+            f"{'; '.join(steps)}.",
+        )
+    if points:
+        lines.append(f"Single points, the final set alone was evaluated: {', '.join(points)}.")
+    if uncounted:
+        lines.append(f"Not drawn over FLOPs, which are unknown: {', '.join(uncounted)}.")
+    if missing:
+        lines.append(f"Not drawn, without a score: {', '.join(missing)}.")
+    if not one_hardware(board, (entry for entry, _ in curves)):
+        lines.append("Seconds are of several classes of hardware and are not plotted.")
+    return [*lines, *["Dashed and hollow: by the set's own recipe."] * own]
+
+
+def _row(entry: Entry) -> str:
+    return f"{code(entry.label)} ({escaped(entry.init)})"
