@@ -1,6 +1,8 @@
 """Extensions: what they register is there, and one that raises costs only itself."""
 
 import builtins
+import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -213,3 +215,83 @@ def test_the_command_refuses_an_unknown_observer_before_any_work(tmp_path, name,
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2 and words in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_an_observer_that_leaves_or_writes_into_what_it_is_told_costs_nothing(tmp_path):
+    class Rude:
+        @hookimpl
+        def job_started(self, job):
+            job.clear()
+
+        @hookimpl
+        def job_finished(self, job, result):
+            result.clear()
+
+        @hookimpl
+        def step_finished(self, metrics):
+            metrics["loss"] = -1.0
+            raise SystemExit("bye")
+
+    recorder = Recorder()
+    outcome, extensions = run(tmp_path, {"rude": Rude(), "recorder": recorder})
+    assert outcome.exit_code == 0 and "SystemExit: bye" in extensions.failures["rude"]
+    assert ("step", 2, 2.0) in recorder.seen
+
+
+class Zeros:
+    """Registers an init, and raises whenever it is told something."""
+
+    @hookimpl
+    def register_inits(self):
+        def build(task):
+            images = torch.zeros(task.num_classes * task.ipc, *task.shape)
+            return SyntheticSet(images, torch.arange(task.num_classes).repeat_interleave(task.ipc))
+
+        return {"zeros": Init("zeros", build, "all black")}
+
+    @hookimpl
+    def job_started(self):
+        raise RuntimeError("no")
+
+
+def test_what_raises_as_an_observer_keeps_what_it_has_registered(tmp_path):
+    outcome, extensions = run(tmp_path, {"zeros": Zeros()}, inits=("zeros",))
+    assert outcome.exit_code == 0 and list(extensions.failures) == ["zeros"]
+
+
+def test_the_code_behind_an_init_of_an_extension_is_in_the_ids_of_its_jobs(tmp_path):
+    def planned(code, init):
+        extensions = Extensions({"zeros": Zeros()})
+        extensions._code["zeros"] = code
+        session = Session.of(parse(REGISTRY, Path("registry.toml")), Places(tmp_path),
+                             {"still": bind(Still())}, extensions)  # fmt: skip
+        [job] = session.plan(Choices(inits=(init,))).condensations
+        return job
+
+    before, after = planned("sha256:1", "zeros"), planned("sha256:2", "zeros")
+    assert before.id != after.id and before.options_id == after.options_id
+    assert before.extensions == {"zeros": "sha256:1"}
+    assert planned("sha256:1", "real").id == planned("sha256:2", "real").id
+
+
+def test_an_observer_that_raises_in_a_worker_is_reported_once_and_left_alone(tmp_path):
+    """The local engine: each job is a process, whose extensions are those installed."""
+    site = tmp_path / "site"
+    about = site / "loud-1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: loud\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[ddbench.extensions]\nloud = loud_observer\n")
+    (site / "loud_observer.py").write_text(
+        "from ddbench import hookimpl\n\n\n@hookimpl\ndef job_started(job):\n"
+        f"    open({str(tmp_path / 'calls')!r}, 'a').write('x')\n    raise RuntimeError('no')\n"
+    )
+    registry = tmp_path / "registry.toml"
+    registry.write_text(REGISTRY.replace('["still"]', '["random"]'))
+    done = subprocess.run(
+        [sys.executable, "-m", "ddbench.cli", "run", "--method", "random", "--registry", registry,
+         "--jobs", "1", "--cache", tmp_path / "cache", "--out", tmp_path / "run"],
+        env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("extension 'loud' is switched off: RuntimeError: no") == 1
+    assert (tmp_path / "calls").read_text() == "x"
