@@ -473,6 +473,14 @@ def test_a_report_imports_no_torch(made):
     assert out.stdout.strip() == "set()"
 
 
+def test_no_report_is_written_where_a_run_folder_was(made):
+    fill(made)
+    made.folder.root.rename(made.folder.root.with_name("moved"))
+    with pytest.raises(FileNotFoundError, match="the run folder has gone"):
+        write_report(made.folder)
+    assert not made.folder.root.exists()
+
+
 def test_plots_are_pictures(made, drawn):
     dm = fill(made)
     made.evaluation(dm, [0.3], snapshot=0)

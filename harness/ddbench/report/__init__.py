@@ -23,7 +23,9 @@ def write_report(folder: RunFolder) -> Path:
 
     Raises:
         RunError: The folder cannot be written.
+        OSError: It has gone.
     """
+    folder.check_there()
     document = make_report(load(folder), Document(folder.name, PICTURES))
     return _write(document, folder.root / FILE, "the run folder")
 
