@@ -12,7 +12,7 @@ from ddbench.extensions import Extensions
 from ddbench.methods import bind, discover
 from ddbench.plan import Choices
 from ddbench.registry import parse
-from ddbench.results import open_run, read_run
+from ddbench.results import RunError, open_run, read_run
 from ddbench.session import Places, RunOptions, Session, carry_out
 
 REGISTRY = """
@@ -303,6 +303,16 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, registry, plugin):
     assert "is not a run folder" in err
     _, err = ddbench("report", tmp_path / "nowhere", code=2)
     assert "no such folder" in err
+
+
+def test_a_run_does_not_replace_what_a_later_ddbench_wrote(tmp_path):
+    [job] = in_process(tmp_path, Plain()).plan.condensations
+    path = tmp_path / "run" / "condensations" / job.id / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 99}))
+    before = path.read_text()
+    with pytest.raises(RunError, match="upgrade ddbench"):
+        in_process(tmp_path, Plain())
+    assert path.read_text() == before
 
 
 def test_typos_come_with_suggestions_and_exit_code_two(registry):

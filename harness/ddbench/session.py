@@ -273,6 +273,7 @@ def carry_out(
     """Do what is missing of a plan in a run folder; write the manifest beside the results."""
     folder = RunFolder(options.out)
     folder.create()
+    results.refuse_newer(folder, "run")
     stale = stale_results(plan, folder)
     if options.keep_stale:
         plan = keeping(plan, stale)
@@ -303,7 +304,8 @@ def carry_out(
             _engine(session, jobs, options, commit, observe, lambda: bool(reasons))
         stopped = reasons[0] if reasons and jobs.pending else ""
     ended = datetime.now(UTC).isoformat(timespec="milliseconds")
-    with suppress(OSError):  # a disk that is full by now costs no more than this
+    with suppress(OSError):  # a disk that is full, or a folder that has gone, costs no more
+        folder.check_there()
         write_json(path, manifest | {"ended": ended, "stopped": stopped})
     session.extensions.notify("run_finished", folder=str(folder.root))
     return Outcome(folder, plan, jobs, stopped)

@@ -142,11 +142,12 @@ def _show(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
     from ddbench.console import print_leaderboard
     from ddbench.leaderboard import load
     from ddbench.report import write_report
+    from ddbench.results import RunError
 
     print_leaderboard(load(outcome.folder), as_json=as_json)
     try:
         click.echo(f"report: {write_report(outcome.folder)}", err=True)
-    except OSError as error:
+    except (OSError, RunError) as error:
         click.echo(f"ddbench: the report cannot be written: {error}", err=True)
 
 
