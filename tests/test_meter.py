@@ -151,7 +151,9 @@ WORKLOADS = {
 def test_totals_are_those_of_torchs_counter(name, small):
     with FlopCounterMode(display=False) as torchs:
         WORKLOADS[name](small)
-    assert count_of(lambda: WORKLOADS[name](small)).total == torchs.get_total_flops() > 0
+    assert count_of(lambda: WORKLOADS[name](small)).total == torchs.get_total_flops()
+    # torch 2.11's counter has no formula for attention on the CPU.
+    assert torchs.get_total_flops() > 0 or name == "attention"
 
 
 def test_gradients_for_the_images_alone_are_counted(small):

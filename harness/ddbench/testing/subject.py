@@ -53,6 +53,7 @@ class Subject:
         store: Folder of the artifacts of all trials.
         device: Where the trials compute.
         full: Whether to look at every combination.
+        architecture: The network that is matched.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Subject:
     store: Path
     device: torch.device
     full: bool = False
+    architecture: str = ARCHITECTURE
 
     def task(self, seed: int = 0) -> Task:
         """Return the toy task of this shape."""
@@ -75,7 +77,7 @@ class Subject:
             per_class=PER_CLASS,
             ipc=self.shape.ipc,
             seed=seed,
-            architecture=ARCHITECTURE,
+            architecture=self.architecture,
             store=self.store,
             device=self.device,
         )
@@ -87,7 +89,7 @@ class Subject:
             num_classes=self.shape.classes,
             shape=(self.shape.channels, SIZE, SIZE),
             class_counts=(PER_CLASS,) * self.shape.classes,
-            architecture=ARCHITECTURE,
+            architecture=self.architecture,
             init=self.init,
             ipc=self.shape.ipc,
             steps=self.steps,

@@ -215,7 +215,7 @@ def test_the_graph_of_one_class_is_alive_at_a_time():
             for c in range(classes):
                 ddbench_gm.match_class(c, state, task)
         peaks.append(Held.peak)
-    assert 0 < peaks[1] == peaks[0]
+    assert 0 < peaks[1] <= 1.1 * peaks[0]  # jointly it would be six times as much
 
 
 @BOTH
