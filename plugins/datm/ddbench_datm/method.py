@@ -473,7 +473,13 @@ mtt = TrajectoryMatching(
         step="matching iteration",
         steps=lambda config, ipc: 5_000,
         quick=QUICK,
-        check={"experts": 2, "expert_epochs": 5, "student_steps": 3, "lr_lr": 1e-9, "lr_student": 1e-3},
+        check={
+            "experts": 2,
+            "expert_epochs": 5,
+            "student_steps": 3,
+            "lr_lr": 1e-9,
+            "lr_student": 1e-3,
+        },
         labels="hard",
         needs=impossible,
         paper="Cazenavette, Wang, Torralba, Efros & Zhu: Dataset Distillation by Matching Training "
