@@ -154,7 +154,12 @@ RUN = (
     click.option(
         "--exclusive", is_flag=True, help="One job at a time on the whole machine: clean times."
     ),
-    click.option("--job-time", help="Time that one job may take, as 2h.  [default: any]"),
+    click.option(
+        "--job-time",
+        default="24h",
+        show_default=True,
+        help="Time that one job may take in one go, as 2h, or none.",
+    ),
     click.option(
         "--memory",
         help="Memory that one job may hold, as 4G, or none.  [default: its share of what is free]",

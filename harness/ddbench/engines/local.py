@@ -225,7 +225,10 @@ class _Local:
             return
         ran = time.monotonic() - worker.started
         if setting.job_s is not None and ran > setting.job_s:
-            worker.killed = f"it ran longer than --job-time allows ({setting.job_s:g} s)"
+            worker.killed = (
+                f"it ran longer than --job-time allows ({setting.job_s:g} s); if it did not hang, "
+                "`ddbench retry --failed` and a longer --job-time go on from its checkpoint"
+            )
         elif setting.memory is not None:
             held = memory_held(worker.pid)
             if held > setting.memory:
