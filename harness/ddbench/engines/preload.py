@@ -5,7 +5,11 @@ process, and its end would be that of the workers, before they have saved. It ru
 and touches no GPU.
 """
 
+import atexit
+import os
 import signal
+import sys
+from multiprocessing import forkserver
 
 import ddbench.engines.forked
 
@@ -17,5 +21,8 @@ def outlive_signals() -> None:
 
 
 outlive_signals()
+if getattr(sys.modules["__main__"], "main", None) is forkserver.main:
+    # The end of an interpreter with torch in it takes more than a second; workers wait for it.
+    atexit.register(os._exit, 0)
 
 __all__ = ["ddbench", "outlive_signals"]
