@@ -277,6 +277,25 @@ def kill_until_done(
             return
 
 
+def outliving(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Return the processes that still run after `seconds`; return at once when none does.
+
+    One that has ended but is not buried yet has ended: orphans are buried by the system's first
+    process, which in a container may look after them every two seconds only.
+    """
+    until = time.monotonic() + seconds
+    while (alive := [p for p in processes if _runs(p)]) and time.monotonic() < until:
+        time.sleep(0.01)
+    return alive
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def kill(runner: Runner, group: bool, tally: Tally) -> None:
     """Kill the runner, alone or with its group, and see that its workers end."""
     try:
@@ -288,7 +307,7 @@ def kill(runner: Runner, group: bool, tally: Tally) -> None:
         os.killpg(runner.pid, signal.SIGKILL) if group else os.kill(runner.pid, signal.SIGKILL)
     tally.kills += 1
     tally.of_group += group
-    _, alive = psutil.wait_procs(family, timeout=max(WAIT_S, tally.gone_s))
+    alive = outliving(family, max(WAIT_S, tally.gone_s))
     took = time.monotonic() - killed
     tally.slowest_end_s = max(tally.slowest_end_s, took)
     runner.wait()

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from ddbench.engines import Jobs, outcome
 from ddbench.engines.inline import run_inline
@@ -24,7 +23,6 @@ from ddbench.runner import Control, Stopped
 from ddbench.setting import Setting
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "kills.py"
-STARVED_S = 3.0  # beside the other tests a process waits for a core before it can do anything
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +45,6 @@ def states(folder: Path) -> list[str]:
     return [r["status"] for r in (*records.condensations.values(), *records.evaluations.values())]
 
 
-def gone(processes: list[psutil.Process], seconds: float) -> bool:
-    return not psutil.wait_procs(processes, timeout=seconds)[1]
-
-
 # -- the local engine ------------------------------------------------------------------------------
 
 
@@ -61,13 +55,13 @@ def test_workers_end_when_the_runner_alone_is_killed(kills, nursery, tmp_path):
     assert len(family) >= 2  # the fork server and a worker at least
     os.kill(runner.pid, signal.SIGKILL)
     runner.wait()
-    assert gone(family, kills.GONE_S + STARVED_S)
+    assert not kills.outliving(family, kills.GONE_S)
     assert states(tmp_path / "run") == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_to_the_whole_group_saves_and_ends_and_the_next_call_goes_on(
-    nursery, tmp_path, number
+    kills, nursery, tmp_path, number
 ):
     folder = tmp_path / "run"
     runner = nursery.start(folder, 2, 150)
@@ -77,7 +71,7 @@ def test_a_signal_to_the_whole_group_saves_and_ends_and_the_next_call_goes_on(
     os.killpg(runner.pid, number)
     assert runner.wait() == (130 if number == signal.SIGINT else 4)
     assert time.monotonic() - sent < 10
-    assert gone(family, 5.0)
+    assert not kills.outliving(family, kills.GONE_S)
     assert list(folder.glob("condensations/*/checkpoint/*")) and states(folder) == []
     assert nursery.start(folder, 2, 150).wait() == 0
     assert states(folder) == ["done"] * 4

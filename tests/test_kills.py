@@ -1,11 +1,14 @@
 """Kills at random moments: no finished job is lost, and the results are an undisturbed run's."""
 
 import importlib.util
+import os
 import random
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "kills.py"
@@ -34,6 +37,19 @@ def check(kills, where: Path, count: int) -> None:
 
 def test_8_kills_lose_no_job_and_change_no_result(kills, tmp_path):
     check(kills, tmp_path, 8)
+
+
+def test_a_process_that_has_ended_does_not_outlive_its_runner_though_nobody_buries_it(kills):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    waiting = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # ended, and left unburied
+        family = [psutil.Process(child.pid) for child in (ended, waiting)]
+        assert kills.outliving(family, 0.1) == family[1:]
+    finally:
+        ended.wait()
+        waiting.communicate()
+    assert kills.outliving(family, 0.1) == []
 
 
 def test_workers_that_end_late_are_a_fault_that_says_by_how_much(kills):
