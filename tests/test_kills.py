@@ -23,13 +23,10 @@ def kills():
     return module
 
 
-GONE_S = 10.0  # beside the other tests a process may wait seconds for a core before it can end
-
-
 def check(kills, where: Path, count: int) -> None:
     seed = random.SystemRandom().randrange(2**31)
     print(f"seed {seed}")  # pytest shows it when the test fails
-    tally = kills.campaign(where, count, seed, GONE_S)
+    tally = kills.campaign(where, count, seed)
     assert tally.faults == []
     assert tally.kills == count and tally.of_group == (count + 1) // 2
     assert tally.resumed > 0
