@@ -197,6 +197,21 @@ def test_what_a_step_used_before_the_checkpoint_is_in_the_resumed_record(setting
     assert [artifact["kind"] for artifact in record["artifacts"]] == ["thing"]
 
 
+def test_a_resumed_record_holds_the_peak_memory_of_its_earlier_attempts(setting):
+    class Hungry(Momentum):
+        @hookimpl
+        def condense_step(self, state, task, step):
+            if step == 0:
+                torch.ones(256 * 2**20 // 4)
+            state.mean = state.images.detach()
+
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            condense(setting, Hungry(), stop_at=2)
+    record = condense(setting, Hungry())
+    assert record["resumed"] == 2 and record["costs"]["peak_memory"] > 240 * 2**20
+
+
 def test_converged_ends_the_loop_and_its_step_counts(setting):
     class Quick(Momentum):
         @hookimpl

@@ -51,13 +51,17 @@ class PeakMemory:
         trace: TracebackType | None,
     ) -> None:
         """Read the high-water mark."""
+        self.bytes = self.so_far()
+
+    def so_far(self) -> int | None:
+        """Return the peak of the block until now, None if it cannot be measured."""
         if self.device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self.device)
         elif self.reason is None:
             peak = _high_water()
         else:
-            return
-        self.bytes = max(0, peak - self._base)
+            return None
+        return max(0, peak - self._base)
 
     def _reset_process(self) -> None:
         _release_free_memory()

@@ -27,6 +27,7 @@ class Progress:
         converged: Whether the method said that it was done.
         resumed: How often the condensation went on from a checkpoint.
         extended_from: Id of the finished condensation of fewer steps that it started from.
+        peak_memory: Bytes that it held at most until the last checkpoint, if they were measured.
     """
 
     step: int = 0
@@ -34,6 +35,7 @@ class Progress:
     converged: bool = False
     resumed: int = 0
     extended_from: str | None = None
+    peak_memory: int | None = None
 
 
 @dataclass

@@ -51,6 +51,7 @@ class Condensing:
         self.check_folder = setting.run.check_of_presence()
         self.at = Progress()
         self.meters = self._meters()
+        self.memory = PeakMemory(self.device)
 
     def _meters(self) -> dict[str, StepMeter]:
         return {
@@ -66,15 +67,14 @@ class Condensing:
             Stopped: The engine asked for it; a checkpoint is written.
         """
         self._prepare()
-        memory = PeakMemory(self.device)
-        with memory:
+        with self.memory:
             state = self._init()
             self._loop(state)
             if self.setting.keep_state:
                 self._checkpoint(state)
             result = self._exported(state)
         self._check_lent()
-        return self._finish(result, memory.bytes)
+        return self._finish(result, self._peak(self.memory.bytes))
 
     def _prepare(self) -> None:
         """Load the data and make the task, on nobody's clock."""
@@ -95,6 +95,11 @@ class Condensing:
         self.task = self.setting.task(job, dataset, data, self.extensions)
         warm_up(self.device)
         self.guard.refresh()
+
+    def _peak(self, of_this_attempt: int | None) -> int | None:
+        """Return the most memory held, in this attempt or in an earlier one."""
+        known = [n for n in (self.at.peak_memory, of_this_attempt) if n is not None]
+        return max(known, default=None)
 
     # -- the method's hooks ------------------------------------------------------------------
 
@@ -248,7 +253,7 @@ class Condensing:
             meters={name: meter.state() for name, meter in self.meters.items()},
             artifacts=list(self.task.artifacts_used),
             chose_on_split=self.task.chose_on_split,
-            progress=self.at,
+            progress=replace(self.at, peak_memory=self._peak(self.memory.so_far())),
         ).save(self.run_folder.checkpoint(self.job.id))
 
     def _resume(self, state: Any) -> None:  # noqa: ANN401
