@@ -72,8 +72,9 @@ def work(folder: Path, jobs: int, steps: int, stop_after: float | None = None) -
     """Be the runner: do what is missing in `folder`; return the exit code."""
     from ddbench.engines import Jobs, run_local
     from ddbench.results import RunFolder
-    from ddbench.session import Outcome, _reasons_to_stop
+    from ddbench.session import Outcome
     from ddbench.setting import Setting
+    from ddbench.stopping import Stop
 
     plan, found = plan_of(jobs, steps)
     run = RunFolder(folder)
@@ -84,9 +85,9 @@ def work(folder: Path, jobs: int, steps: int, stop_after: float | None = None) -
 
     setting = Setting(folder, folder.parent / "cache", jobs=2, checkpoint_s=CHECKPOINT_S)
     left = Jobs.left(plan, run)
-    with _reasons_to_stop(stop_after) as reasons:
-        run_local(left, setting, found, observe, lambda: bool(reasons))
-    return Outcome(run, plan, left, reasons[0] if reasons and left.pending else "").exit_code
+    with Stop(stop_after).heard(gently=True) as stop:
+        run_local(left, setting, found, observe, stop)
+    return Outcome(run, plan, left, stop.reason if left.pending else "").exit_code
 
 
 # -- the nursery: runners without the seconds that importing torch takes ---------------------------

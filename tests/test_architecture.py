@@ -41,7 +41,7 @@ LAYERS = [
     {"architectures", "augment", "datasets"},
     {"synthetic"},
     {"pictures"},
-    {"files"},
+    {"files", "stopping"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 

@@ -25,6 +25,7 @@ from ddbench.fingerprints import code_fingerprint
 from ddbench.hookspecs import Facts
 from ddbench.methods import Found, Method, MethodError, load
 from ddbench.options import ConfigError, make_config
+from ddbench.stopping import leave_signals_to_parent
 
 PATIENCE_S = 120.0  # for importing torch and every plugin on a slow disk
 
@@ -267,6 +268,7 @@ class _Lost(Exception):
 
 def main() -> None:
     """Answer requests, one a line of standard input; what plugins print goes to stderr."""
+    leave_signals_to_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     loaded: dict[str, Method | str] = {}

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import re
-import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +35,7 @@ from ddbench.plan import (
 from ddbench.probe import Answer, Child, in_process
 from ddbench.registry import Registry, RegistryError
 from ddbench.results import RunFolder
+from ddbench.stopping import Stop
 
 
 @dataclass(frozen=True)
@@ -210,7 +209,6 @@ class RunOptions:
         threads: CPU threads of a job.
         checkpoint_s: Seconds between checkpoints.
         keep_state: Keep the final state of each condensation.
-        stop_after: Seconds after which the run checkpoints and ends.
         gpus: The GPUs to use, as CUDA_VISIBLE_DEVICES names them; None is all.
         jobs_per_gpu: Jobs at once on each of them.
         job_s: Seconds that one job may take.
@@ -228,7 +226,6 @@ class RunOptions:
     threads: int = 1
     checkpoint_s: float = 60.0
     keep_state: bool = False
-    stop_after: float | None = None
     gpus: tuple[str, ...] | None = None
     jobs_per_gpu: int = 1
     job_s: float | None = None
@@ -268,9 +265,17 @@ class Outcome:
 
 
 def carry_out(
-    session: Session, plan: Plan, options: RunOptions, observe: Observer = lambda event: None
+    session: Session,
+    plan: Plan,
+    options: RunOptions,
+    observe: Observer = lambda event: None,
+    stop: Stop | None = None,
 ) -> Outcome:
-    """Do what is missing of a plan in a run folder; write the manifest beside the results."""
+    """Do what is missing of a plan in a run folder; write the manifest beside the results.
+
+    When `stop` says so, or a signal does, what runs is checkpointed and the rest stays pending.
+    """
+    stop = stop or Stop()
     folder = RunFolder(options.out)
     folder.create()
     results.refuse_newer(folder, "run")
@@ -300,9 +305,9 @@ def carry_out(
     observe({"event": "plan", "jobs": jobs, "plan": plan, "stale": stale})
     stopped = ""
     if jobs.pending:
-        with _reasons_to_stop(options.stop_after) as reasons:
-            _engine(session, jobs, options, commit, observe, lambda: bool(reasons))
-        stopped = reasons[0] if reasons and jobs.pending else ""
+        with stop.heard(gently=True):
+            _engine(session, jobs, options, commit, observe, stop)
+        stopped = stop.reason if jobs.pending else ""
     ended = datetime.now(UTC).isoformat(timespec="milliseconds")
     with suppress(OSError):  # a disk that is full, or a folder that has gone, costs no more
         folder.check_there()
@@ -387,36 +392,6 @@ def _gpus(options: RunOptions) -> tuple[str, tuple[str, ...]]:
 def default_jobs(threads: int) -> int:
     """Return how many jobs run at once on the CPU: one for each core."""
     return max(1, len(os.sched_getaffinity(0)) // threads)
-
-
-@contextmanager
-def _reasons_to_stop(stop_after: float | None) -> Iterator[list[str]]:
-    """Collect reasons to stop: Ctrl-C, SIGTERM, SIGUSR1, the time limit. A second Ctrl-C raises."""
-    # The closed terminal too, unless nohup has said that it does not matter.
-    reasons: list[str] = []
-
-    def interrupted(number: int, frame: Any) -> None:  # noqa: ANN401
-        if reasons and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        reasons.append("interrupted" if number == signal.SIGINT else signal.Signals(number).name)
-
-    handled = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        handled.remove(signal.SIGHUP)
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {s: signal.signal(s, interrupted) for s in handled} if in_main else {}
-    timer = threading.Timer(
-        stop_after or 0, lambda: reasons.append(f"--stop-after {stop_after:g}s")
-    )
-    timer.daemon = True
-    if stop_after is not None:
-        timer.start()
-    try:
-        yield reasons
-    finally:
-        timer.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def git_commit() -> tuple[str | None, bool]:

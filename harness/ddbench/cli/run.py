@@ -71,33 +71,36 @@ def run(
     if print_registry:
         _print_registry(registry_path)
         return
-    chosen = choices_of(**choices)
-    session = open_session(registry_path, data, cache, plugins)
-    plan = session.plan(chosen)
-    if require_all and plan.skipped:
-        reasons = dict.fromkeys(skipped.reason for skipped in plan.skipped)  # seeds share theirs
-        fail("\n  ".join(["--require-all:", *reasons]))
-    options = sessions.RunOptions(
-        out=out or Path("runs") / chosen.preset,
-        device=_device(device),
-        jobs=1 if exclusive else jobs,
-        gpus=tuple(gpus.split(",")) if gpus else None,
-        jobs_per_gpu=jobs_per_gpu,
-        job_s=None if job_time == "none" else sessions.parse_duration(job_time, "--job-time"),
-        memory=sessions.parse_size(memory, "--memory") if memory else None,
-        threads=threads,
-        checkpoint_s=sessions.parse_duration(checkpoint_every, "--checkpoint-every"),
-        keep_state=keep_state,
-        stop_after=sessions.parse_duration(stop_after, "--stop-after") if stop_after else None,
-        inline=debug,
-        keep_stale=keep_stale,
-        observers=_observers(observers),
-        command=("ddbench", *sys.argv[1:]),
-        preset=chosen.preset,
-    )
-    with Progress() as progress:
-        outcome = sessions.carry_out(session, plan, options, progress)
-    _close(outcome, as_json)
+    from ddbench.stopping import Stop
+
+    stop = Stop(sessions.parse_duration(stop_after, "--stop-after") if stop_after else None)
+    with stop.heard():
+        chosen = choices_of(**choices)
+        options = sessions.RunOptions(
+            out=out or Path("runs") / chosen.preset,
+            device=_device(device),
+            jobs=1 if exclusive else jobs,
+            gpus=tuple(gpus.split(",")) if gpus else None,
+            jobs_per_gpu=jobs_per_gpu,
+            job_s=None if job_time == "none" else sessions.parse_duration(job_time, "--job-time"),
+            memory=sessions.parse_size(memory, "--memory") if memory else None,
+            threads=threads,
+            checkpoint_s=sessions.parse_duration(checkpoint_every, "--checkpoint-every"),
+            keep_state=keep_state,
+            inline=debug,
+            keep_stale=keep_stale,
+            observers=_observers(observers),
+            command=("ddbench", *sys.argv[1:]),
+            preset=chosen.preset,
+        )
+        session = open_session(registry_path, data, cache, plugins)
+        plan = session.plan(chosen)
+        if require_all and plan.skipped:
+            reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
+            fail("\n  ".join(["--require-all:", *reasons]))
+        with Progress() as progress:
+            outcome = sessions.carry_out(session, plan, options, progress, stop)
+        _close(outcome, as_json)
 
 
 def _device(name: str) -> str:

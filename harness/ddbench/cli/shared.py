@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ddbench.registry import Registry
     from ddbench.session import Session
 
-USAGE, INTERRUPTED = 2, 130
+USAGE, STOPPED, INTERRUPTED = 2, 4, 130
 
 
 def fail(message: str, code: int = USAGE) -> NoReturn:
@@ -35,6 +35,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         from ddbench.methods import MethodError
         from ddbench.registry import RegistryError
         from ddbench.results import RunError
+        from ddbench.stopping import ToldToStop
 
         try:
             return command(*args, **kwargs)
@@ -42,6 +43,8 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             fail("\n  ".join(["this cannot be planned:", *error.problems]))
         except (MethodError, RunError, DatasetError, DatasetMissing) as error:
             fail(str(error))
+        except ToldToStop as told:
+            fail(f"stopped ({told}); the same command goes on", STOPPED)
         except KeyboardInterrupt:
             fail("interrupted; no finished job is lost, the same command goes on", INTERRUPTED)
         except BrokenPipeError:

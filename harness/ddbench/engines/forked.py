@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
 import os
-import signal
 import sys
 import threading
 from collections.abc import Mapping
@@ -25,8 +23,7 @@ from ddbench.methods import Found, load
 from ddbench.results import RunFolder
 from ddbench.runner import Control, Stopped
 from ddbench.setting import Setting
-
-PR_SET_PDEATHSIG = 1
+from ddbench.stopping import leave_signals_to_parent
 
 
 def main(
@@ -37,7 +34,9 @@ def main(
     gpu: str | None,
 ) -> None:
     """Do one job and say so through `pipe`; end at once when the other end is gone."""
-    _on_our_own()
+    leave_signals_to_parent()
+    with suppress(OSError):
+        os.setpgid(0, 0)  # a group that can be killed as a whole
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # heard, since CUDA has not been touched yet
     job = job_from(record)
@@ -78,32 +77,12 @@ def main(
     os._exit(0)  # a plugin's threads and exit handlers are no reason to linger
 
 
-def _on_our_own() -> None:
-    """Form a group that can be killed as a whole, and leave signals to the runner.
-
-    Ctrl-C and a batch system's signals reach every process; the runner says what they mean. The
-    handlers are functions, not SIG_IGN, so that programs that a plugin starts have their own.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
-    with suppress(OSError):
-        os.setpgid(0, 0)
-    _die_with_parent()
-
-
 def _listen(pipe: Connection, told_to_stop: threading.Event) -> None:
     """Hear the runner; its death closes the pipe, and then nobody wants the result."""
     with suppress(EOFError, OSError):
         while pipe.recv() == "stop":
             told_to_stop.set()
     os._exit(1)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process with the fork server, which ends with the runner."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if hasattr(libc, "prctl"):
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def log_path(run: RunFolder, record: Mapping[str, Any]) -> Path:

@@ -12,11 +12,12 @@ import sys
 from multiprocessing import forkserver
 
 import ddbench.engines.forked
+from ddbench.stopping import SIGNALS
 
 
 def outlive_signals() -> None:
     """Ignore what the runner alone is to hear."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -1,0 +1,83 @@
+"""Why a run ends before it is done: Ctrl-C, a batch system's signals, the time limit."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+PR_SET_PDEATHSIG = 1
+
+
+class ToldToStop(BaseException):
+    """A signal came while nothing was under way that had to be saved; says which."""
+
+
+@dataclass
+class Stop:
+    """Whether a run shall stop, and why; call it to ask.
+
+    Attributes:
+        after_s: Seconds from now after which it shall, None for no limit.
+        reason: Why it shall stop, "" while it need not.
+    """
+
+    after_s: float | None = None
+    reason: str = ""
+    _gently: bool = False
+    _begun: float = field(default_factory=time.monotonic)
+
+    def __call__(self) -> bool:
+        """Return whether to stop now."""
+        if not self.reason and self.after_s is not None:
+            if time.monotonic() - self._begun >= self.after_s:
+                self.reason = f"--stop-after {self.after_s:g}s"
+        return bool(self.reason)
+
+    @contextmanager
+    def heard(self, gently: bool = False) -> Iterator[Stop]:
+        """Hear signals inside the block (of the main thread; there are none elsewhere).
+
+        Ctrl-C, SIGTERM, SIGUSR1 and a closed terminal end the block at once, with
+        `KeyboardInterrupt` or `ToldToStop`; `gently` they become the `reason`, and a second
+        Ctrl-C ends it at once.
+        """
+        handled = list(SIGNALS)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            handled.remove(signal.SIGHUP)  # nohup has said that a closed terminal does not matter
+        in_main = threading.current_thread() is threading.main_thread()
+        gently_before, self._gently = self._gently, gently
+        before = {s: signal.signal(s, self._hear) for s in handled} if in_main else {}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._gently = gently_before
+
+    def _hear(self, number: int, frame: Any) -> None:  # noqa: ANN401
+        interrupted = number == signal.SIGINT
+        if interrupted and (self.reason or not self._gently):
+            raise KeyboardInterrupt
+        self.reason = self.reason or ("interrupted" if interrupted else signal.Signals(number).name)
+        if not self._gently:
+            raise ToldToStop(self.reason)
+
+
+def leave_signals_to_parent() -> None:
+    """Let the parent process say what signals mean, and end with it, however it ends (Linux).
+
+    Ctrl-C and a batch system's signals reach every process. The handlers are functions, not
+    SIG_IGN, so that programs that a plugin starts have their own.
+    """
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "prctl"):
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

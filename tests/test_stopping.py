@@ -1,0 +1,87 @@
+"""Being told to stop: while jobs run, and while nothing has to be saved."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from ddbench.stopping import Stop, ToldToStop
+
+SLOW = """
+import pathlib, sys, time
+pathlib.Path({marker!r}).touch()
+time.sleep(100)
+"""
+
+
+def test_the_time_limit_counts_from_the_beginning():
+    assert not Stop()() and not Stop(60.0)()
+    stop = Stop(0.0)
+    assert stop() and stop.reason == "--stop-after 0s"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+def test_a_signal_becomes_the_reason_while_jobs_run_and_ends_everything_else(number):
+    before = signal.getsignal(number)
+    stop = Stop()
+    with stop.heard():
+        with stop.heard(gently=True):
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            assert stop() and stop.reason == number.name
+        with pytest.raises(ToldToStop, match=number.name):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+def test_ctrl_c_is_a_reason_once_while_jobs_run():
+    stop = Stop()
+    with stop.heard(gently=True):
+        signal.raise_signal(signal.SIGINT)
+        assert stop.reason == "interrupted"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Stop().heard():
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_hangup_that_nohup_has_switched_off_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop().heard():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 4), (signal.SIGUSR1, 4), (signal.SIGINT, 130)]
+)
+def test_a_signal_while_methods_are_asked_ends_the_run_at_once(tmp_path, number, code):
+    marker = tmp_path / "imported"
+    (tmp_path / "slow.py").write_text(SLOW.format(marker=str(marker)))
+    command = [
+        sys.executable,
+        "-m",
+        "ddbench.cli",
+        "run",
+        "--plugin",
+        "slow.py",
+        "--method",
+        "slow",
+    ]
+    command += ["--cache", "cache", "--out", "run"]
+    run = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not marker.exists():
+        assert run.poll() is None
+        time.sleep(0.05)
+    sent = time.monotonic()
+    os.killpg(run.pid, number)
+    _, said = run.communicate(timeout=60)
+    assert time.monotonic() - sent < 10
+    assert run.returncode == code and "the same command goes on" in said
+    assert "Traceback" not in said
