@@ -166,7 +166,8 @@ def test_a_job_finds_cuda_untouched_its_slots_gpu_and_its_threads(tmp_path, shar
     ended = run(jobs, tmp_path / "run", shared_cache, gpus=("3", "5"))
     notes = [eval(record["measures"]["note"]) for record in ended.ended.values()]  # noqa: S307
     assert {note[1] for note in notes} == {"3", "5"}
-    assert {(note[0], *note[2:]) for note in notes} == {(False, 1, "0")}
+    assert {(note[0], *note[2:4]) for note in notes} == {(False, 1, "0")}
+    assert {note[4] for note in notes} == {800}  # memory that runs out costs a job, not the run
     assert len({record["measures"]["pid"] for record in ended.ended.values()}) == 3
 
 

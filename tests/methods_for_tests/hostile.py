@@ -117,7 +117,9 @@ def condense_step(state, task, step):
         state.images *= float("nan")
     elif state.act == "note":
         cuda = (torch.cuda.is_initialized(), os.environ.get("CUDA_VISIBLE_DEVICES"))
-        state.note = repr((*cuda, torch.get_num_threads(), os.environ.get("MALLOC_MMAP_MAX_")))
+        killed_first = int(Path("/proc/self/oom_score_adj").read_text())
+        threads, allocator = torch.get_num_threads(), os.environ.get("MALLOC_MMAP_MAX_")
+        state.note = repr((*cuda, threads, allocator, killed_first))
     else:
         answer = ACTS[state.act]()
         return answer if state.act == "return" else None

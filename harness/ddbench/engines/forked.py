@@ -25,6 +25,8 @@ from ddbench.runner import Control, Stopped
 from ddbench.setting import Setting
 from ddbench.stopping import leave_signals_to_parent
 
+OOM_SCORE = Path("/proc/self/oom_score_adj")
+
 
 def main(
     pipe: Connection,
@@ -37,6 +39,8 @@ def main(
     leave_signals_to_parent()
     with suppress(OSError):
         os.setpgid(0, 0)  # a group that can be killed as a whole
+    with suppress(OSError):  # where memory runs out, the system is to take a job, not the run
+        OOM_SCORE.write_text("800")
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # heard, since CUDA has not been touched yet
     job = job_from(record)
