@@ -361,6 +361,31 @@ def test_settings_that_are_not_published_mark_the_row(tmp_path):
     assert job.reduced == {"lr": [3.0, 1.0], "steps": [9, 100]}
 
 
+def test_a_row_away_from_where_its_settings_were_published_is_marked(tmp_path):
+    table = '[methods."step@noise"]\nmethod = "step"\n'
+    at = 'published_at = { ipc = [1], dataset = ["mnist"] }\n'
+    step = method(published_at={"init": ("real",), "batch": (256, 512)})
+    session = open_session(tmp_path, TEXT.replace(table, table + at), step=step)
+    plain, variant = session.plan(Choices(ipc=(2,), seeds=(0,))).condensations
+    assert plain.reduced == {}
+    at_fault = {"lr": [3.0, 1.0], "ipc": [2, "1"], "dataset": ["toy", "mnist"]}
+    assert variant.reduced == at_fault  # what it says replaces what its method says
+    other = Choices(rows=("step",), ipc=(2,), seeds=(0,), inits=("noise",),
+                    settings=(("step", "batch", (8,)),))  # fmt: skip
+    [job] = session.plan(other).condensations
+    assert job.reduced == {"batch": [8, "256 or 512"], "init": ["noise", "real"]}
+
+
+@pytest.mark.parametrize(
+    ("info", "own"),
+    [({}, [False]), ({"labels": "soft"}, [False, True]), ({"own_recipe": True}, [False, True])],
+)
+def test_a_set_with_a_recipe_is_evaluated_by_it_too(tmp_path, info, own):
+    session = open_session(tmp_path, step=method(**info))
+    plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,), evaluate_on=("mlp",)))
+    assert [evaluation.own_recipe for evaluation in plan.evaluations] == own
+
+
 def test_a_method_that_is_not_installed_is_no_typo_of_a_short_name(tmp_path):
     text = TEXT.replace('rows = ["step",', 'rows = ["steamer",')
     plan = open_session(tmp_path, text).plan(Choices(ipc=(1,), seeds=(0,)))

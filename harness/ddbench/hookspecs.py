@@ -86,6 +86,11 @@ class MethodInfo:
         quick: Options, and ``steps``, that fit 25 CPU seconds on mnist-mini at ipc 1.
         check: Options, over those of `quick`, that fit the tiny data of `ddbench check`.
         labels: "hard" or "soft"; a set with soft labels is also evaluated by its own recipe.
+        own_recipe: Whether a set with hard labels brings a recipe too (a learned rate, say), by
+            which it is also evaluated.
+        published_at: Where the Config's defaults are the published settings: ``dataset``, ``init``,
+            ``ipc``, ``arch`` or an option -> the values there; what it does not name may be any.
+            A row that is elsewhere is marked.
         balanced: Whether the set has exactly ipc images in every class.
         needs: (config, facts) -> why this combination is impossible, or None; asked at plan time.
         controls: Rows that must stand beside every row of this method: preset rows, in which a
@@ -104,6 +109,8 @@ class MethodInfo:
     quick: Mapping[str, Any] = field(default_factory=dict)
     check: Mapping[str, Any] = field(default_factory=dict)
     labels: str = "hard"
+    own_recipe: bool = False
+    published_at: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     balanced: bool = True
     needs: Callable[[Any, Facts], str | None] = lambda config, facts: None
     controls: tuple[Mapping[str, Any], ...] = ()

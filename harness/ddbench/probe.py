@@ -42,6 +42,8 @@ def describe(method: Method) -> dict[str, Any]:
         "step": info.step,
         "quick": dict(info.quick),
         "labels": info.labels,
+        "own_recipe": info.own_recipe or info.labels == "soft",
+        "published_at": {key: list(values) for key, values in info.published_at.items()},
         "balanced": info.balanced,
         "controls": [dict(control) for control in info.controls],
         "paper": info.paper,

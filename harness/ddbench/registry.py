@@ -14,7 +14,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 AXES = ("dataset", "arch", "ipc")  # what a method table may have settings of its own for
-RESERVED = ("method", "published", "steps", "init", *AXES)  # keys of a method table, not options
+RESERVED = (
+    "method",
+    "published",
+    "published_at",
+    "steps",
+    "init",
+    *AXES,
+)  # keys of a method table, not options
 
 
 class RegistryError(ValueError):
@@ -305,9 +312,19 @@ def _dangling(registry: Registry, raw: Mapping[str, Any]) -> list[Problem]:
             problem(keys, text)
         if "published" in table and not isinstance(table["published"], bool):
             problem(("methods", name, "published"), "expected true or false")
+        if wrong := _wrong_published_at(table.get("published_at", {})):
+            problem(("methods", name, "published_at"), wrong)
         if "method" in table and not isinstance(table["method"], str):
             problem(("methods", name, "method"), "expected the name of a method")
     return found
+
+
+def _wrong_published_at(value: Any) -> str:  # noqa: ANN401
+    """Return what is wrong with where settings were published, "" if nothing is."""
+    axes = {*AXES, "init"}
+    if not (isinstance(value, dict) and all(isinstance(one, list) for one in value.values())):
+        return 'expected lists of values, as { dataset = ["mnist"], ipc = [1, 10] }'
+    return next((_unknown(axis, axes) for axis in value if axis not in axes), "")
 
 
 def _wrong_in_table(

@@ -397,7 +397,7 @@ class _Planner:
             step_unit=info["step"],
             labels=info["labels"],
             balanced=info["balanced"],
-            reduced=_reduced(answer, budget),
+            reduced=_reduced(answer, budget) | self._not_published_at(cell, answer["config"]),
             quick=self.preset.quick,
             control_of=cell.control_of,
             paper=info["paper"],
@@ -406,6 +406,21 @@ class _Planner:
             extensions=self._extensions(cell.architecture, cell.dataset, cell.init),
         )
         return with_ids(job)
+
+    def _not_published_at(self, cell: _Cell, config: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Return what a row differs in from where its settings were published."""
+        row = cell.row.method
+        where = Where(cell.dataset, self._canonical(cell), cell.ipc)
+        published = self.registry.table_value(row, "published_at", where, published=True)
+        if published is None:
+            published = self.info[self.registry.method_of(row)]["published_at"]
+        axes = {"dataset": cell.dataset, "arch": where.arch, "ipc": cell.ipc, "init": cell.init}
+        used = {**config, **axes}
+        return {
+            key: [used[key], " or ".join(map(str, values))]
+            for key, values in published.items()
+            if used[key] not in values
+        }
 
     def _extensions(self, architecture: str, dataset: str, init: str = "") -> dict[str, str]:
         """Return the code fingerprints of what others registered, by its name."""
@@ -425,7 +440,7 @@ class _Planner:
             facts = self.facts[job.dataset]
             assert not isinstance(facts, str)  # noqa: S101
             sets: tuple[int | None, ...] = (None, *job.snapshots)
-            own = (False, True) if job.labels == "soft" else (False,)
+            own = (False, True) if self.info[job.method]["own_recipe"] else (False,)
             for name, protocol, snapshot, own_recipe in itertools.product(
                 preset.evaluate_on, preset.protocol, sets, own
             ):

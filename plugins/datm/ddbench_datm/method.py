@@ -458,6 +458,7 @@ datm = TrajectoryMatching(
         quick=QUICK_DATM,
         check={"experts": 2, "expert_epochs": 5, "student_steps": 3, "max_start_epoch": 3},
         labels="soft",
+        published_at={"dataset": ("cifar10-zca",), "ipc": (10,), "select": ("expert",)},
         needs=impossible,
         controls=({"steps": 0},),
         paper="Guo, Wang, Cazenavette, Li, Zhang & You: Towards Lossless Dataset Distillation via "
@@ -481,6 +482,8 @@ mtt = TrajectoryMatching(
             "lr_student": 1e-3,
         },
         labels="hard",
+        own_recipe=True,  # the learned rate of the student
+        published_at={"dataset": ("cifar10-zca",), "ipc": (10,), "init": ("real",)},
         needs=impossible,
         paper="Cazenavette, Wang, Torralba, Efros & Zhu: Dataset Distillation by Matching Training "
         "Trajectories, CVPR 2022, arXiv:2203.11932",

@@ -64,6 +64,7 @@ def describe() -> MethodInfo:
         step="iteration",
         steps=lambda config, ipc: ITERATIONS,
         quick={"batch_real": 16, "steps": 200},
+        published_at={"init": ("real",)},
         needs=missing_classes,
         paper="Zhao & Bilen, Dataset Condensation with Distribution Matching, WACV 2023, "
         "arXiv:2110.04181",

@@ -97,9 +97,10 @@ class State:
 class GradientMatching:
     """The hooks of GM and of DSA, which differ in their options alone."""
 
-    def __init__(self, config: type[GM], quick: Mapping[str, Any], paper: str, bibtex: str) -> None:
-        """Keep what `describe` tells about the method."""
-        self.config, self.quick, self.paper, self.bibtex = config, quick, paper, bibtex
+    def __init__(self, config: type[GM], start: str, quick: Mapping[str, Any], **of: str) -> None:
+        """Keep what `describe` tells about the method; `start` is the published runs' init."""
+        self.config, self.start, self.quick = config, start, quick
+        self.paper, self.bibtex = of["paper"], of["bibtex"]
 
     @hookimpl
     def describe(self) -> MethodInfo:
@@ -110,6 +111,7 @@ class GradientMatching:
             steps=lambda config, ipc: config.iterations * loops(config, ipc).outer,
             cycle=lambda config, ipc: loops(config, ipc).outer,
             quick=self.quick,
+            published_at={"init": (self.start,)},
             needs=missing_classes,
             paper=self.paper,
             bibtex=self.bibtex,
@@ -227,6 +229,7 @@ def strategy(config: GM, task: Task) -> str:
 
 gm = GradientMatching(
     GM,
+    start="noise",
     quick={"batch_real": 8, "lr_images": 1.0, "steps": 100},
     paper="Zhao, Mopuri & Bilen, Dataset Condensation with Gradient Matching, ICLR 2021, "
     "arXiv:2006.05929",
@@ -240,6 +243,7 @@ gm = GradientMatching(
 
 dsa = GradientMatching(
     DSA,
+    start="real",
     quick={"batch_real": 16, "lr_images": 2.0, "steps": 60},
     paper="Zhao & Bilen, Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021, "
     "arXiv:2102.08259",
