@@ -74,11 +74,36 @@ def locked(
     The lock is the kernel's (flock): it ends with the process, however that dies.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
+    with open(path, "a") as file, _not_inherited(file.fileno()):
         while not try_lock(file.fileno()):
             waiting()
             time.sleep(poll)
         yield
+
+
+_ours: set[int] = set()  # descriptors of lock files
+
+
+@contextmanager
+def _not_inherited(descriptor: int) -> Iterator[None]:
+    """Keep forked children from holding the lock of a file after this process has ended."""
+    _ours.add(descriptor)
+    try:
+        yield
+    finally:
+        _ours.discard(descriptor)
+
+
+def _let_go() -> None:
+    """Put something harmless in the place of lock files, so that their numbers stay taken."""
+    if _ours:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in _ours:
+            os.dup2(nothing, descriptor)
+        os.close(nothing)
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def try_lock(descriptor: int) -> bool:
@@ -100,7 +125,7 @@ def claimed(path: Path, note: str = "") -> Iterator[bool]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with open(path, "a") as file:
+        with open(path, "a") as file, _not_inherited(file.fileno()):
             if not try_lock(file.fileno()):
                 yield False
                 return

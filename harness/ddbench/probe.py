@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -212,7 +213,8 @@ class Child:
     def close(self) -> None:
         """End the process; the next question starts another."""
         if self._process is not None:
-            self._process.kill()
+            with suppress(OSError):  # with the programs that a plugin starts when it is imported
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.communicate()
             self._process = None
 
@@ -242,7 +244,7 @@ class Child:
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ddbench.probe"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
             )  # fmt: skip
             atexit.register(self.close)
         process = self._process

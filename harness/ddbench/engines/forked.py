@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,15 @@ from typing import Any
 import torch
 import torch._dynamo  # without it every job pays two seconds at its first optimizer
 
+from ddbench.engines import messages
 from ddbench.engines.jobs import job_from
-from ddbench.engines.outcome import unwritten
+from ddbench.engines.outcome import dead, unwritten
+from ddbench.engines.reaper import kill_group
 from ddbench.engines.worker import do, limited
 from ddbench.extensions import Extensions
 from ddbench.methods import Found, load
 from ddbench.results import RunFolder
-from ddbench.runner import Control, Stopped
+from ddbench.runner import Control, Stopped, failure
 from ddbench.setting import Setting
 from ddbench.stopping import leave_signals_to_parent
 
@@ -41,6 +45,7 @@ def main(
         os.setpgid(0, 0)  # a group that can be killed as a whole
     with suppress(OSError):  # where memory runs out, the system is to take a job, not the run
         OOM_SCORE.write_text("800")
+    _as_a_program_of_its_own()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # heard, since CUDA has not been touched yet
     job = job_from(record)
@@ -52,9 +57,9 @@ def main(
     def send(event: Mapping[str, Any]) -> None:
         with sending:
             try:
-                pipe.send(event)
+                messages.send(pipe, event)
             except OSError:
-                os._exit(1)  # the runner is gone; that must not look like the plugin's failure
+                _end()  # the runner is gone; that must not look like the plugin's failure
 
     def method(name: str) -> Any:  # noqa: ANN401
         assert found is not None  # noqa: S101  (a condensation comes with its method)
@@ -72,6 +77,10 @@ def main(
         send({"event": "stopped"})
     except OSError as error:
         send({"event": "end", "record": unwritten(job, setting.run, error)})
+    except BaseException as error:  # nobody presses Ctrl-C here: a plugin's code has raised it
+        fields = failure(error)
+        record = dead(job, setting.run, fields["reason"], fields["traceback"])
+        send({"event": "end", "record": record})
     else:
         send({"event": "claimed"} if done is None else {"event": "end", "record": done})
     send({"event": "switched off", "reasons": extensions.failures})
@@ -81,11 +90,29 @@ def main(
     os._exit(0)  # a plugin's threads and exit handlers are no reason to linger
 
 
+def _as_a_program_of_its_own() -> None:
+    """Give the plugin what multiprocessing gives a program: data loaders fork, and leave no trace.
+
+    Else they would look for the plugin's classes by name in a new process, and the resource
+    tracker of the run would report on its terminal what they have leaked.
+    """
+    multiprocessing.set_start_method("fork", force=True)
+    resource_tracker._resource_tracker._fd = None  # type: ignore[attr-defined]
+    resource_tracker._resource_tracker._pid = None  # type: ignore[attr-defined]
+
+
 def _listen(pipe: Connection, told_to_stop: threading.Event) -> None:
     """Hear the runner; its death closes the pipe, and then nobody wants the result."""
     with suppress(EOFError, OSError):
-        while pipe.recv() == "stop":
+        while messages.receive(pipe)["event"] == "stop":
             told_to_stop.set()
+    _end()
+
+
+def _end() -> None:
+    """End at once, with the programs that the job has started."""
+    if os.getpgrp() == os.getpid():
+        kill_group(os.getpid())
     os._exit(1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,19 +13,42 @@ import psutil
 SHARE = 0.9  # of what is free that all jobs together may take
 LOG = 2**20  # bytes kept of a job's log: the first half, and the last
 CGROUP = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def free_memory() -> int:
     """Return the bytes that new processes can have: of the machine, or of the container."""
     free = psutil.virtual_memory().available
-    for limit, used in (("memory.max", "memory.current"), _OLD_CGROUP):
-        with suppress(OSError, ValueError):
-            allowed = int((CGROUP / limit).read_text())
-            free = min(free, max(0, allowed - int((CGROUP / used).read_text())))
+    for group in _groups():
+        for limit, used in (("memory.max", "memory.current"), _OLD_NAMES):
+            with suppress(OSError, ValueError):
+                allowed = int((group / limit).read_text())
+                held = int((group / used).read_text()) - _given_back_on_demand(group)
+                free = min(free, max(0, allowed - held))
     return free
 
 
-_OLD_CGROUP = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
+_OLD_NAMES = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+
+
+def _groups() -> Iterator[Path]:
+    """Go through the control groups that this process lies in, from its own up."""
+    with suppress(OSError):
+        for line in OWN_CGROUPS.read_text().splitlines():
+            _, kinds, path = line.split(":", 2)
+            if kinds in ("", "memory"):
+                root = CGROUP / kinds
+                own = root / path.lstrip("/")
+                yield from (own, *(above for above in own.parents if above.is_relative_to(root)))
+
+
+def _given_back_on_demand(group: Path) -> int:
+    """Return the bytes of a control group that hold pages of files, and are nobody's need."""
+    with suppress(OSError, ValueError):
+        for line in (group / "memory.stat").read_text().splitlines():
+            if line.startswith(("inactive_file ", "total_inactive_file ")):
+                return int(line.split()[1])
+    return 0
 
 
 def memory_of_a_job(jobs: int) -> int:
@@ -33,8 +56,11 @@ def memory_of_a_job(jobs: int) -> int:
     return int(SHARE * free_memory()) // jobs
 
 
-def memory_held(pid: int) -> int:
-    """Return the bytes that a process and its children hold, 0 if it has just ended."""
+def memory_held(pid: int, shared_once: bool = False) -> int:
+    """Return the bytes that a process and its children hold, 0 if it has just ended.
+
+    What they share counts for each of them, or (which takes longer to find out) once.
+    """
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
@@ -42,24 +68,20 @@ def memory_held(pid: int) -> int:
         return 0
     held = 0
     for member in family:
-        with suppress(psutil.Error):
-            held += member.memory_info().rss
+        with suppress(psutil.Error, AttributeError):  # no system but Linux knows the share
+            held += member.memory_full_info().pss if shared_once else member.memory_info().rss
     return held
 
 
-def kill_family(pid: int) -> None:
-    """Kill a worker and what it has started: they are one process group."""
-    with suppress(OSError):
-        if os.getpgid(pid) == pid:
-            os.killpg(pid, signal.SIGKILL)
-    with suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
+def exceeds(pid: int, limit: int) -> int:
+    """Return the bytes that a process and its children hold if they are more than allowed, else 0.
 
-
-def kill_orphans(pid: int) -> None:
-    """Kill what an ended worker has left behind."""
-    with suppress(OSError):
-        os.killpg(pid, signal.SIGKILL)
+    Forked children share most of their memory with their parent; it counts once.
+    """
+    if memory_held(pid) <= limit:
+        return 0
+    held = memory_held(pid, shared_once=True) or memory_held(pid)
+    return held if held > limit else 0
 
 
 def relieve_log(path: Path, most: int = LOG) -> None:

@@ -19,9 +19,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddbench.engines import messages
 from ddbench.engines.jobs import Job, Jobs, Observer
-from ddbench.engines.limits import kill_family, kill_orphans, memory_held, relieve_log, shorten_log
-from ddbench.engines.outcome import INFRASTRUCTURE, dead, exit_words
+from ddbench.engines.limits import exceeds, relieve_log, shorten_log
+from ddbench.engines.outcome import INFRASTRUCTURE, SERVER_LOST, dead, exit_words
+from ddbench.engines.reaper import Reaper, kill_family
 from ddbench.files import is_claimed
 from ddbench.methods import Found
 from ddbench.plan import Condensation
@@ -37,6 +39,7 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
     "MALLOC_TOP_PAD_": str(2**24),
 }
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 GRACE = 6.0  # seconds a stopped worker has to end its step and save; batch systems allow ten
 CLAIM_WAIT = 1.0  # seconds before a job that another run has claimed is looked at again
 RETRIES = 2  # of a job whose process somebody else has killed
@@ -97,14 +100,16 @@ class _Local:
         self.workers: list[_Worker] = []
         self.not_before: dict[str, float] = {}
         self.retries: dict[str, int] = {}
+        self.suspects: set[str] = set()  # jobs that ran when a fork server was lost
         self.asked_to_stop = 0.0
         self.switched_off: dict[str, str] = {}  # extensions that have raised, and what
 
     def run(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["ddbench.engines.preload"])
+        self.reaper = Reaper()
         try:
-            with _environment(ALLOCATOR | {"OMP_NUM_THREADS": str(self.setting.threads)}):
+            with _environment(ALLOCATOR, dict.fromkeys(THREADS, str(self.setting.threads))):
                 if self._server_is_up():
                     while self._turn():
                         pass
@@ -112,6 +117,7 @@ class _Local:
             for worker in self.workers:
                 kill_family(worker.pid)
                 worker.process.join()
+            self.reaper.close()
 
     def _server_is_up(self) -> bool:
         """Start the fork server; say whether it was up before the run was asked to stop.
@@ -178,7 +184,7 @@ class _Local:
         for job in self.jobs.ready():
             if len(self.workers) >= len(self.slots):
                 return True
-            if self.not_before.get(job.id, 0.0) > now:
+            if self.not_before.get(job.id, 0.0) > now or self._not_beside_others(job):
                 waiting = True
             elif is_claimed(self.jobs.folder.claim(job.id)):
                 self.not_before[job.id] = now + CLAIM_WAIT
@@ -188,6 +194,14 @@ class _Local:
             else:
                 self._start(job)
         return waiting
+
+    def _not_beside_others(self, job: Job) -> bool:
+        """Say whether a job must wait because it, or one that runs, may have lost a fork server.
+
+        Such jobs run alone, so that the one that has done it costs no other.
+        """
+        running = {worker.job.id for worker in self.workers}
+        return bool(running) and bool({job.id, *running} & self.suspects)
 
     def _start(self, job: Job) -> None:
         taken = {worker.slot for worker in self.workers}
@@ -206,7 +220,9 @@ class _Local:
             return
         finally:
             theirs.close()
-        self.workers.append(_Worker(job, process, ours, slot))
+        worker = _Worker(job, process, ours, slot)
+        self.workers.append(worker)
+        self.reaper.watch(worker.pid)
         self.observe({"event": "start", "job": job})
 
     def _could_not_start(self, job: Job, error: Exception) -> None:
@@ -229,13 +245,11 @@ class _Local:
                 f"it ran longer than --job-time allows ({setting.job_s:g} s); if it did not hang, "
                 "`ddbench retry --failed` and a longer --job-time go on from its checkpoint"
             )
-        elif setting.memory is not None:
-            held = memory_held(worker.pid)
-            if held > setting.memory:
-                worker.killed = (
-                    f"it held {held / 2**30:.1f} GiB of memory; --memory allows a job "
-                    f"{setting.memory / 2**30:.1f} GiB"
-                )
+        elif setting.memory is not None and (held := exceeds(worker.pid, setting.memory)):
+            worker.killed = (
+                f"it held {held / 2**30:.1f} GiB of memory; --memory allows a job "
+                f"{setting.memory / 2**30:.1f} GiB"
+            )
         if worker.killed:
             kill_family(worker.pid)
 
@@ -248,8 +262,13 @@ class _Local:
 
     def _hear(self, worker: _Worker) -> None:
         try:
-            event = worker.pipe.recv()
+            event = messages.receive(worker.pipe)
         except (EOFError, OSError):
+            self._ended(worker)
+            return
+        except ValueError:
+            worker.killed = "it wrote into the pipe to its runner"
+            kill_family(worker.pid)
             self._ended(worker)
             return
         if event["event"] == "end":
@@ -269,10 +288,12 @@ class _Local:
     def _ended(self, worker: _Worker) -> None:
         worker.process.join()
         worker.pipe.close()
-        kill_orphans(worker.pid)
+        self.reaper.release(worker.pid)
         shorten_log(self._log(worker.job))
         self.workers.remove(worker)
         job, code = worker.job, worker.process.exitcode
+        if code == SERVER_LOST:
+            self.suspects.add(job.id)
         if worker.record is not None:
             self._end(job, worker.record)
         elif worker.claimed or worker.stopped:
@@ -303,7 +324,7 @@ class _Local:
 
 def _tell(worker: _Worker, word: str) -> None:
     try:
-        worker.pipe.send(word)
+        messages.send(worker.pipe, {"event": word})
     except OSError:
         pass  # it has just ended by itself
 
@@ -320,10 +341,11 @@ def _no_main_module() -> Iterator[None]:
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def _environment(defaults: Mapping[str, str], fixed: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables for the processes that are started inside the block."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update({name: value for name, value in values.items() if name not in os.environ})
+    values = {**defaults, **os.environ, **fixed}
+    before = {name: os.environ.get(name) for name in (*defaults, *fixed)}
+    os.environ.update({name: values[name] for name in before})
     try:
         yield
     finally:

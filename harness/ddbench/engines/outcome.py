@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import signal
+import time
 from contextlib import suppress
 from typing import Any
 
-from ddbench.engines.jobs import Job
+from ddbench.engines.jobs import Job, record_of
 from ddbench.files import claimed
 from ddbench.plan import Condensation
 from ddbench.results import FAILED, RunFolder, hash_of_set, write_record
 
+SERVER_LOST = 255  # what multiprocessing says of a process whose fork server has gone
 # Deaths that are nobody's fault in here: another process killed it, or its server went.
-INFRASTRUCTURE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGUSR1, 255)
+INFRASTRUCTURE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGUSR1, SERVER_LOST)
+CLAIM_S = 2.0  # in which the claim of a worker is free that has been killed with all it started
 
 
-def dead(job: Job, run: RunFolder, reason: str) -> dict[str, Any]:
-    """Write and return the record of a job whose process ended without one."""
-    record = {**job.record(), "status": FAILED, "reason": reason, "traceback": None}
+def dead(job: Job, run: RunFolder, reason: str, traceback: str | None = None) -> dict[str, Any]:
+    """Write and return the record of a job whose process ended without one.
+
+    If it had written one (and was killed while an observer looked at it, say), that one stands.
+    """
+    record = {**job.record(), "status": FAILED, "reason": reason, "traceback": traceback}
     if isinstance(job, Condensation):
         kind, path = "condensation", run.result(job.id)
     else:
@@ -25,9 +31,16 @@ def dead(job: Job, run: RunFolder, reason: str) -> dict[str, Any]:
         record["set_sha256"] = hash_of_set(run, job.condensation, job.snapshot)
     with suppress(OSError):  # a full disk or a lost mount may be why it died; the run goes on
         run.check_there()
-        with claimed(run.claim(job.id)) as free:  # takes its claim file away too
-            if free:
-                write_record(path, kind, record)
+        until = time.monotonic() + CLAIM_S
+        while True:
+            with claimed(run.claim(job.id)) as free:  # takes its claim file away too
+                if free:
+                    if standing := record_of(job, run):
+                        return standing
+                    write_record(path, kind, record)
+            if free or time.monotonic() > until:
+                break
+            time.sleep(0.05)
     return record
 
 
@@ -47,4 +60,6 @@ def exit_words(code: int | None) -> str:
             "SIGABRT": " (compiled code gave up)",
         }
         return f"signal {name}{hint.get(name, '')}"
+    if code == SERVER_LOST:
+        return "its fork server was lost (or os._exit(255))"
     return f"exit code {code} (os._exit, or compiled code that ends the program)"
