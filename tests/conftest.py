@@ -1,7 +1,9 @@
 """What every test stands on: one thread, no network, caches of its own."""
 
+import importlib.util
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,17 @@ def _one_thread():
 def shared_cache(tmp_path_factory) -> Path:
     """A cache folder for the whole session, so that mnist-mini is unpacked once."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def kills():
+    """The program benchmarks/kills.py as a module."""
+    script = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+    spec = importlib.util.spec_from_file_location("kills_script", script)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["kills_script"] = module  # dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,9 @@
 """Engines: two runs on one folder, signals, time limits of a run, full disks, lost runners."""
 
 import errno
-import importlib.util
 import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -21,17 +19,6 @@ from ddbench.plan import Plan
 from ddbench.results import RunFolder, read_run
 from ddbench.runner import Control, Stopped
 from ddbench.setting import Setting
-
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "kills.py"
-
-
-@pytest.fixture(scope="module")
-def kills():
-    spec = importlib.util.spec_from_file_location("kills_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["kills_script"] = module  # dataclasses look their module up by name
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

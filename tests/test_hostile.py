@@ -1,6 +1,9 @@
 """Hostile plugins in the local engine: each costs its own job alone."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +12,7 @@ import psutil
 import pytest
 from ddbench.engines import Jobs, run_local
 from ddbench.engines.limits import LOG, memory_held
+from ddbench.engines.outcome import dead
 from ddbench.methods import from_file
 from ddbench.plan import Condensation, Plan, with_ids
 from ddbench.results import RunFolder, read_run
@@ -43,6 +47,10 @@ REASONS = {
     "signals": "",
     "child": "",
     "fork": "",
+    "crash with children": "signal SIGSEGV (a crash inside compiled code)",
+    "data loader": "",
+    "interrupt": "KeyboardInterrupt: of its own (hostile.py:",
+    "whim": "Whim: of its own (hostile.py:",
 }
 LIMITED = {
     "hang": "it ran longer than --job-time allows (",
@@ -117,13 +125,13 @@ def test_the_log_of_a_failed_job_is_kept_and_that_of_a_chatty_one_cut(hostile_ru
 
 def test_no_process_is_left_over(hostile_run):
     _, _, folder = hostile_run
-    assert eventually(lambda: not sleepers())
+    assert eventually(lambda: not sleepers("3601.25"))
     assert not list((folder.root / "claims").iterdir())
 
 
-def sleepers() -> list[list[str]]:
+def sleepers(seconds: str) -> list[list[str]]:
     lines = (process.info["cmdline"] for process in psutil.process_iter(["cmdline"]))
-    return [line for line in lines if line == ["sleep", "3601.25"]]
+    return [line for line in lines if line == ["sleep", seconds]]
 
 
 def eventually(check, seconds: float = 20.0) -> bool:
@@ -169,6 +177,52 @@ def test_a_job_finds_cuda_untouched_its_slots_gpu_and_its_threads(tmp_path, shar
     assert {(note[0], *note[2:4]) for note in notes} == {(False, 1, "0")}
     assert {note[4] for note in notes} == {800}  # memory that runs out costs a job, not the run
     assert len({record["measures"]["pid"] for record in ended.ended.values()}) == 3
+
+
+def test_a_job_that_kills_the_fork_server_costs_no_other(tmp_path, shared_cache):
+    jobs = [hostile_job("server"), hostile_job("nothing"), hostile_job("nothing", seed=1)]
+    ended = run(jobs, tmp_path / "run", shared_cache)
+    assert [ended.ended[job.id]["status"] for job in jobs] == ["failed", "done", "done"]
+    assert "its fork server was lost" in ended.ended[jobs[0].id]["reason"]
+
+
+def test_memory_that_forked_children_share_counts_once(tmp_path, shared_cache):
+    job = hostile_job("share")
+    ended = run([job], tmp_path / "run", shared_cache, memory=int(1.2 * GIB))
+    assert ended.ended[job.id]["status"] == "done", ended.ended[job.id]["reason"]
+
+
+RUNNER = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_hostile import hostile_job, run
+run([hostile_job("hold the interpreter")], Path({folder!r}), Path({cache!r}))
+"""
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_nothing_outlives_a_killed_runner_whatever_a_worker_does(
+    tmp_path, shared_cache, kills, group
+):
+    """A worker in compiled code that holds the interpreter's lock, with a program of its own."""
+    names = {"tests": str(METHODS.parent), "folder": str(tmp_path / "run")}
+    code = RUNNER.format(**names, cache=str(shared_cache))
+    runner = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    assert eventually(lambda: sleepers("3602.25"), 60)
+    family = psutil.Process(runner.pid).children(recursive=True)
+    assert len(family) >= 4  # the fork server, the worker, its program, and the reaper
+    os.killpg(runner.pid, signal.SIGKILL) if group else runner.kill()
+    runner.wait()
+    assert not kills.outliving(family, kills.GONE_S)
+
+
+def test_a_job_that_wrote_its_record_keeps_it_when_an_observer_then_ends_it(tmp_path, shared_cache):
+    job = hostile_job("nothing")
+    folder = tmp_path / "run"
+    done = run([job], folder, shared_cache).ended[job.id]
+    record = dead(job, RunFolder(folder), "it ran longer than --job-time allows")
+    assert record["status"] == "done" and record["set_sha256"] == done["set_sha256"]
 
 
 def test_a_log_that_cannot_be_opened_is_said_to_be_unwritable(tmp_path, shared_cache):

@@ -1,6 +1,5 @@
 """Kills at random moments: no finished job is lost, and the results are an undisturbed run's."""
 
-import importlib.util
 import os
 import random
 import subprocess
@@ -10,17 +9,6 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "kills.py"
-
-
-@pytest.fixture(scope="module")
-def kills():
-    spec = importlib.util.spec_from_file_location("kills_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["kills_script"] = module  # dataclasses look their module up by name
-    spec.loader.exec_module(module)
-    return module
 
 
 def check(kills, where: Path, count: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from ddbench import MethodInfo, SyntheticSet, hookimpl
+from torch.utils.data import DataLoader, TensorDataset
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ def _hold_memory() -> None:
         time.sleep(0.01)
 
 
+def _share_memory() -> None:
+    held = torch.ones(2**26)  # 256 MiB
+    for _ in range(4):
+        _fork(lambda: time.sleep(2.0))
+    time.sleep(1.5)  # in which the run looks at what they hold
+    del held
+
+
 def _print_much() -> None:
     for number in range(300_000):
         print(f"line {number:06d} of a very chatty method")
@@ -47,6 +56,44 @@ def _print_from_c() -> None:
     libc = ctypes.CDLL(None)
     libc.puts(b"from below Python")
     libc.fflush(None)
+
+
+def _fork(act) -> None:
+    if os.fork() == 0:
+        act()
+        os._exit(0)
+
+
+def _crash_with_children() -> None:
+    _fork(lambda: time.sleep(3600))
+    _fork(lambda: (os.setsid(), time.sleep(20)))  # in no group of ours, so nobody ends it
+    time.sleep(0.2)  # until they are there
+    ctypes.string_at(0)
+
+
+def _hold_the_interpreter() -> None:
+    subprocess.Popen(["sleep", "3602.25"])
+    ctypes.PyDLL(None).sleep(3600)
+
+
+def _load_data() -> None:
+    data = TensorDataset(torch.arange(4.0))
+    own = torch.Generator()
+    loader = DataLoader(data, 2, num_workers=1, collate_fn=Doubled(), generator=own)
+    assert torch.cat(list(loader)).tolist() == [0.0, 2.0, 4.0, 6.0]
+
+
+class Doubled:
+    def __call__(self, batch):
+        return torch.stack([2 * value for (value,) in batch])
+
+
+class Whim(BaseException):
+    pass
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _run_folder() -> Path:
@@ -89,6 +136,13 @@ ACTS = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "child": lambda: subprocess.Popen(["sleep", "3601.25"]),
     "fork": lambda: os.fork() or time.sleep(3600),
+    "crash with children": _crash_with_children,
+    "hold the interpreter": _hold_the_interpreter,
+    "data loader": _load_data,
+    "interrupt": lambda: _raise(KeyboardInterrupt("of its own")),
+    "whim": lambda: _raise(Whim("of its own")),
+    "server": lambda: (os.kill(os.getppid(), signal.SIGKILL), time.sleep(60)),
+    "share": lambda: _share_memory(),
 }
 
 
