@@ -40,10 +40,11 @@ WAIT_S = 20.0  # for those that have not, to tell the late from the living
 
 def plan_of(jobs: int, steps: int):
     """Return the plan: `jobs` condensations by seed, and one evaluation of each."""
+    from ddbench.datasets import load
     from ddbench.methods import from_file
     from ddbench.plan import Condensation, Evaluation, Plan, with_ids
 
-    found = from_file(METHOD)
+    found, toy = from_file(METHOD), load("toy").fingerprint
     recipe = {
         "epochs": 5, "optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0,
         "batch": 256, "drop": None, "augment": "none",
@@ -52,7 +53,7 @@ def plan_of(jobs: int, steps: int):
     for seed in range(jobs):
         job = Condensation(
             id="", options_id="", row="steady", method="steady", source=found.source,
-            code=found.code, dataset="toy", dataset_fingerprint="toy", architecture="mlp",
+            code=found.code, dataset="toy", dataset_fingerprint=toy, architecture="mlp",
             init="noise", ipc=1, seed=seed, config={"seconds": 0.02}, steps=steps,
             published_steps=steps, budget_s=None, cycle=1, step_unit="step", labels="hard",
             balanced=True, reduced={}, quick=False, control_of=None, paper="", bibtex="",
@@ -60,7 +61,7 @@ def plan_of(jobs: int, steps: int):
         job = with_ids(job)
         evaluation = Evaluation(
             id=f"{job.id}-on-mlp", condensation=job.id, snapshot=None, dataset="toy",
-            dataset_fingerprint="toy", architecture="mlp", protocol="short", recipe=recipe,
+            dataset_fingerprint=toy, architecture="mlp", protocol="short", recipe=recipe,
             own_recipe=False, networks=1,
         )  # fmt: skip
         plan.condensations.append(job)

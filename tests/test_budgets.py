@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from ddbench import MethodInfo, SyntheticSet, hookimpl
+from ddbench.datasets import load as load_dataset
 from ddbench.extensions import Extensions
 from ddbench.methods import bind
 from ddbench.plan import Condensation, with_ids
 from ddbench.runner import Control, Stopped, run_condensation
 from ddbench.setting import Setting
+
+TOY = load_dataset("toy").fingerprint
 
 STEP = 0.05
 
@@ -45,7 +48,7 @@ class Sleeper:
 def job(**changes) -> Condensation:
     made = Condensation(
         id="", options_id="", row="sleeper", method="sleeper", source="bound 0", code="bound",
-        dataset="toy", dataset_fingerprint="toy", architecture="mlp", init="noise", ipc=1, seed=0,
+        dataset="toy", dataset_fingerprint=TOY, architecture="mlp", init="noise", ipc=1, seed=0,
         config={}, steps=10_000, published_steps=10_000, budget_s=6 * STEP, cycle=1,
         step_unit="step", labels="hard", balanced=True, reduced={}, quick=False, control_of=None,
         paper="", bibtex="",

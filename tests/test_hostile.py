@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ddbench.datasets import load as load_dataset
 from ddbench.engines import Jobs, run_local
 from ddbench.engines.limits import LOG, memory_held
 from ddbench.engines.outcome import dead
@@ -18,6 +19,8 @@ from ddbench.plan import Condensation, Plan, with_ids
 from ddbench.results import RunFolder, read_run
 from ddbench.session import Outcome
 from ddbench.setting import Setting
+
+TOY = load_dataset("toy").fingerprint
 
 METHODS = Path(__file__).parent / "methods_for_tests"
 GIB = 2**30
@@ -62,7 +65,7 @@ def hostile_job(act: str, **changes) -> Condensation:
     found = from_file(METHODS / "hostile.py")
     made = Condensation(
         id="", options_id="", row="hostile", method="hostile", source=found.source, code=found.code,
-        dataset="toy", dataset_fingerprint="toy", architecture="mlp", init="noise", ipc=1, seed=0,
+        dataset="toy", dataset_fingerprint=TOY, architecture="mlp", init="noise", ipc=1, seed=0,
         config={"act": act}, steps=3, published_steps=3, budget_s=None, cycle=1, step_unit="step",
         labels="hard", balanced=True, reduced={}, quick=False, control_of=None, paper="", bibtex="",
     )  # fmt: skip

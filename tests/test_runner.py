@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from ddbench import Converged, MethodInfo, SyntheticSet, Unsupported, hookimpl
+from ddbench.datasets import load as load_dataset
 from ddbench.extensions import Extensions
 from ddbench.methods import bind
 from ddbench.plan import Condensation, with_ids
@@ -19,6 +20,8 @@ from ddbench.results import read_record
 from ddbench.runner import Control, Guard, MisbehavedError, Stopped, in_words, run_condensation
 from ddbench.setting import Setting
 from ddbench.synthetic import SyntheticSet as Set
+
+TOY = load_dataset("toy").fingerprint
 
 STEPS = 5
 
@@ -83,7 +86,7 @@ class Momentum:
 def job(**changes) -> Condensation:
     made = Condensation(
         id="", options_id="", row="method", method="method", source="bound 0", code="bound",
-        dataset="toy", dataset_fingerprint="toy", architecture="convnet-w8-d1", init="real", ipc=2,
+        dataset="toy", dataset_fingerprint=TOY, architecture="convnet-w8-d1", init="real", ipc=2,
         seed=0, config={"lr": 0.1}, steps=STEPS, published_steps=STEPS, budget_s=None, cycle=1,
         step_unit="step", labels="hard", balanced=True, reduced={}, quick=False, control_of=None,
         paper="", bibtex="",

@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from ddbench import MethodInfo, SyntheticSet, hookimpl
+from ddbench.datasets import load as load_dataset
 from ddbench.extensions import Extensions
 from ddbench.methods import bind
 from ddbench.plan import Condensation, snapshot_steps, with_ids
 from ddbench.registry import RegistryError
 from ddbench.runner import Control, Stopped, run_condensation
 from ddbench.setting import Setting
+
+TOY = load_dataset("toy").fingerprint
 
 
 @dataclass
@@ -47,7 +50,7 @@ class Draws:
 def job(**changes) -> Condensation:
     made = Condensation(
         id="", options_id="", row="draws", method="draws", source="bound 0", code="bound",
-        dataset="toy", dataset_fingerprint="toy", architecture="mlp", init="noise", ipc=1, seed=0,
+        dataset="toy", dataset_fingerprint=TOY, architecture="mlp", init="noise", ipc=1, seed=0,
         config={}, steps=6, published_steps=6, budget_s=None, cycle=1, step_unit="step",
         labels="hard", balanced=True, reduced={}, quick=False, control_of=None, paper="", bibtex="",
     )  # fmt: skip

@@ -1,9 +1,12 @@
 """Being told to stop: while jobs run, and while nothing has to be saved."""
 
+import fcntl
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -54,6 +57,23 @@ def test_a_hangup_that_nohup_has_switched_off_stays_so():
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_whose_terminal_closes_ends_with_exit_code_4(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW.format(marker=str(tmp_path / "imported")))
+    words = "run --plugin slow.py --method slow --cache cache --out run".split()
+    ours, theirs = pty.openpty()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "ddbench.cli", *words], cwd=tmp_path, start_new_session=True,
+        stdin=theirs, stdout=theirs, stderr=theirs,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    while not (tmp_path / "imported").exists():
+        assert run.poll() is None
+        time.sleep(0.05)
+    os.close(ours)  # which hangs up
+    assert run.wait(timeout=30) == 4
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,10 @@ from importlib.metadata import Distribution
 from pathlib import Path
 
 
+class ChangedError(Exception):
+    """Code or data are no longer what a plan was made of; says which, and what to do."""
+
+
 def package_fingerprint(distribution: Distribution, module: str) -> str:
     """Return the version of a released install; for a local one a hash of the package's code.
 

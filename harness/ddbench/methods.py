@@ -10,13 +10,13 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions
 from pathlib import Path
 from typing import Any
 
 import pluggy
 
-from ddbench.fingerprints import file_fingerprint, package_fingerprint
+from ddbench.fingerprints import ChangedError, file_fingerprint, package_fingerprint
 from ddbench.hookspecs import METHODS_GROUP, MethodHooks, MethodInfo
 
 REQUIRED = ("init", "condense_step", "export")
@@ -140,6 +140,7 @@ def load(found: Found) -> Method:
 
     Raises:
         MethodError: It does not import, or a hook is misspelt, missing or ill-formed.
+        ChangedError: Its code has been edited since it was found.
     """
     try:
         plugin = _import(found)
@@ -148,7 +149,23 @@ def load(found: Found) -> Method:
             f"method {found.name!r} from {found.source} does not import: "
             f"{type(error).__name__}: {error}"
         ) from error
+    if _code_now(found) != found.code:
+        raise ChangedError(
+            f"the code of method {found.name!r} ({found.source}) has been edited since the plan "
+            "was made; the same command plans anew"
+        )
     return bind(plugin, found)
+
+
+def _code_now(found: Found) -> str:
+    try:
+        if found.path:
+            return file_fingerprint(Path(found.path))
+        return package_fingerprint(
+            Distribution.from_name(found.distribution), found.target.split(":")[0]
+        )
+    except (OSError, PackageNotFoundError):
+        return ""  # it has gone
 
 
 def _import(found: Found) -> object:

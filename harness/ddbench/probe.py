@@ -22,7 +22,7 @@ from typing import Any
 
 from ddbench.extensions import Extensions, installed_code
 from ddbench.files import write_json
-from ddbench.fingerprints import code_fingerprint
+from ddbench.fingerprints import ChangedError, code_fingerprint
 from ddbench.hookspecs import Facts
 from ddbench.methods import Found, Method, MethodError, load
 from ddbench.options import ConfigError, make_config
@@ -284,7 +284,7 @@ def main() -> None:
             elif name not in loaded:
                 try:
                     loaded[name] = load(Found(**record))
-                except MethodError as error:
+                except (MethodError, ChangedError) as error:
                     loaded[name] = str(error)
         answers.write(json.dumps(answer(asked["request"], loaded)) + "\n")
         answers.flush()

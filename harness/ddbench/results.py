@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,9 +92,8 @@ class RunFolder:
         try:
             for part in ("manifests", "condensations", "evaluations", "claims"):
                 (self.root / part).mkdir(parents=True, exist_ok=True)
-            probe = self.root / "claims" / ".writable"
-            probe.touch()
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=self.root / "claims"):
+                pass
         except OSError as error:
             raise RunError(
                 f"--out {self.root}: cannot be written ({error.strerror}); name another folder"

@@ -1,4 +1,7 @@
-"""The setting of a run: what every job needs beside itself, as plain values for any process."""
+"""The setting of a run: what every job needs beside itself, as plain values for any process.
+
+torch is imported where a job needs it: the process that supervises a run does not.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from ddbench.artifacts import Artifact, ArtifactStore, Work
 from ddbench.datasets import load
-from ddbench.datasets.tensors import TensorData, Whitening, fit_zca, prepare
 from ddbench.extensions import Extensions
-from ddbench.meter import warm_up
+from ddbench.fingerprints import ChangedError
 from ddbench.results import RunFolder
-from ddbench.task import Task
 
 if TYPE_CHECKING:
+    from ddbench.artifacts import Artifact, ArtifactStore, Work
     from ddbench.datasets import Dataset
-    from ddbench.plan import Condensation
+    from ddbench.datasets.tensors import TensorData
+    from ddbench.plan import Condensation, Evaluation
+    from ddbench.task import Task
 
 WHITENING = "whitening.safetensors"
 
@@ -69,6 +70,8 @@ class Setting:
 
     def store(self) -> ArtifactStore:
         """Return the artifacts that runs share."""
+        from ddbench.artifacts import ArtifactStore
+
         return ArtifactStore(self.cache / "artifacts")
 
     def dataset(self, name: str, extensions: Extensions) -> Dataset:
@@ -82,10 +85,26 @@ class Setting:
             sources=extensions.datasets,
         )
 
+    def dataset_of(self, job: Condensation | Evaluation, extensions: Extensions) -> Dataset:
+        """Return the dataset of a job.
+
+        Raises:
+            ChangedError: It is not the one that the job was planned for.
+        """
+        dataset = self.dataset(job.dataset, extensions)
+        if dataset.fingerprint != job.dataset_fingerprint:
+            raise ChangedError(
+                f"dataset {job.dataset} has changed since the plan was made "
+                f"({job.dataset_fingerprint} -> {dataset.fingerprint}); the same command plans anew"
+            )
+        return dataset
+
     def task(
         self, job: Condensation, dataset: Dataset, data: TensorData, extensions: Extensions
     ) -> Task:
         """Return what the method of `job` may see."""
+        from ddbench.task import Task
+
         return Task(
             images=data.train_images,
             labels=data.train_labels,
@@ -102,6 +121,10 @@ class Setting:
 
     def tensors(self, dataset: Dataset) -> TensorData:
         """Return the dataset on the device, normalised, or whitened by a shared artifact."""
+        import torch
+
+        from ddbench.datasets.tensors import Whitening, prepare
+
         device, artifact = torch.device(self.device), self.whitening(dataset)
         if artifact is None:
             return prepare(dataset, device)
@@ -114,6 +137,10 @@ class Setting:
         """
         if not dataset.zca:
             return None
+        import torch
+
+        from ddbench.datasets.tensors import fit_zca
+        from ddbench.meter import warm_up
 
         def build(work: Work) -> None:
             with work.meter:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,12 +64,24 @@ class Stop:
             self._gently = gently_before
 
     def _hear(self, number: int, frame: Any) -> None:  # noqa: ANN401
+        if number == signal.SIGHUP:
+            _leave_terminal()
         interrupted = number == signal.SIGINT
         if interrupted and (self.reason or not self._gently):
             raise KeyboardInterrupt
         self.reason = self.reason or ("interrupted" if interrupted else signal.Signals(number).name)
         if not self._gently:
             raise ToldToStop(self.reason)
+
+
+def _leave_terminal() -> None:
+    """Write nowhere where a terminal was that has gone: it would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(number).st_mode) and not os.isatty(number):
+                os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 def leave_signals_to_parent() -> None:

@@ -23,6 +23,7 @@ from ddbench.engines.outcome import dead, unwritten
 from ddbench.engines.reaper import kill_group
 from ddbench.engines.worker import do, limited
 from ddbench.extensions import Extensions
+from ddbench.fingerprints import ChangedError
 from ddbench.methods import Found, load
 from ddbench.results import RunFolder
 from ddbench.runner import Control, Stopped, failure
@@ -75,7 +76,7 @@ def main(
         done = do(job, setting, method, extensions, control)
     except Stopped:
         send({"event": "stopped"})
-    except OSError as error:
+    except (OSError, ChangedError) as error:
         send({"event": "end", "record": unwritten(job, setting.run, error)})
     except BaseException as error:  # nobody presses Ctrl-C here: a plugin's code has raised it
         fields = failure(error)

@@ -12,6 +12,7 @@ from ddbench.engines.local import CLAIM_WAIT
 from ddbench.engines.outcome import unwritten
 from ddbench.engines.worker import LoadMethod, do
 from ddbench.extensions import Extensions
+from ddbench.fingerprints import ChangedError
 from ddbench.runner import Control, Stopped
 from ddbench.setting import Setting
 
@@ -61,7 +62,7 @@ def _try(
         record = do(job, setting, load, extensions, Control(stop, report))
     except Stopped:
         record = None
-    except OSError as error:
+    except (OSError, ChangedError) as error:
         record = unwritten(job, setting.run, error)
     if record is None:
         jobs.put_back(job)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,6 +131,7 @@ class _Local:
         starting.start()
         while starting.is_alive():
             if self.stop():
+                _end_server()
                 return False
             starting.join(0.1)
         if first.pid is not None:
@@ -356,6 +359,14 @@ def _environment(defaults: Mapping[str, str], fixed: Mapping[str, str]) -> Itera
 
 def _nothing() -> None:
     """Do nothing, in a process that shows that the fork server is up."""
+
+
+def _end_server() -> None:
+    """End a fork server that is still loading torch: it would hold the terminal for seconds."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _start_quietly(process: ForkServerProcess) -> None:

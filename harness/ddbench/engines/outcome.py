@@ -9,6 +9,7 @@ from typing import Any
 
 from ddbench.engines.jobs import Job, record_of
 from ddbench.files import claimed
+from ddbench.fingerprints import ChangedError
 from ddbench.plan import Condensation
 from ddbench.results import FAILED, RunFolder, hash_of_set, write_record
 
@@ -44,9 +45,11 @@ def dead(job: Job, run: RunFolder, reason: str, traceback: str | None = None) ->
     return record
 
 
-def unwritten(job: Job, run: RunFolder, error: OSError) -> dict[str, Any]:
-    """Return the record of a job that could not be written: it counts as not done next time."""
-    reason = f"the run folder {run.root} cannot be written: {error}"
+def unwritten(job: Job, run: RunFolder, error: OSError | ChangedError) -> dict[str, Any]:
+    """Return the record of a job that is not to be kept: it counts as not done next time."""
+    reason = str(error)
+    if isinstance(error, OSError):
+        reason = f"the run folder {run.root} cannot be written: {error}"
     return {**job.record(), "status": FAILED, "reason": reason, "traceback": None}
 
 

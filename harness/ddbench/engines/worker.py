@@ -37,6 +37,7 @@ def do(
     Raises:
         Stopped: The engine asked for it.
         OSError: The run folder has gone, or cannot be written.
+        ChangedError: The method's code or the data are not what the job was planned for.
     """
     setting.run.check_there()
     who = f"process {os.getpid()} on {socket.gethostname()}"

@@ -13,6 +13,7 @@ import torch
 
 import ddbench
 from ddbench.extensions import Extensions
+from ddbench.fingerprints import ChangedError
 from ddbench.hookspecs import Unsupported
 from ddbench.meter import hardware, hardware_class
 from ddbench.methods import Method
@@ -50,6 +51,7 @@ def run_condensation(
     Raises:
         Stopped: The engine asked for it; a checkpoint is there to go on from.
         OSError: The record cannot be written, or the run folder has gone.
+        ChangedError: The data are not what the job was planned for.
     """
     check_folder = setting.run.check_of_presence()
     record = {**job.record(), "started": _now(), **provenance(setting)}
@@ -76,6 +78,7 @@ def run_evaluation(
     Raises:
         Stopped: The engine asked for it.
         OSError: The record cannot be written, or the run folder has gone.
+        ChangedError: The data are not what the job was planned for.
     """
     check_folder = setting.run.check_of_presence()
     record = {**job.record(), "started": _now(), **provenance(setting)}
@@ -95,7 +98,7 @@ def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return the fields that `work` gives, or those that say why there are none."""
     try:
         return {**work(), "status": DONE, "reason": None, "traceback": None}
-    except Stopped:
+    except (Stopped, ChangedError):
         raise
     except Unsupported as refusal:
         return {"status": SKIPPED, "reason": str(refusal), "traceback": None}

@@ -79,7 +79,7 @@ class Condensing:
     def _prepare(self) -> None:
         """Load the data and make the task, on nobody's clock."""
         job = self.job
-        dataset = self.setting.dataset(job.dataset, self.extensions)
+        dataset = self.setting.dataset_of(job, self.extensions)
         data = self.setting.tensors(dataset)
         self.whitening = self.setting.whitening(dataset)
         self.lent = (data.train_images, data.train_labels)

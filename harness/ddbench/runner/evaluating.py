@@ -26,7 +26,7 @@ def evaluate_set(
     Raises:
         Stopped: The engine asked for it; an evaluation starts over.
     """
-    dataset = setting.dataset(job.dataset, extensions)
+    dataset = setting.dataset_of(job, extensions)
     data = setting.tensors(dataset)
     synthetic, sha256 = _set_of(job, setting, data.train_images, data.train_labels)
 

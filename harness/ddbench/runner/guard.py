@@ -40,6 +40,7 @@ class Guard:
     def __init__(self) -> None:
         """Look at the process as it is now."""
         self._before = [aspect.look() for aspect in ASPECTS]
+        self._modules = len(sys.modules)
         self._streams = _Streams()
         self._environment = dict(os.environ)
 
@@ -76,11 +77,15 @@ class Guard:
     def put_back(self) -> list[str]:
         """Put back what has changed; say what it was, in words."""
         words = self._streams.mend()
+        # Some libraries draw from Python's generator, or seed it, while they are imported.
+        excused = _PYTHONS_RANDOMNESS if len(sys.modules) != self._modules else None
+        self._modules = len(sys.modules)
         for aspect, before in zip(ASPECTS, self._before, strict=True):
             now = aspect.look()
             if not aspect.same(before, now):
                 aspect.put_back(before)
-                words.append(f"changed {aspect.what}; {aspect.remedy}")
+                if aspect.what != excused:
+                    words.append(f"changed {aspect.what}; {aspect.remedy}")
         return words
 
 
@@ -161,6 +166,7 @@ def _or_none(device: torch.device) -> torch.device | None:
     return None if device.type == "cpu" else device  # None spares each call a detour
 
 
+_PYTHONS_RANDOMNESS = "Python's global random state"
 _GENERATORS = "draw from task.generator, or a generator of your own seeded from it"
 
 ASPECTS = (
@@ -196,7 +202,7 @@ ASPECTS = (
         _torch_randomness, _set_torch_randomness, _same_tensors,
     ),
     _Aspect("numpy's global random state", _GENERATORS, _numpy_randomness, _set_numpy_randomness),
-    _Aspect("Python's global random state", _GENERATORS, random.getstate, random.setstate),
+    _Aspect(_PYTHONS_RANDOMNESS, _GENERATORS, random.getstate, random.setstate),
 )  # fmt: skip
 
 
