@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,17 @@ def test_a_death_that_cannot_be_recorded_does_not_end_the_run(kills, tmp_path, m
     assert record["status"] == "failed" and not setting.run.result(record["id"]).exists()
 
 
+def test_a_method_that_is_edited_after_the_plan_is_not_run(kills, tmp_path):
+    jobs, setting, found = left(kills, tmp_path / "run")
+    do_inline(jobs, setting, {"steady": replace(found["steady"], code="of before")})
+    [record] = jobs.failed
+    assert "edited since the plan was made; the same command plans anew" in record["reason"]
+    assert states(tmp_path / "run") == []
+    jobs, setting, found = left(kills, tmp_path / "run")
+    do_inline(jobs, setting, found)
+    assert states(tmp_path / "run") == ["done"] * 2
+
+
 # -- jobs ------------------------------------------------------------------------------------------
 
 
@@ -253,8 +265,6 @@ def test_a_finished_job_whose_set_is_gone_is_done_again(kills, tmp_path):
 
 
 def test_a_snapshot_behind_the_end_of_its_condensation_is_not_waited_for(kills, tmp_path):
-    from dataclasses import replace
-
     plan, _ = kills.plan_of(1, 3)
     [evaluation] = plan.evaluations
     later = replace(evaluation, id="later", snapshot=90)

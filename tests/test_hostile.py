@@ -44,6 +44,7 @@ REASONS = {
     "grad": "condense_step changed torch's grad mode",
     "threads": "condense_step changed the number of torch's threads",
     "random": "condense_step changed torch's global random state; draw from task.generator",
+    "import": "",
     "write": "wrote into the training tensors",
     "write numpy": "wrote into the training tensors",
     "write data": "wrote into the training tensors",

@@ -81,6 +81,21 @@ def test_a_stale_claim_is_not_running(folder):
     assert {job.id: job.state for job in status_of(folder)}["d"] == "missing"
 
 
+def test_status_asks_first_who_works_on_a_job_that_is_done_again(folder):
+    with claimed(folder.claim("a"), "process 7"), claimed(folder.claim("a-on-x"), "process 8"):
+        states = {job.id: (job.state, job.note) for job in status_of(folder)}
+    assert states["a"] == ("running", "process 7")
+    assert states["a-on-x"] == ("running", "process 8")
+
+
+def test_status_says_why_an_evaluation_has_no_set(folder):
+    [path] = (folder.root / "manifests").glob("*.json")
+    blocked = {"b-on-x": "its condensation ended after 3 steps"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"blocked": blocked}))
+    states = {job.id: (job.state, job.note) for job in status_of(folder)}
+    assert states["b-on-x"] == ("missing", "its condensation ended after 3 steps")
+
+
 def test_status_of_something_else_is_an_error(tmp_path):
     code, text = invoke("status", tmp_path)
     assert code == 2 and "is not a run folder" in text

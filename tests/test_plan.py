@@ -10,7 +10,7 @@ from ddbench.fingerprints import seed_name
 from ddbench.methods import bind
 from ddbench.plan import Choices, digest, slug, with_ids
 from ddbench.registry import RegistryError, parse
-from ddbench.session import Places, Session
+from ddbench.session import Places, Session, parse_duration
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,6 +102,18 @@ def test_choices_of_the_command_line_replace_the_presets(session):
     assert (job.init, job.ipc, job.seed, job.steps) == ("noise", 3, 7, 300)
     [evaluation] = plan.evaluations
     assert evaluation.architecture == "mlp" and evaluation.condensation == job.id
+
+
+def test_steps_and_a_budget_are_not_both_possible(session):
+    [problem] = refused(session, steps=3, budget=60.0)
+    assert "--budget and --steps" in problem
+
+
+@pytest.mark.parametrize("text", ["0", "-1m", "10 parsecs", "9" * 400, "99999999999d", "²s"])
+def test_a_duration_that_is_none_is_refused_by_its_option(text):
+    with pytest.raises(RegistryError, match="--budget"):
+        parse_duration(text, "--budget")
+    assert parse_duration("1.5h", "--budget") == 5400
 
 
 def test_a_set_option_wins_and_several_values_make_an_axis(session):

@@ -14,6 +14,7 @@ import torch
 from ddbench import Converged, MethodInfo, SyntheticSet, Unsupported, hookimpl
 from ddbench.datasets import load as load_dataset
 from ddbench.extensions import Extensions
+from ddbench.fingerprints import ChangedError
 from ddbench.methods import bind
 from ddbench.plan import Condensation, with_ids
 from ddbench.results import read_record
@@ -596,7 +597,10 @@ def test_the_initial_set_is_stored_as_it_was_before_init_wrote_into_it(setting):
 
 def test_whitening_is_fitted_once_and_its_cost_stands_in_each_record(tmp_path):
     setting = Setting(tmp_path / "run", tmp_path, datasets={"white": ("toy", {"zca": True})})
-    first, second = (condense(setting, dataset="white", seed=seed) for seed in (0, 1))
+    white = load_dataset("toy", options={"zca": True}).fingerprint
+    first, second = (
+        condense(setting, dataset="white", dataset_fingerprint=white, seed=seed) for seed in (0, 1)
+    )
     whitening = first["whitening"]
     assert whitening["kind"] == "zca" and whitening == second["whitening"]
     pixels, images = 64, 80  # at least the covariance, 2 operations a multiply-add
@@ -619,10 +623,17 @@ def test_data_that_have_gone_since_the_plan_fail_the_job_by_their_path(setting, 
     assert record["status"] == "failed" and f"{tmp_path}/lost/set.npz" in record["reason"]
 
 
+def test_data_that_have_changed_since_the_plan_are_not_used(setting):
+    with pytest.raises(ChangedError, match="dataset toy has changed since the plan was made"):
+        condense(setting, dataset_fingerprint="other")
+    assert not setting.run.condensation(job(dataset_fingerprint="other").id).exists()
+
+
 def test_a_cache_that_has_gone_does_not_stop_a_job_and_a_file_in_its_place_is_named(tmp_path):
     setting = Setting(folder=tmp_path / "run", cache=tmp_path / "lost" / "cache")
-    assert condense(setting, dataset="mnist-mini", steps=1)["status"] == "done"
+    mini = {"dataset": "mnist-mini", "dataset_fingerprint": load_dataset("mnist-mini").fingerprint}
+    assert condense(setting, **mini, steps=1)["status"] == "done"
     shutil.rmtree(tmp_path / "lost")
     (tmp_path / "lost").write_text("a file")
-    record = condense(setting, dataset="mnist-mini", seed=1, steps=1)
+    record = condense(setting, **mini, seed=1, steps=1)
     assert record["status"] == "failed" and str(tmp_path / "lost") in record["reason"]

@@ -37,6 +37,8 @@ from ddbench.registry import Registry, RegistryError
 from ddbench.results import RunFolder
 from ddbench.stopping import Stop
 
+LONGEST_S = 3650 * 86400.0  # that an option may ask for: ten years
+
 
 @dataclass(frozen=True)
 class Places:
@@ -311,7 +313,7 @@ def carry_out(
     ended = datetime.now(UTC).isoformat(timespec="milliseconds")
     with suppress(OSError):  # a disk that is full, or a folder that has gone, costs no more
         folder.check_there()
-        write_json(path, manifest | {"ended": ended, "stopped": stopped})
+        write_json(path, manifest | {"ended": ended, "stopped": stopped, "blocked": jobs.blocked})
     session.extensions.notify("run_finished", folder=str(folder.root))
     return Outcome(folder, plan, jobs, stopped)
 
@@ -425,10 +427,13 @@ def parse_duration(text: str, option: str) -> float:
     Raises:
         RegistryError: It is none of those.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|)", text.strip())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d|)", text.strip())
     if not match or float(match[1]) == 0:
         raise RegistryError([f"{option} {text}: is no duration; write 90s, 9m, 2h"])
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    if seconds > LONGEST_S:
+        raise RegistryError([f"{option} {text}: is too long; at most {LONGEST_S / 86400:g}d"])
+    return seconds
 
 
 def parse_size(text: str, option: str) -> int:
@@ -439,7 +444,7 @@ def parse_size(text: str, option: str) -> int:
     """
     if text.strip().lower() == "none":
         return 0
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?", text.strip().lower())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt])(?:i?b)?", text.strip().lower())
     if not match or float(match[1]) == 0:
         raise RegistryError([f"{option} {text}: is no size; write 500M, 4G or none"])
     return int(float(match[1]) * 1024 ** (" kmgt".index(match[2])))

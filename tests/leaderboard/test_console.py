@@ -265,7 +265,7 @@ def test_a_pipe_gets_one_plain_line_for_each_job(capsys):
         "[1/2] condense dm on toy, convnet, real init, ipc 1, seed 0: loss 0.25, 0.0 s"
     )
     assert lines[2].endswith("on convnet: accuracy 81.0 ± 1.4%, 0.0 s")
-    assert lines[3] == "1 evaluation has no set to evaluate: the condensation did not end well"
+    assert lines[3] == "1 evaluation has no set to evaluate: failed"
     assert len(lines) == 4
 
 

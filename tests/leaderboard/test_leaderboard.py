@@ -292,7 +292,8 @@ def test_the_reference_is_the_best_training_on_the_whole_set(made):
 
 def test_snapshots_make_a_curve_over_cost_and_no_row(made):
     id = made.condensation("dm", steps=4, snapshots=[0, 2],
-                           costs={"artifact_s": 5.0, "steps_done": 4})  # fmt: skip
+                           costs={"artifact_s": 5.0, "steps_done": 4, "flops_init": 8e8,
+                                  "flops_export": 2e8})  # fmt: skip
     made.curve(id, {"step": [0, 1, 2, 3], "seconds": [2, 4, 6, 10], "loss": [4, 3, 2, 1]})
     made.evaluation(id, [0.3], snapshot=0)
     made.evaluation(id, [0.6], snapshot=2, set_sha256="of the snapshot")
@@ -303,7 +304,7 @@ def test_snapshots_make_a_curve_over_cost_and_no_row(made):
     ((entry, moments),) = anytime(found.frames, made.folder, board)
     assert [m.step for m in moments] == [0, 2, 4]
     assert [m.seconds for m in moments] == [5.5, 9.5, 16.0]  # artifacts 5, init 0.5, the steps
-    assert [m.flops for m in moments] == [0, 1e9, 2e9]
+    assert [m.flops for m in moments] == [8e8, 1.3e9, 2e9]  # the init, half of the steps, all
     assert [m.score.mean for m in moments] == [0.3, 0.6, 0.8]
 
 

@@ -1,6 +1,7 @@
 """A method that does, at its second step, whatever harm its option `act` names. For the tests."""
 
 import ctypes
+import importlib
 import os
 import signal
 import subprocess
@@ -130,6 +131,7 @@ ACTS = {
     "environ": lambda: os.environ.update(HOME="/nowhere"),
     "dtype": lambda: torch.set_default_dtype(torch.float64),
     "grad": lambda: torch.set_grad_enabled(False),
+    "import": lambda: importlib.import_module("rich.style"),  # which draws from Python's generator
     "threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
     "random": lambda: torch.rand(1),
     "signals": lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),

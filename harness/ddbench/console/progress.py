@@ -6,6 +6,7 @@ import math
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -51,10 +52,10 @@ class Progress:
         """Stop drawing, and say what could not be evaluated."""
         if self.bars:
             self.bars.stop()
-        blocked = len(self.jobs.blocked) if self.jobs else 0
-        if blocked:
-            sets = "evaluation has" if blocked == 1 else "evaluations have"
-            self._say(f"{blocked} {sets} no set to evaluate: the condensation did not end well")
+        blocked = Counter(self.jobs.blocked.values()) if self.jobs else Counter[str]()
+        for reason, count in blocked.items():
+            sets = "evaluation has" if count == 1 else "evaluations have"
+            self._say(f"{count} {sets} no set to evaluate: {reason}")
 
     def __call__(self, event: Event) -> None:
         """Take in one event; unknown ones are passed over."""

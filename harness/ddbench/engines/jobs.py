@@ -129,7 +129,7 @@ class Jobs:
 def _blocked(job: Evaluation, condensed: Mapping[str, Any]) -> str | None:
     """Return why the set of an evaluation will never be there, None if it is."""
     if condensed["status"] != DONE:
-        return f"{condensed['status']}: {condensed.get('reason')}"
+        return f"its condensation {condensed['status']}: {condensed.get('reason')}"
     if job.snapshot is not None and job.snapshot > steps_done(condensed):
         return f"its condensation ended after {steps_done(condensed)} steps"
     return None

@@ -22,7 +22,7 @@ class JobStatus:
         kind: "condensation" or "evaluation".
         id: Of the job.
         state: One of `STATES`; "interrupted" has a checkpoint to go on from; an evaluation
-            whose condensation has failed is "missing".
+            whose condensation has failed, or ended before its snapshot, is "missing".
         note: The reason, who runs it, or when the checkpoint was written.
     """
 
@@ -38,9 +38,10 @@ def status_of(folder: RunFolder) -> list[JobStatus]:
     planned = {kind: _planned(records, f"{kind}s") for kind in ("condensation", "evaluation")}
     condensations = dict.fromkeys([*planned["condensation"], *records.condensations])
     evaluations = dict.fromkeys([*planned["evaluation"], *records.evaluations])
+    blocked = _blocked(records)
     return [
         *(_condensation(id, records, folder) for id in condensations),
-        *(_evaluation(id, records, folder) for id in evaluations),
+        *(_evaluation(id, records, folder, blocked.get(id, "")) for id in evaluations),
     ]
 
 
@@ -52,6 +53,15 @@ def _planned(records: Records, kind: str) -> Iterable[str]:
         yield from (id for id in ids if isinstance(id, str)) if isinstance(ids, list) else ()
 
 
+def _blocked(records: Records) -> dict[str, str]:
+    """Return why evaluations have no set, as the runs said that ended without it."""
+    found: dict[str, str] = {}
+    for manifest in records.manifests:
+        blocked = manifest.get("blocked")
+        found |= {k: str(v) for k, v in blocked.items()} if isinstance(blocked, dict) else {}
+    return found
+
+
 def running(folder: RunFolder) -> list[str]:
     """Return the ids of the jobs that processes of this machine work on."""
     claims = sorted((folder.root / "claims").glob("*"))
@@ -60,10 +70,10 @@ def running(folder: RunFolder) -> list[str]:
 
 def _condensation(id: str, records: Records, folder: RunFolder) -> JobStatus:
     record = records.condensations.get(id)
+    if is_claimed(folder.claim(id)):  # it may be done again
+        return JobStatus("condensation", id, RUNNING, claim_note(folder.claim(id)))
     if record is not None:
         return _ended("condensation", id, record)
-    if is_claimed(folder.claim(id)):
-        return JobStatus("condensation", id, RUNNING, claim_note(folder.claim(id)))
     checkpoint = folder.checkpoint(id)
     if checkpoint.exists():
         written = datetime.fromtimestamp(checkpoint.stat().st_mtime)
@@ -71,13 +81,13 @@ def _condensation(id: str, records: Records, folder: RunFolder) -> JobStatus:
     return JobStatus("condensation", id, MISSING)
 
 
-def _evaluation(id: str, records: Records, folder: RunFolder) -> JobStatus:
+def _evaluation(id: str, records: Records, folder: RunFolder, blocked: str) -> JobStatus:
     record = records.evaluations.get(id)
+    if is_claimed(folder.claim(id)):  # it may be done again
+        return JobStatus("evaluation", id, RUNNING, claim_note(folder.claim(id)))
     if record is not None:
         return _ended("evaluation", id, record)
-    if is_claimed(folder.claim(id)):
-        return JobStatus("evaluation", id, RUNNING, claim_note(folder.claim(id)))
-    return JobStatus("evaluation", id, MISSING)
+    return JobStatus("evaluation", id, MISSING, blocked)
 
 
 def _ended(kind: str, id: str, record: dict[str, Any]) -> JobStatus:

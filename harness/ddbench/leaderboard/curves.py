@@ -121,10 +121,12 @@ def _moment(
         for _, one in sets.iterrows()
     ]
     share = step / sets["steps_done"].clip(lower=1)
+    start = sets["flops_init"].fillna(0)  # of the total; records of before have it in the steps
+    steps = sets["flops_condense"] - start - sets["flops_export"].fillna(0)
     return Moment(
         step=step,
         seconds=_on_one_class(place, mean(pd.Series(seconds, dtype=float))),
-        flops=mean(sets["flops_artifact"] + sets["flops_condense"] * share),
+        flops=mean(sets["flops_artifact"] + start + steps * share),
         score=Score.of(frames, evaluations),
     )
 

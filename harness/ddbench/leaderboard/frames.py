@@ -56,6 +56,8 @@ _COSTS = (
     "artifact_s",
     "waited_s",
     "flops_condense",
+    "flops_init",
+    "flops_export",
     "flops_artifact",
     "peak_memory",
     "bytes",

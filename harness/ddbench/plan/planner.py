@@ -44,6 +44,8 @@ def make(registry: Registry, choices: Choices, world: World) -> Plan:
     Raises:
         RegistryError: Every unknown name and refused option at once.
     """
+    if choices.budget is not None and choices.steps is not None:
+        raise RegistryError(["--budget and --steps: a condensation ends by one of them; give one"])
     return _Planner(registry, choices, world).plan()
 
 

@@ -326,6 +326,8 @@ class Condensing:
             "artifact_s": sum(artifact.seconds for artifact in artifacts),
             "waited_s": sum(meter.waited for meter in meters),
             "flops_condense": sum(meter.flops for meter in meters),
+            "flops_init": self.meters["init"].flops,
+            "flops_export": self.meters["export"].flops,
             "flops_artifact": sum(artifact.flops for artifact in artifacts),
             "flops_lower_bound": any(meter.lower_bound for meter in meters)
             or any(artifact.lower_bound for artifact in artifacts),
