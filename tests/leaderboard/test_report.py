@@ -89,6 +89,25 @@ def test_the_first_paragraph_says_which_method_at_what_cost_against_random(made)
     assert "did not run with the published settings" in first
 
 
+QUICK = "Rows run quick settings, which show the harness and not the order of methods."
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"quick": True, "reduced": {"steps": [100, 20000]}}, True),
+        ({"quick": True}, False),  # nothing but what was published
+        ({"quick": False, "reduced": {"steps": [100, 20000]}}, False),
+    ],
+)
+def test_the_first_paragraph_says_that_rows_run_quick_settings(made, fields, said):
+    made.row("dm", [[0.8]], **fields)
+    made.row("random", [[0.4]], quick=True)
+    text = text_of(made)
+    assert (QUICK in text.split("\n\n")[1]) is said
+    assert "chosen on the test set" not in text
+
+
 @pytest.mark.parametrize(
     ("dm", "random", "said"),
     [

@@ -29,6 +29,7 @@ class Entry:
         failed: (seed, status, reason) of seeds that have none.
         control_of: The row beside which this one stands only as its control.
         reduced: Option -> (used, published), where they differ.
+        quick: Whether they differ because a preset took the method's quick settings.
         notes: Words about how to read the row.
     """
 
@@ -46,6 +47,7 @@ class Entry:
     failed: tuple[tuple[int, str, str], ...]
     control_of: str | None
     reduced: Mapping[str, Sequence[Any]]
+    quick: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -87,6 +89,7 @@ def _entry(key: str, label: str, group: pd.DataFrame) -> Entry:
         ),
         control_of=_control_of(group),
         reduced=first["reduced"],
+        quick=bool(first["quick"] and first["reduced"]),
         notes=_notes(done),
     )
 

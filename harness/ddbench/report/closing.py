@@ -85,10 +85,12 @@ def measuring_section(document: Document, leaderboard: Leaderboard) -> None:
     document.bullets(
         [
             "**Accuracy**: of networks trained on nothing but the set, from fresh weights, after "
-            "the last epoch; nothing is chosen on the test set. ±: sample standard deviation "
-            "(n − 1) over the networks of all seeds; over seeds: of the seeds' means. Combined "
-            "spread: the root of the sum of squares of two; a spread that one network leaves "
-            "unknown counts as the test set's resolution. Resolution: the binomial standard error "
+            "the last epoch, never the best one. How settings were chosen is for a method's author "
+            "to say; quick ones may have been chosen on these very test images.",
+            "**±**: sample standard deviation (n − 1) over the networks of all seeds; over seeds: "
+            "of the seeds' means. Combined spread: the root of the sum of squares of two; a "
+            "spread that one network leaves unknown counts as the test set's resolution. "
+            "Resolution: the binomial standard error "
             "√(p(1 − p)/n) of the best accuracy p on n test images.",
             "**Seconds**: wall clock. Warming up, waiting for others' artifacts, and counting "
             "operations are outside. Artifacts count in full for every row that uses them.",

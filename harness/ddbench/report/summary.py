@@ -32,8 +32,16 @@ def _paragraph(board: Board) -> str:
     best = board.best_method
     if best is None:
         return f"{where} {_only_baseline(board)}"
-    sentences = [_verdict(board, best), _cost(best), _equals(board, best), _gain(board, best)]
-    return " ".join([where, *filter(None, [*sentences, _own(board), _caveat(best)])])
+    sentences = [
+        _quick(board),
+        _verdict(board, best),
+        _cost(best),
+        _equals(board, best),
+        _gain(board, best),
+        _own(board),
+        _caveat(best),
+    ]
+    return " ".join([where, *filter(None, sentences)])
 
 
 def _only_baseline(board: Board) -> str:
@@ -42,6 +50,13 @@ def _only_baseline(board: Board) -> str:
         return "No method has a score yet."
     score = _percent(baseline.score)
     return f"Only random images have a score: {score} on {code(board.architecture)}."
+
+
+def _quick(board: Board) -> str:
+    """Return what a ranking of quick settings is worth: methods may have chosen them by it."""
+    if not any(place.rank is not None and place.entry.quick for place in board.places):
+        return ""
+    return "Rows run quick settings, which show the harness and not the order of methods."
 
 
 def _verdict(board: Board, best: Place) -> str:
@@ -158,7 +173,7 @@ def _own(board: Board) -> str:
 
 
 def _caveat(best: Place) -> str:
-    if not best.entry.reduced:
+    if not best.entry.reduced or best.entry.quick:
         return ""
     return f"{code(best.entry.label)} did not run with the published settings ({cells.REDUCED})."
 
