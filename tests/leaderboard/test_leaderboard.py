@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from ddbench.leaderboard import Score, combined_spread, load, words
+from ddbench.leaderboard import cells, load, words
 from ddbench.leaderboard.curves import anytime, metrics_of, read_curve
 
 OTHER = "Another CPU, 1 thread, 2 jobs at once, float32"
@@ -33,19 +33,13 @@ def test_one_network_has_no_spread(made):
     assert math.isnan(score.spread) and math.isnan(score.seed_spread)
 
 
-def test_rows_rank_by_accuracy_and_near_ones_are_tied(made):
+def test_rows_rank_by_accuracy(made):
+    made.row("random", [[0.4, 0.5]])
     made.row("dm", [[0.80, 0.82]])
     made.row("gm", [[0.79, 0.80]])
-    made.row("random", [[0.4, 0.5]])
     board = load(made.folder).boards[0]
-    found = [(place.entry.label, place.rank, place.tied) for place in board.places]
-    # dm - gm = 1.5 points; the spreads are 1.41 and 0.71, together 1.58.
-    assert found == [("dm", 1, False), ("gm", 2, True), ("random", 3, False)]
-
-
-def test_an_unknown_spread_counts_as_the_resolution():
-    one, other = Score(mean=0.8), Score(mean=0.7, spread=0.03)
-    assert combined_spread(one, other, 0.04) == pytest.approx(0.05)
+    found = [(place.entry.label, place.rank) for place in board.places]
+    assert found == [("dm", 1), ("gm", 2), ("random", 3)]
 
 
 def test_resolution_is_the_binomial_standard_error(made):
@@ -53,7 +47,13 @@ def test_resolution_is_the_binomial_standard_error(made):
     data = load(made.folder).boards[0].data
     assert data.resolution(0.5) == pytest.approx(0.0158, abs=1e-4)
     assert data.resolution(0.73) == pytest.approx(0.0140, abs=1e-4)
-    assert data.resolution(1.0) == 0
+    # Two more of each: 1,002 of 1,004 are right.
+    assert data.resolution(1.0) == pytest.approx(math.sqrt(1002 * 2 / 1004**3))
+
+
+def test_the_resolution_shown_is_never_zero(made):
+    made.evaluation(made.condensation("dm"), [1.0], n_test=10_000)
+    assert "resolution ±0.01 points" in cells.data_caption(load(made.folder).boards[0])
 
 
 def test_own_recipe_stands_apart_from_the_common_protocol(made):

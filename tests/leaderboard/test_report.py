@@ -78,11 +78,12 @@ def fill(made):
 def test_the_first_paragraph_says_which_method_at_what_cost_against_random(made):
     fill(made)
     first = text_of(made).split("\n\n")[1]
-    assert "most accurate method is `dm` (real init)" in first
+    assert "No method can be told from random images. The most accurate is `dm` (real" in first
     assert "81.0 ± 1.4% of 1,000 test images (1 seed × 2 networks" in first
-    # random: mean 46, sample deviation 5.16; together with 1.41 it is 5.35: 35 points.
+    # random: mean 46, sample deviation 5.16. Pairs of networks differ by 36 and 34: variance 1;
+    # its seeds by 8: variance 16. t(1) = 12.706 times √17.
     assert "random real images give 46.0 ± 5.2% (2 seeds × 2 networks)" in first
-    assert "35.0 points more, 6.5 times the combined spread of 5.4" in first
+    assert "35.0 points more (95% interval −17.4 to +87.4, 2 networks in pairs)" in first
     assert "Condensing took 11.0 s (2 GFLOPs in all) on Some CPU" in first
     assert "gives 97.0%, 16.0 points more" in first
     assert "takes 12.0 s, on the set 3.00 s" in first
@@ -111,7 +112,9 @@ def test_the_first_paragraph_says_that_rows_run_quick_settings(made, fields, sai
 @pytest.mark.parametrize(
     ("dm", "random", "said"),
     [
-        ([0.5, 0.6], [0.4, 0.6], "beats random images by more than the combined spread"),
+        ([0.8, 0.81], [0.4, 0.41], "The most accurate method is `dm`"),
+        ([0.5, 0.6], [0.4, 0.6], "No method can be told from random images. The most accurate is"),
+        ([0.5], [0.4], "10.0 points more (one network, so no spread)"),
         ([0.3, 0.4], [0.4, 0.6], "No method beats random images. The nearest is"),
     ],
 )
@@ -135,7 +138,7 @@ def test_it_says_when_there_is_only_random_or_nothing(made):
 def test_it_names_equals_and_the_cheaper_of_them(made):
     made.row("dm", [[0.80, 0.82]])
     made.row("gm", [[0.79, 0.82]], costs={"condense_s": 4.0})
-    assert "`gm` lies within the combined spread of it; `gm` took 5.00 s." in text_of(made)
+    assert "`gm` cannot be told from it; `gm` took 5.00 s." in text_of(made)
 
 
 def test_it_tells_an_own_recipe_apart(made):
@@ -247,12 +250,21 @@ def test_rows_are_held_against_their_controls(made):
     for accuracy, fields in ((0.8, {}), (0.7, {"steps": 0, "control_of": "datm"})):
         id = made.condensation("datm", **fields)
         made.evaluation(id, [accuracy, accuracy + 0.02])
-        made.evaluation(id, [accuracy, accuracy + 0.04], own_recipe=True)
-    # Sample deviations of 1.41 and 2.83 points on both sides.
+        made.evaluation(id, [accuracy, accuracy + 0.04, accuracy - 0.1], own_recipe=True)
     assert (
         r"‡ datm (real init) against datm \[steps=0\] (real init): +10.0 points "
-        "(combined spread 2.0) and +10.0 points (combined spread 4.0) by their own recipes."
+        "(95% interval +10.0 to +10.0) and +10.0 points (95% interval +10.0 to +10.0) by their "
+        "own recipes."
     ) in text_of(made)
+
+
+def test_rows_of_one_seed_are_said_to_leave_out_the_noise_of_condensing(made):
+    made.row("random", [[0.5, 0.5], [0.6, 0.6]])
+    said = "n 1 × …: one condensation seed"
+    assert said not in text_of(made)
+    made.row("dm", [[0.8, 0.8]])
+    made.row("gm", [[0.8, 0.8]])
+    assert text_of(made).count(said) == 1
 
 
 def test_measures_are_means_over_seeds(made):

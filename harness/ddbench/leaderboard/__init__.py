@@ -18,9 +18,10 @@ from ddbench.leaderboard.boards import (
     make_boards,
     make_references,
 )
+from ddbench.leaderboard.differences import Difference, difference
 from ddbench.leaderboard.entries import Entry, find_entries
 from ddbench.leaderboard.frames import UNKNOWN, Frames, make_frames, set_aside
-from ddbench.leaderboard.scores import Costs, Score, Training, combined_spread
+from ddbench.leaderboard.scores import Costs, Score, Training
 from ddbench.leaderboard.troubles import Trouble, find_troubles
 from ddbench.results import Records, RunFolder, read_run
 
@@ -28,6 +29,7 @@ __all__ = [
     "Board",
     "Costs",
     "DataFacts",
+    "Difference",
     "Entry",
     "Frames",
     "Leaderboard",
@@ -36,7 +38,7 @@ __all__ = [
     "Score",
     "Training",
     "Trouble",
-    "combined_spread",
+    "difference",
     "flat",
     "grouped",
     "load",
@@ -116,7 +118,8 @@ def flat(board: Board, place: Place) -> dict[str, Any]:
         "architecture": board.architecture,
         "protocol": board.protocol_name,
         "rank": place.rank,
-        "tied_with_best": place.tied,
+        "tied_with_best": place.tied if place.below is None or place.below.known else None,
+        "below_best_interval": _interval(place.below),
         "row": entry.label,
         "method": entry.method,
         "init": entry.init,
@@ -131,6 +134,7 @@ def flat(board: Board, place: Place) -> dict[str, Any]:
         "own_recipe_accuracy": place.own.mean,
         "own_recipe_spread": place.own.spread,
         "over_random": place.score.mean - baseline.score.mean if baseline else None,
+        "over_random_interval": _interval(board.over_random(place)),
         "lost_to_whole": reference.score.mean - place.score.mean if reference else None,
         "forward_macs": board.forward_macs,
         "bytes": place.bytes,
@@ -143,3 +147,7 @@ def flat(board: Board, place: Place) -> dict[str, Any]:
         "condensations": list(entry.ids),
     }
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+
+
+def _interval(difference: Difference | None) -> list[float] | None:
+    return list(difference.interval) if difference and difference.known else None

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from ddbench.leaderboard.differences import Difference, difference
 from ddbench.leaderboard.entries import Entry
 from ddbench.leaderboard.frames import Frames
 from ddbench.leaderboard.scores import (
     Costs,
     Score,
     Training,
-    combined_spread,
     costs_of,
     mean,
     training_of,
@@ -37,7 +37,7 @@ class Place:
         bytes: Of the stored set.
         images: In the set.
         rank: 1 for the most accurate; None without a score, and for controls.
-        tied: Whether it lies within the combined spread of the best.
+        below: How far it lies below the best; None of the best itself, and without a rank.
         trouble: Why some or all seeds have no score.
     """
 
@@ -49,8 +49,13 @@ class Place:
     bytes: float
     images: float
     rank: int | None = None
-    tied: bool = False
+    below: Difference | None = None
     trouble: tuple[str, ...] = ()
+
+    @property
+    def tied(self) -> bool:
+        """Whether the networks do not tell it from the best; False where nothing tells."""
+        return self.below is not None and self.below.known and not self.below.decided
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,14 @@ class DataFacts:
     unequal: bool
 
     def resolution(self, accuracy: float) -> float:
-        """Return the binomial standard error of `accuracy` on this test set, as a share."""
-        return math.sqrt(max(accuracy * (1 - accuracy), 0.0) / max(self.n_test, 1))
+        """Return the binomial standard error of `accuracy` on this test set, as a share.
+
+        After Agresti and Coull (1998), with two more successes and two more failures: it stays
+        above 0 where every image is recognised.
+        """
+        n = self.n_test + 4
+        p = (accuracy * self.n_test + 2) / n
+        return math.sqrt(p * (1 - p) / n)
 
 
 @dataclass(frozen=True)
@@ -142,6 +153,13 @@ class Board:
         """The row of random images with the most seeds, if there is one with a score."""
         known = [p for p in self.places if p.entry.is_baseline and p.score.known]
         return max(known, key=lambda place: place.score.seeds, default=None)
+
+    def over_random(self, place: Place) -> Difference | None:
+        """Return how far a row lies above random images; None without a score or such a row."""
+        baseline = self.baseline
+        if baseline is None or place is baseline or not place.score.known:
+            return None
+        return difference(place.score, baseline.score)
 
     @property
     def has_own(self) -> bool:
@@ -209,7 +227,6 @@ class _Maker:
         # A failed evaluation never got to note the recipe in its final form.
         common = common[(common["variant"] == variant) | (common["status"] != DONE)]
         first = common[common["status"] == DONE].iloc[0]
-        data = _facts(first)
         place = (dataset, fingerprint, ipc)
         entries = [e for e in self.entries if (e.dataset, e.fingerprint, e.ipc) == place]
         frames = self.frames.of(pd.concat([common, own]))
@@ -220,8 +237,8 @@ class _Maker:
             architecture=architecture,
             protocol=protocol,
             recipe=first["recipe"],
-            places=_ranked([self._place(frames, entry, common, own) for entry in entries], data),
-            data=data,
+            places=_ranked([self._place(frames, entry, common, own) for entry in entries]),
+            data=_facts(first),
             forward_macs=float(first["forward_macs"]),
             reference=self._reference(dataset, fingerprint, architecture),
             variant=variant[:6] if self._has_variants(dataset, fingerprint, protocol) else "",
@@ -289,7 +306,7 @@ def _trouble(entry: Entry, evaluations: pd.DataFrame) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _ranked(places: Sequence[Place], data: DataFacts) -> tuple[Place, ...]:
+def _ranked(places: Sequence[Place]) -> tuple[Place, ...]:
     """Return the rows by accuracy; controls stand among them without a rank."""
     scored = sorted((p for p in places if p.score.known), key=lambda p: -p.score.mean)
     rest = [place for place in places if not place.score.known]
@@ -298,16 +315,14 @@ def _ranked(places: Sequence[Place], data: DataFacts) -> tuple[Place, ...]:
     ranked = [
         place
         if place.entry.is_control or best is None
-        else replace(place, rank=next(numbers), tied=_tied(place, best, data))
+        else replace(place, rank=next(numbers), below=_below(place, best))
         for place in scored
     ]
     return (*ranked, *rest)
 
 
-def _tied(place: Place, best: Place, data: DataFacts) -> bool:
-    """Whether another row lies within the combined spread of the best."""
-    within = combined_spread(best.score, place.score, data.resolution(best.score.mean))
-    return place is not best and best.score.mean - place.score.mean <= within
+def _below(place: Place, best: Place) -> Difference | None:
+    return None if place is best else difference(best.score, place.score)
 
 
 # -- the whole training set --------------------------------------------------------------------

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from ddbench.leaderboard import words
 from ddbench.leaderboard.boards import Board, Place
+from ddbench.leaderboard.differences import Difference, difference
 from ddbench.leaderboard.entries import Entry
-from ddbench.leaderboard.scores import Score, combined_spread
+from ddbench.leaderboard.scores import Score
 
 REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "§"
 Value = TypeVar("Value")
@@ -90,8 +91,9 @@ def data_caption(board: Board) -> str:
     best = board.best
     if best:
         error = 100 * data.resolution(best.score.mean)
+        shown = f"{error:.1f}" if error >= 0.1 else f"{error:#.1g}"
         parts.append(
-            f"resolution ±{error:.1f} points (binomial standard error at "
+            f"resolution ±{shown} points (binomial standard error at "
             f"{words.points(best.score.mean)}%)"
         )
     return ", ".join(parts)
@@ -101,11 +103,26 @@ def legend(places: Sequence[Place]) -> list[str]:
     """Return what the marks mean that are the same in all rows."""
     lines = []
     if any(place.tied for place in places):
-        lines.append(f"{TIED} within the combined spread of the best")
+        lines.append(f"{TIED} not told from the best: the 95% interval of their difference has 0")
+    lines += _silences(places)
     of = dict.fromkeys(str(p.entry.control_of) for p in places if p.entry.is_control)
     if of:
         whose = words.listed(list(of))
         lines.append(f"{CONTROL} a control of {whose}, which stands beside it and is not ranked")
+    return lines
+
+
+def _silences(places: Sequence[Place]) -> list[str]:
+    """Return what the numbers cannot say: noise that was not measured."""
+    scores = [place.score for place in places if place.score.known]
+    lines = []
+    if any(place.below and not place.below.known for place in places):
+        lines.append("one network has no spread: nothing is said of rows being as good as others")
+    if any(score.seeds == 1 for score in scores):
+        lines.append(
+            "n 1 × …: one condensation seed; what condensing again would change is not in its ±, "
+            "nor in intervals"
+        )
     return lines
 
 
@@ -122,15 +139,15 @@ def notes(places: Sequence[Place]) -> list[str]:
 
 
 def against_controls(board: Board) -> list[str]:
-    """Return what each row gains over its control, in points, with the combined spread."""
+    """Return what each row gains over its control, in points, with its interval."""
     lines = []
     for control in (place for place in board.places if place.entry.is_control):
         for place in board.places:
             own, of = place.entry, control.entry
             if own.is_control or own.row != of.control_of:
                 continue
-            gains = _gain(board, place.score, control.score)
-            by_own = _gain(board, place.own, control.own)
+            gains = _gain(place.score, control.score)
+            by_own = _gain(place.own, control.own)
             text = " and ".join([*gains, *(f"{gain} by their own recipes" for gain in by_own)])
             if text:
                 rows = f"{own.label} ({own.init} init) against {of.label} ({of.init} init)"
@@ -138,13 +155,20 @@ def against_controls(board: Board) -> list[str]:
     return lines
 
 
-def _gain(board: Board, score: Score, control: Score) -> list[str]:
-    """Return a gain in words, if both are known: +3.2 points (combined spread 1.1)."""
+def _gain(score: Score, control: Score) -> list[str]:
+    """Return a gain in words, if both are known: +3.2 points (95% interval +1.1 to +5.3)."""
     if not (score.known and control.known):
         return []
-    spread = combined_spread(score, control, board.data.resolution(score.mean))
     gain = words.difference(score.mean - control.mean)
-    return [f"{gain} points (combined spread {100 * spread:.1f})"]
+    return [f"{gain} points ({interval(difference(score, control))})"]
+
+
+def interval(found: Difference) -> str:
+    """Return the interval of a difference in words, or that there is none."""
+    if not found.known:
+        return "one network, so no spread"
+    low, high = map(words.difference, found.interval)
+    return f"95% interval {low} to {high}"
 
 
 def reduced_note(entry: Entry) -> str:

@@ -22,6 +22,7 @@ class Score:
         seeds: Number of condensation seeds.
         networks: Networks a seed.
         balanced: Mean of the balanced accuracies (of a network: the mean over the classes).
+        sets: The accuracies of each seed's set, one of each network in order.
     """
 
     mean: float = math.nan
@@ -30,6 +31,7 @@ class Score:
     seeds: int = 0
     networks: int = 0
     balanced: float = math.nan
+    sets: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
     def of(cls, frames: Frames, evaluations: pd.DataFrame) -> Score:
@@ -47,21 +49,13 @@ class Score:
             seeds=by_seed.ngroups,
             networks=int(by_seed.size().max()),
             balanced=float(networks["balanced_accuracy"].mean()),
+            sets=tuple(tuple(accuracies) for _, accuracies in by_seed),
         )
 
     @property
     def known(self) -> bool:
         """Whether any network was tested."""
         return self.networks > 0
-
-
-def combined_spread(one: Score, other: Score, resolution: float = 0.0) -> float:
-    """Return the root of the sum of squares of two spreads.
-
-    A spread that a single network leaves unknown counts as `resolution`, the test set's.
-    """
-    spreads = [s.spread if math.isfinite(s.spread) else resolution for s in (one, other)]
-    return math.hypot(*spreads)
 
 
 @dataclass(frozen=True)

@@ -88,10 +88,15 @@ def measuring_section(document: Document, leaderboard: Leaderboard) -> None:
             "the last epoch, never the best one. How settings were chosen is for a method's author "
             "to say; quick ones may have been chosen on these very test images.",
             "**±**: sample standard deviation (n − 1) over the networks of all seeds; over seeds: "
-            "of the seeds' means. Combined spread: the root of the sum of squares of two; a "
-            "spread that one network leaves unknown counts as the test set's resolution. "
-            "Resolution: the binomial standard error "
-            "√(p(1 − p)/n) of the best accuracy p on n test images.",
+            "of the seeds' means. Resolution: the binomial standard error √(p(1 − p)/n) of the "
+            "best accuracy p on n test images, two right and two wrong ones added (Agresti and "
+            "Coull).",
+            "**Differences**: network k starts alike for every set, so rows are compared network "
+            "by network. 95% interval: mean ± t × standard error, whose square adds the variances "
+            "of the mean over networks (of the differences) and over the seeds of each row that "
+            "has several; degrees of freedom after Welch and Satterthwaite. It covers other "
+            "networks, and other seeds of rows with several; not other seeds of rows with one, "
+            "nor other test images, nor that the best of many rows was picked.",
             "**Seconds**: wall clock. Warming up, waiting for others' artifacts, and counting "
             "operations are outside. Artifacts count in full for every row that uses them.",
             "**FLOPs**: matrix and convolution operations that were executed, by the formulas of "

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from ddbench.leaderboard import (
     Board,
     Costs,
+    Difference,
     Leaderboard,
     Place,
     Score,
     cells,
-    combined_spread,
+    difference,
     grouped,
     words,
 )
@@ -74,23 +75,19 @@ def _verdict(board: Board, best: Place) -> str:
             "so nothing is said about what condensing is worth."
         )
     gain = best.score.mean - baseline.score.mean
-    resolution = board.data.resolution(best.score.mean)
-    spread = combined_spread(best.score, baseline.score, resolution)
+    found = difference(best.score, baseline.score)
     against = f"random real images give {_percent(baseline.score)} ({_sample(baseline.score)})"
     much = f"{100 * abs(gain):.1f} points {'more' if gain >= 0 else 'less'}"
-    compared = f"{_times(gain, spread)} the combined spread of {100 * spread:.1f}"
     if gain <= 0:
         return f"No method beats random images. The nearest is {who}: {reaches}; {against}."
-    if gain <= spread:
-        return (
-            f"No method beats random images by more than the combined spread. The most accurate "
-            f"is {who}: {reaches}; {against}: {much}, {compared}."
-        )
-    return f"The most accurate method is {who}: {reaches}; {against}: {much}, {compared}."
+    lead = "The most accurate method is"
+    if found.known and not found.decided:
+        lead = "No method can be told from random images. The most accurate is"
+    return f"{lead} {who}: {reaches}; {against}: {much} ({cells.interval(found)}{_pairing(found)})."
 
 
-def _times(gain: float, spread: float) -> str:
-    return f"{gain / spread:.1f} times" if spread > 0 else "many times"
+def _pairing(found: Difference) -> str:
+    return f", {found.networks} networks in pairs" if found.networks > 1 else ""
 
 
 def _percent(score: Score) -> str:
@@ -120,13 +117,12 @@ def _cost_on(cost: Costs) -> str:
 
 
 def _equals(board: Board, best: Place) -> str:
-    """Return the rows that are as good within the spread, and which of them was cheaper."""
+    """Return the rows that cannot be told from the best, and which of them was cheaper."""
     equal = [place for place in board.places if place.tied and not place.entry.is_baseline]
     if not equal:
         return ""
     names = [code(place.entry.label) for place in equal]
-    verb = "lies" if len(names) == 1 else "lie"
-    text = f"{words.listed(names)} {verb} within the combined spread of it"
+    text = f"{words.listed(names)} cannot be told from it"
     cheaper = [place for place in equal if _cheaper(place, best)]
     if cheaper:
         least = min(cheaper, key=_seconds)
