@@ -152,6 +152,34 @@ def test_it_tells_an_own_recipe_apart(made):
     assert (row["accuracy %"], row["own recipe %"]) == ("**60.0**", "80.0")
 
 
+def test_an_own_recipe_is_called_the_only_one_only_where_it_is(made):
+    for row, own in (("datm", 0.8), ("rded", 0.7)):
+        id = made.condensation(row)
+        made.evaluation(id, [0.75])
+        made.evaluation(id, [own], own_recipe=True)
+        said = "`datm` gives 80.0%, a number for itself"
+        assert f"{said}{': no other row has such a recipe.' if row == 'datm' else '.'}" in (
+            text_of(made)
+        )
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        (0.72, None),
+        (0.60, "its own recipe gives 60.0%, −15.0 points against the common protocol."),
+        (0.11, "gives 11.0%, −64.0 points against the common protocol, no better than chance."),
+    ],
+)
+def test_a_recipe_that_does_harm_has_a_footnote_on_every_architecture(made, own, said):
+    id = made.condensation("datm")
+    for architecture in ("convnet-w32", "vgg11"):
+        made.evaluation(id, [0.75], architecture=architecture)
+        made.evaluation(id, [own], own_recipe=True, architecture=architecture)
+    text = text_of(made)
+    assert text.count(said) == 2 if said else "its own recipe gives" not in text
+
+
 def test_each_dataset_and_ipc_has_its_paragraph(made):
     made.row("dm", [[0.5]])
     made.evaluation(made.condensation("dm", ipc=10), [0.6])

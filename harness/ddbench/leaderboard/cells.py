@@ -13,6 +13,7 @@ from ddbench.leaderboard.entries import Entry
 from ddbench.leaderboard.scores import Score
 
 REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "§"
+FAR = 0.05  # as a share: a recipe that loses more against the common protocol has a footnote
 Value = TypeVar("Value")
 
 
@@ -135,6 +136,21 @@ def notes(places: Sequence[Place]) -> list[str]:
             lines.append(f"{REDUCED} {row}, other settings than published: {reduced_note(entry)}")
         if entry.notes:
             lines.append(f"{NOTED} {row}: {'; '.join(entry.notes)}")
+    return lines
+
+
+def own_recipe_notes(board: Board) -> list[str]:
+    """Return the rows that their own recipe does harm: near chance, or far below the protocol."""
+    lines = []
+    for place in (p for p in board.places if p.own.known and p.score.known):
+        own, lost = place.own.mean, place.score.mean - place.own.mean
+        chance = own <= board.data.chance + 2 * board.data.resolution(board.data.chance)
+        if chance or lost > FAR:
+            lines.append(
+                f"{place.entry.label} ({place.entry.init} init): its own recipe gives "
+                f"{words.points(own)}%, {words.difference(-lost)} points against the common "
+                f"protocol{', no better than chance' if chance else ''}"
+            )
     return lines
 
 

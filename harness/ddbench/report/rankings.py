@@ -42,6 +42,7 @@ def ranking_section(document: Document, boards: Sequence[Board]) -> None:
     for board in others:
         inner = document.inner()
         _ranking(inner, board, letters)
+        inner.bullets(f"{escaped(line)}." for line in cells.own_recipe_notes(board))
         _training(inner, board, letters)
         document.folded(f"Ranking on {board.architecture}", inner)
 
@@ -170,6 +171,7 @@ def _footnotes(board: Board, letters: Letters) -> list[str]:
             "them; the ranking is by hard labels under the common protocol, and no row is ranked "
             "by this column."
         )
+    lines += [f"{escaped(line)}." for line in cells.own_recipe_notes(board)]
     gains = [f"{cells.CONTROL} {line}" for line in cells.against_controls(board)]
     rest = [*cells.legend(board.places), *gains, *cells.notes(board.places)]
     rest += filter(None, [cells.hardware_caption(letters)])

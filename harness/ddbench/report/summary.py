@@ -162,9 +162,10 @@ def _own(board: Board) -> str:
     if not owners:
         return ""
     top = max(owners, key=lambda place: place.own.mean)
+    alone = sum(place.own.known for place in board.places) == 1
     return (
         f"Trained by the recipe of its own set, {code(top.entry.label)} gives {_percent(top.own)}, "
-        "a number for itself: the other rows have no such recipe."
+        f"a number for itself{': no other row has such a recipe' if alone else ''}."
     )
 
 
