@@ -2,6 +2,7 @@ import io
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -50,12 +51,34 @@ def test_columns_choose_and_order(capsys):
     assert head == ["c", "b"]
 
 
-def test_a_narrow_terminal_does_without_the_droppable(monkeypatch, capsys):
-    wide = Console(file=sys.stdout, width=40, force_terminal=True, color_system=None)
-    monkeypatch.setattr("ddbench.console.tables.stdout", lambda: wide)
-    print_table([{"keep": "k" * 20, "drop": "d" * 30}], droppable=["drop"])
+@pytest.fixture
+def terminal(monkeypatch):
+    """Return a function that makes stdout a terminal of some width."""
+
+    def of_width(width):
+        screen = Console(file=sys.stdout, width=width, force_terminal=True, color_system=None)
+        monkeypatch.setattr("ddbench.console.tables.stdout", lambda: screen)
+
+    return of_width
+
+
+def test_a_narrow_terminal_does_without_the_droppable_and_says_so(terminal, capsys):
+    legend = {"keep": "keep: what stays", "drop": "drop: what goes"}
+    for width, dropped in ((70, True), (100, False)):
+        terminal(width)
+        print_table([{"keep": "k" * 20, "drop": "d" * 60}], right=legend, droppable=["drop"],
+                    legend=legend)  # fmt: skip
+        out = capsys.readouterr().out
+        assert "k" * 20 in out and ("d" * 60 in out) is not dropped
+        assert ("not shown: drop (a wider terminal or --json has them)" in out) is dropped
+        assert "keep: what stays" in out and ("drop: what goes" in out) is not dropped
+
+
+def test_numbers_are_never_broken_but_names_are(terminal, capsys):
+    terminal(40)
+    print_table([{"method": "fedd3 " * 8, "accuracy": "82.6 ± 1.2"}], right=["accuracy"])
     out = capsys.readouterr().out
-    assert "k" * 20 in out and "drop" not in out
+    assert "82.6 ± 1.2" in out and len([line for line in out.splitlines() if "fedd3" in line]) > 1
 
 
 def test_tables_need_neither_torch_nor_pandas():
@@ -81,6 +104,52 @@ def test_the_leaderboard_shows_every_architecture_and_what_failed(made, capsys):
     assert "failed: condense gm on mnist-mini" in out and "ValueError: [boom]" in out
     assert "not read:" in out and "torn.json" in out
     assert "chance 10.0%" in out
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_every_width_has_samples_whole_numbers_and_a_legend_of_its_columns(
+    made, terminal, capsys, width
+):
+    for n, config in enumerate(({}, {"client_distiller": "random"})):
+        id = made.condensation("fedd3", config=config, steps=n)
+        for architecture in ("convnet-w32", "alexnet-w0.25", "vgg11-w0.25"):
+            made.evaluation(id, [0.80, 0.82], architecture=architecture)
+        made.evaluation(id, [0.80, 0.82], own_recipe=True)
+    terminal(width)
+    print_leaderboard(load(made.folder))
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= width
+    head = next(line for line in out.splitlines() if " method " in line)
+    row = next(line for line in out.splitlines() if " fedd3" in line)
+    assert "1 × 2" in row and "81.0 ± 1.4" in row and "…" not in row
+    for column in ("own recipe", "condense s", "FLOPs"):
+        assert (f"  {column}" in head) is (f"{column}: " in " ".join(out.split()))
+    assert ("not shown: " in out) is (width < 200)
+
+
+def test_rows_of_equal_settings_share_a_line_and_controls_say_what_differs(made, capsys):
+    made.row("gm", [[0.8]], reduced={"steps": [100, 1000]})
+    made.row("gm", [[0.8]], reduced={"steps": [100, 1000]}, init="noise")
+    made.row("datm", [[0.7]], reduced={"rho": [0, 0.01], "steps": [100, 10000]})
+    reduced = {"rho": [0, 0.01], "steps": [0, 10000]}
+    made.row("datm", [[0.6]], reduced=reduced, control_of="datm", steps=0)
+    print_leaderboard(load(made.folder))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("†")]
+    assert lines == [
+        "† gm (real init) and gm (noise init), other settings than published: "
+        "steps 100 (published 1,000)",
+        "† datm (real init), other settings than published: rho 0 (published 0.01), "
+        "steps 100 (published 10,000)",
+        "† datm [steps=0] (real init): as datm (real init), but steps 0 (published 10,000)",
+    ]
+
+
+def test_seconds_of_condensing_hold_the_artifacts_in_full(made, capsys):
+    made.row("datm", [[0.8]], costs={"artifact_s": 33.0})
+    print_leaderboard(load(made.folder))
+    out = capsys.readouterr().out
+    assert re.search(r" datm .* 44.0 +33.0 ", out)
+    assert "condense s: shared artifacts in full" in out
 
 
 def test_several_classes_of_hardware_are_told_apart(made, capsys):

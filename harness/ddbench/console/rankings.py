@@ -64,9 +64,27 @@ def _print_group(boards: Sequence[Board]) -> None:
         title=f"{first.dataset_name}, ipc {first.ipc}, protocol {first.protocol_name}: "
         "accuracy % on each evaluation architecture",
         captions=_captions(boards, letters),
-        right=set(rows[0]) - {"method", "init", "#"},
-        droppable=("n", "own recipe", "train s", "FLOPs", "memory", "set"),
+        right=set(rows[0]) - {"method", "init"},
+        droppable=_droppable(boards),
+        legend=_legend(boards),
     )
+
+
+def _droppable(boards: Sequence[Board]) -> list[str]:
+    others = [board.architecture for board in boards[1:]]
+    return ["artifacts s", *others, "own recipe", "FLOPs", "train s", "memory", "set"]
+
+
+def _legend(boards: Sequence[Board]) -> dict[str, str]:
+    """Return what the columns mean, by their names."""
+    first = boards[0].architecture
+    return {
+        first: f"ranked on {first}; ± is the standard deviation over the networks of all seeds",
+        "n": "n: condensation seeds × networks",
+        "own recipe": f"own recipe: that of the set itself, on {first}",
+        "condense s": "condense s: shared artifacts in full",
+        "FLOPs": "FLOPs: of condensing, artifacts in full",
+    }
 
 
 def _row(boards: Sequence[Board], place: Place, letters: Mapping[str, str]) -> dict[str, str]:
@@ -77,10 +95,11 @@ def _row(boards: Sequence[Board], place: Place, letters: Mapping[str, str]) -> d
 
     accuracies = {board.architecture: cells.accuracy(_same(board, place)) for board in boards}
     row = {"#": cells.rank(place), "method": cells.name(place.entry), "init": place.entry.init}
-    row |= accuracies | {"n": cells.samples(place.score)}
+    first = boards[0].architecture
+    row |= {first: accuracies.pop(first), "n": cells.samples(place.score)} | accuracies
     if boards[0].has_own:
         row["own recipe"] = cells.accuracy(place, place.own)
-    row["condense s"] = cost(lambda c: words.seconds(c.own_s))
+    row["condense s"] = cost(lambda c: words.seconds(c.seconds))
     if any(c.artifact_s > 0 for p in boards[0].places for c in p.costs.values()):
         row["artifacts s"] = cost(lambda c: words.seconds(c.artifact_s))
     return row | {
@@ -108,12 +127,8 @@ def _captions(boards: Sequence[Board], letters: Mapping[str, str]) -> list[str]:
             f"{words.points(reference.score.mean, reference.score.spread)}%, "
             f"{words.duration(time.train_s)} of training ({reference.protocol})"
         )
-    own = f"; own recipe: that of the set itself, on {first.architecture}" if first.has_own else ""
-    lines.append(
-        f"ranked on {first.architecture}; ± is the standard deviation over networks; "
-        f"n: seeds × networks; FLOPs: of condensing, artifacts in full{own}"
-    )
-    lines += [*cells.legend(first.places), *cells.notes(first.places)]
+    lines += [*cells.legend(first.places), *cells.own_recipe_notes(first)]
+    lines += cells.notes(first.places)
     return [*lines, *filter(None, [cells.hardware_caption(letters)])]
 
 

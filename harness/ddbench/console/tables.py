@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 UNCUT = 100_000  # columns; rich would cut tables to 80 where stdout is no terminal
+LABEL = 18  # columns that words need at least; longer ones go on in the next line
 
 
 def stdout() -> Console:
@@ -58,6 +59,7 @@ def print_table(
     captions: Iterable[str] = (),
     right: Iterable[str] = (),
     droppable: Sequence[str] = (),
+    legend: Mapping[str, str] | None = None,
 ) -> None:
     """Print rows as one table, or as a JSON list.
 
@@ -67,8 +69,9 @@ def print_table(
         as_json: Print the rows as they are.
         title: A line above.
         captions: Lines below.
-        right: Columns of text that are aligned like numbers.
+        right: Columns of text that are aligned like numbers, and never broken.
         droppable: Columns that a narrow terminal may do without, the last first.
+        legend: What columns mean; below the table for those that it shows.
     """
     if as_json:
         print_json([dict(row) for row in rows])
@@ -80,8 +83,12 @@ def print_table(
         console.print("nothing to show")
         return
     names = list(columns or dict.fromkeys(name for row in rows for name in row))
-    console.print(_fitting(console, rows, names, set(right), list(droppable)))
-    for caption in captions:
+    shown = _fitting(console, rows, names, set(right), list(droppable))
+    console.print(_table(rows, shown, set(right)))
+    missing = ", ".join(name for name in names if name not in shown)
+    left_out = f"not shown: {missing} (a wider terminal or --json has them)" if missing else ""
+    meanings = "; ".join(text for name, text in (legend or {}).items() if name in shown)
+    for caption in filter(None, [left_out, meanings, *captions]):
         console.print(Text(caption, style="dim"))
 
 
@@ -91,22 +98,33 @@ def _fitting(
     names: list[str],
     right: set[str],
     droppable: list[str],
-) -> Table:
-    """Return the table, without as many columns as the terminal is too narrow for."""
-    table = _table(rows, names, right)
+) -> list[str]:
+    """Return the columns, without as many as the terminal is too narrow for."""
     free = console.options.update(width=UNCUT)
-    while droppable and Measurement.get(console, free, table).maximum > console.width:
+
+    def needed() -> int:
+        table = _table(rows, names, right, LABEL)
+        return Measurement.get(console, free, table).maximum
+
+    while droppable and needed() > console.width:
         dropped = droppable.pop()
         names = [name for name in names if name != dropped]
-        table = _table(rows, names, right)
-    return table
+    return names
 
 
-def _table(rows: Sequence[Mapping[str, Any]], names: list[str], right: set[str]) -> Table:
+def _table(
+    rows: Sequence[Mapping[str, Any]],
+    names: list[str],
+    right: set[str],
+    widest: int | None = None,
+) -> Table:
+    """Return the columns as a table, words in no more than `widest` columns each."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in names:
-        numbers = all(_is_number(row.get(name)) for row in rows)
-        table.add_column(Text(name), justify="right" if numbers or name in right else "left")
+        if name in right or all(_is_number(row.get(name)) for row in rows):
+            table.add_column(Text(name), justify="right", no_wrap=True)
+        else:
+            table.add_column(Text(name), max_width=widest)
     for row in rows:
         table.add_row(*(Text(cell(row.get(name))) for name in names))
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ddbench.leaderboard import words
 from ddbench.leaderboard.boards import Board, Place
@@ -128,15 +128,38 @@ def _silences(places: Sequence[Place]) -> list[str]:
 
 
 def notes(places: Sequence[Place]) -> list[str]:
-    """Return what is to be said of single rows: other settings than published, and oddities."""
-    lines = []
-    for entry in (place.entry for place in places):
-        row = f"{entry.label} ({entry.init} init)"
+    """Return what is to be said of rows: other settings than published, and oddities."""
+    entries = [place.entry for place in places]
+    alike: dict[str, list[str]] = {}
+    for entry in entries:
         if entry.reduced:
-            lines.append(f"{REDUCED} {row}, other settings than published: {reduced_note(entry)}")
-        if entry.notes:
-            lines.append(f"{NOTED} {row}: {'; '.join(entry.notes)}")
+            alike.setdefault(_settings(entry, entries), []).append(_row(entry))
+    lines = [f"{REDUCED} {words.listed(rows)}{settings}" for settings, rows in alike.items()]
+    lines += [f"{NOTED} {_row(one)}: {'; '.join(one.notes)}" for one in entries if one.notes]
     return lines
+
+
+def _row(entry: Entry) -> str:
+    return f"{entry.label} ({entry.init} init)"
+
+
+def _settings(entry: Entry, entries: Sequence[Entry]) -> str:
+    """Return what a row ran with; of a control, in what that differs from the row it controls."""
+    of = next((e for e in entries if e.row == entry.control_of and not e.is_control), None)
+    if of is None or not of.reduced:
+        return f", other settings than published: {_pairs(entry.reduced)}"
+    other = {k: pair for k, pair in entry.reduced.items() if list(of.reduced.get(k, ())) != [*pair]}
+    published = [f"{k} as published" for k in of.reduced if k not in entry.reduced]
+    differing = ", ".join(filter(None, [_pairs(other), *published]))
+    return f": as {_row(of)}" + (f", but {differing}" if differing else "")
+
+
+def _pairs(reduced: Mapping[str, Sequence[Any]]) -> str:
+    """Return options that differ from the published ones: option used (published)."""
+    return ", ".join(
+        f"{option} {words.number(used)} (published {words.number(published)})"
+        for option, (used, published) in reduced.items()
+    )
 
 
 def own_recipe_notes(board: Board) -> list[str]:
@@ -147,7 +170,7 @@ def own_recipe_notes(board: Board) -> list[str]:
         chance = own <= board.data.chance + 2 * board.data.resolution(board.data.chance)
         if chance or lost > FAR:
             lines.append(
-                f"{place.entry.label} ({place.entry.init} init): its own recipe gives "
+                f"{_row(place.entry)}: its own recipe gives "
                 f"{words.points(own)}%, {words.difference(-lost)} points against the common "
                 f"protocol{', no better than chance' if chance else ''}"
             )
@@ -166,8 +189,7 @@ def against_controls(board: Board) -> list[str]:
             by_own = _gain(place.own, control.own)
             text = " and ".join([*gains, *(f"{gain} by their own recipes" for gain in by_own)])
             if text:
-                rows = f"{own.label} ({own.init} init) against {of.label} ({of.init} init)"
-                lines.append(f"{rows}: {text}")
+                lines.append(f"{_row(own)} against {_row(of)}: {text}")
     return lines
 
 
@@ -185,14 +207,6 @@ def interval(found: Difference) -> str:
         return "one network, so no spread"
     low, high = map(words.difference, found.interval)
     return f"95% interval {low} to {high}"
-
-
-def reduced_note(entry: Entry) -> str:
-    """Return in what a row differs from the published settings: option used (published)."""
-    return ", ".join(
-        f"{option} {words.number(used)} (published {words.number(published)})"
-        for option, (used, published) in entry.reduced.items()
-    )
 
 
 def hardware_caption(letter: Mapping[str, str]) -> str:
