@@ -17,6 +17,7 @@ from ddbench.report import export, figures, write_report
 from ddbench.report.document import Document, escaped, slug
 from ddbench.report.summary import summary
 from ddbench.results import RunError
+from matplotlib.text import Text
 from PIL import Image
 
 
@@ -549,6 +550,55 @@ def test_plots_are_pictures(made, drawn):
         picture = opened(pictures(made)[f"mnist-mini-ipc1-quick-{name}.png"])
         assert picture.format == "PNG" and picture.width > 400
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 10
+
+
+def test_every_row_has_a_marker_and_every_method_a_colour_of_its_own(made):
+    for n in range(12):
+        made.row(f"m{n}", [[0.5]])
+    made.row("m0", [[0.5]], init="noise")
+    made.row("m0", [[0.4]], steps=0, control_of="m0")
+    board = load(made.folder).boards[0]
+    found = figures.styles(board)
+    of = {(p.entry.label, p.entry.init): found[p.entry.key] for p in board.places}
+    assert len(of) == len({style["marker"] for style in of.values()}) == 14
+    assert len({style["color"] for style in of.values()}) == 12
+    assert of["m0", "real"]["color"] == of["m0", "noise"]["color"]
+    assert of["m0 [steps=0]", "real"]["markerfacecolor"] == "white"
+
+
+def drawn_texts(monkeypatch, draw):
+    """Return the figure that `draw` makes, and all its words."""
+    kept = []
+    monkeypatch.setattr(figures, "_png", lambda figure: kept.append(figure) or b"")
+    draw()
+    return kept[0], [text.get_text() for text in kept[0].findobj(Text)]
+
+
+def test_rows_on_one_spot_are_all_named_and_without_cost_all_in_the_legend(
+    made, drawn, monkeypatch
+):
+    for row in ("herding", "kcenter", "kmeans"):
+        made.row(row, [[0.7]])
+    made.row("dm", [[0.8]])
+    made.row("random", [[0.4]], costs={"flops_condense": 0})
+    made.row("other", [[0.3]], costs={"flops_condense": None})
+    board = load(made.folder).boards[0]
+    figure, texts = drawn_texts(monkeypatch, lambda: figures.cost_plot(board))
+    assert texts.count("herding = kcenter = kmeans") == 2
+    for row in ("herding", "kcenter", "kmeans", "dm", "random", "other"):
+        assert texts.count(f"{row} (real)") == 1
+    flops, seconds = (len(axes.containers) for axes in figure.axes)
+    assert (flops, seconds) == (5, 6)
+    assert "Not drawn over FLOPs, which are unknown: `other` (real)." in (
+        section(text_of(made), "### Accuracy against cost")
+    )
+
+
+def test_metrics_that_never_change_have_no_panel(made, drawn, monkeypatch):
+    entry = load(fill(made) and made.folder).boards[0].places[0].entry
+    curve = pd.DataFrame({"step": [0.0, 1.0], "loss": [2.0, 1.0], "gated": [0.0, 0.0]})
+    figure, texts = drawn_texts(monkeypatch, lambda: figures.curve_plot([(entry, [curve])]))
+    assert "dm (real): loss" in texts and "dm (real): gated" not in texts
 
 
 def test_there_are_no_plots_of_nothing(made, drawn):

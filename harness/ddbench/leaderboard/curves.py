@@ -36,9 +36,9 @@ def _float(text: object) -> float:
 
 
 def metrics_of(curve: pd.DataFrame) -> list[str]:
-    """Return the logged metrics that have at least two finite values."""
+    """Return the logged metrics that have at least two different finite values."""
     names = [name for name in curve.columns if name not in NOT_METRICS]
-    return [name for name in names if curve[name].map(math.isfinite).sum() >= 2]
+    return [name for name in names if len({v for v in curve[name] if math.isfinite(v)}) > 1]
 
 
 @dataclass(frozen=True)

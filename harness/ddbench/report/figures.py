@@ -14,16 +14,35 @@ from matplotlib.ticker import EngFormatter
 from ddbench.leaderboard import Board, Costs, Entry, Place
 from ddbench.leaderboard.curves import Moment, metrics_of, one_hardware
 
-# Okabe and Ito's colours, which remain apart for colour-blind eyes; markers tell repeats apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "osD^vPX*<>"
+# Okabe and Ito's colours first, which remain apart for colour-blind eyes; then darker ones.
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7B3F00",
+    "#6A3D9A", "#C00020", "#808000", "#00CED1", "#FF69B4", "#1B1464", "#9ACD32", "#8C8C8C",
+)  # fmt: skip
+MARKERS = "osD^vPX*<>hpd8H"
+SIZES = (13, 9, 6)  # of markers that lie on each other, in points
 Curves = Sequence[tuple[Entry, Sequence[Moment]]]
 PANELS = 24  # of curves, at most
 POINTS = 400  # of a curve, at most
 
 
-def _style(n: int) -> dict[str, str]:
-    return {"color": COLOURS[n % len(COLOURS)], "marker": MARKERS[n % len(MARKERS)]}
+def styles(board: Board) -> dict[str, dict[str, str]]:
+    """Return how each row is drawn: a colour for each method, a marker for each row of a board.
+
+    Controls are hollow.
+    """
+    entries = [place.entry for place in board.places]
+    methods = list(dict.fromkeys(entry.method for entry in entries))
+    found = {}
+    for n, entry in enumerate(entries):
+        colour = COLOURS[methods.index(entry.method) % len(COLOURS)]
+        found[entry.key] = {
+            "color": colour,
+            "marker": MARKERS[n % len(MARKERS)],
+            "markerfacecolor": "white" if entry.is_control else colour,
+            "markeredgecolor": colour if entry.is_control else "white",
+        }
+    return found
 
 
 def _png(figure: Figure) -> bytes:
@@ -48,9 +67,11 @@ def _label(entry: Entry) -> str:
     return _plain(f"{entry.label} ({entry.init})")
 
 
-def _legend(figure: Figure, axes: Any, order: Sequence[str]) -> None:  # noqa: ANN401
+def _legend(figure: Figure, panels: Iterable[Any], order: Sequence[str]) -> None:
     """Put the legend beside the panels, in the order of the table."""
-    found = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    found: dict[str, Any] = {}
+    for axes in panels:
+        found = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True)) | found
     labels = [*order, *(label for label in found if label not in order)]
     labels = [label for label in dict.fromkeys(labels) if label in found]
     handles = [found[label] for label in labels]
@@ -61,10 +82,7 @@ def _legend(figure: Figure, axes: Any, order: Sequence[str]) -> None:  # noqa: A
 
 
 def cost_plot(board: Board) -> bytes | None:
-    """Plot each row's accuracy over what its set cost, in FLOPs and, on one machine, in seconds.
-
-    A row that cost no operation has no place on a logarithmic axis and is drawn as a line.
-    """
+    """Plot each row's accuracy over what its set cost, in FLOPs and, on one machine, in seconds."""
     places = [place for place in board.places if place.score.known and place.costs]
     if not places:
         return None
@@ -74,32 +92,67 @@ def cost_plot(board: Board) -> bytes | None:
     ]
     if len(classes) == 1:
         kinds.append(("seconds to make the set, artifacts in full", "s", lambda cost: cost.seconds))
-    figure = Figure(figsize=(4.6 * len(kinds) + 2.2, 4), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(kinds) + 2.2, 4.8), layout="constrained")
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, (label, unit, cost_of) in zip(panels, kinds, strict=True):
-        for n, place in enumerate(places):
-            _draw(axes, n, place, cost_of(next(iter(place.costs.values()))))
-        if any(cost_of(cost) > 0 for place in places for cost in place.costs.values()):
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(EngFormatter(unit, sep=" " if unit else ""))
+        points = [(place, cost_of(next(iter(place.costs.values())))) for place in places]
+        points = [(place, cost) for place, cost in points if math.isfinite(cost)]
+        for together in _overlapping(points):
+            _draw(axes, together, styles(board))
+        _log_from_zero(axes, [cost for _, cost in points])
+        axes.xaxis.set_major_formatter(EngFormatter(unit, sep=" " if unit else ""))
         _whole(axes, board)
         axes.set_xlabel(label)
         _tidy(axes)
     panels[0].set_ylabel(_plain(f"accuracy % on {board.architecture}"))
-    _legend(figure, panels[0], [_label(place.entry) for place in places])
+    _legend(figure, panels, [_label(place.entry) for place in places])
     return _png(figure)
 
 
-def _draw(axes: Any, n: int, place: Place, cost: float) -> None:  # noqa: ANN401
-    score, label = place.score, _label(place.entry)
-    spread = 100 * score.spread if math.isfinite(score.spread) else 0.0
-    style = _style(n)
-    if cost > 0:
-        axes.errorbar(cost, 100 * score.mean, spread, capsize=3, linestyle="", label=label, **style)
-    else:
-        y = 100 * score.mean
-        axes.axhline(y, color=style["color"], linewidth=1.2, linestyle="--", label=label)
-        axes.axhspan(y - spread, y + spread, color=style["color"], alpha=0.08, linewidth=0)
+def _overlapping(points: Sequence[tuple[Place, float]]) -> list[list[tuple[Place, float]]]:
+    """Return the points in groups that would hide each other: half a point, a tenth of the cost."""
+    groups: list[list[tuple[Place, float]]] = []
+    for place, cost in points:
+        for group in groups:
+            first, other = group[0]
+            near = abs(place.score.mean - first.score.mean) < 0.005
+            if near and abs(cost - other) <= 0.1 * max(cost, other):
+                group.append((place, cost))
+                break
+        else:
+            groups.append([(place, cost)])
+    return groups
+
+
+def _draw(
+    axes: Any,  # noqa: ANN401
+    together: Sequence[tuple[Place, float]],
+    style: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Draw points on one spot inside each other, the first the largest, and name them there."""
+    for n, (place, cost) in enumerate(together):
+        score = place.score
+        axes.errorbar(
+            cost,
+            100 * score.mean,
+            100 * score.spread if math.isfinite(score.spread) else 0.0,
+            capsize=3,
+            linestyle="",
+            markersize=SIZES[min(n, len(SIZES) - 1)] if len(together) > 1 else 8,
+            label=_label(place.entry),
+            **style[place.entry.key],
+        )
+    if len(together) > 1:
+        (first, cost), names = together[0], [place.entry.label for place, _ in together]
+        equal = len({place.score.mean for place, _ in together}) == 1
+        axes.annotate(
+            _plain((" = " if equal else ", ").join(names)),
+            (cost, 100 * first.score.mean),
+            xytext=(0, -18),
+            textcoords="offset points",
+            horizontalalignment="right",
+            fontsize=7,
+        )
 
 
 def _whole(axes: Any, board: Board) -> None:  # noqa: ANN401
@@ -167,7 +220,7 @@ def anytime_plot(board: Board, curves: Curves, own: Curves = ()) -> bytes:
 
     Dashed by the sets' own recipes; a single point where there is the final set alone.
     """
-    styles = {entry.key: _style(n) for n, (entry, _) in enumerate(curves)}
+    style = styles(board)
     kinds: list[tuple[str, str, Callable[[Moment], float]]] = [
         ("FLOPs so far, artifacts in full", "", lambda moment: moment.flops)
     ]
@@ -177,18 +230,19 @@ def anytime_plot(board: Board, curves: Curves, own: Curves = ()) -> bytes:
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, (label, unit, cost_of) in zip(panels, kinds, strict=True):
         for entry, moments in curves:
-            style = styles[entry.key] | {"label": _label(entry)}
-            _draw_moments(axes, moments, cost_of, style)
+            about = {"label": _label(entry)}
+            _draw_moments(axes, moments, cost_of, style[entry.key] | about)
         for entry, moments in own:
-            style = styles.get(entry.key, _style(0)) | {"linestyle": "--", "markerfacecolor": "w"}
-            _draw_moments(axes, moments, cost_of, style | {"label": f"{_label(entry)}, own recipe"})
+            about = {"label": f"{_label(entry)}, own recipe", "linestyle": "--"}
+            about |= {"markerfacecolor": "white", "markeredgecolor": style[entry.key]["color"]}
+            _draw_moments(axes, moments, cost_of, style[entry.key] | about)
         _log_from_zero(axes, [cost_of(m) for _, moments in curves for m in moments])
         axes.xaxis.set_major_formatter(EngFormatter(unit, sep=" " if unit else ""))
         _whole(axes, board)
         axes.set_xlabel(label)
         _tidy(axes)
     panels[0].set_ylabel(_plain(f"accuracy % on {board.architecture}"))
-    _legend(figure, panels[0], [_label(entry) for entry, _ in curves])
+    _legend(figure, panels, [_label(entry) for entry, _ in curves])
     return _png(figure)
 
 

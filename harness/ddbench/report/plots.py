@@ -26,7 +26,14 @@ def cost_plot_section(document: Document, boards: Sequence[Board]) -> None:
     document.heading(3, "Accuracy against cost")
     document.add(image(address, f"accuracy on {board.architecture} against the cost of the set"))
     classes = {name for place in board.places for name in place.costs}
-    lines = ["Dashed: a row whose set cost no counted operation."]
+    lines = ["A colour for each method; hollow: a control. At 0: no counted operation."]
+    uncounted = [
+        _row(place.entry)
+        for place in board.places
+        if place.score.known and not all(isfinite(cost.flops) for cost in place.costs.values())
+    ]
+    if uncounted:
+        lines.append(f"Not drawn over FLOPs, which are unknown: {', '.join(uncounted)}.")
     if len(classes) > 1:
         lines.append("Seconds are of several classes of hardware and are not plotted together.")
     document.add(f"<sub>Bars: standard deviation over networks. {' '.join(lines)}</sub>")
@@ -49,7 +56,7 @@ def curve_section(document: Document, leaderboard: Leaderboard, boards: Sequence
     note = f" {left_out} more are in the curve.csv files." if left_out else ""
     document.add(
         "<sub>A line for each seed. A step is each method's own unit; losses of different methods "
-        f"do not compare.{note}</sub>"
+        f"do not compare. Metrics that never change are left out.{note}</sub>"
     )
 
 
