@@ -56,6 +56,26 @@ def test_the_resolution_shown_is_never_zero(made):
     assert "resolution ±0.01 points" in cells.data_caption(load(made.folder).boards[0])
 
 
+def test_rows_of_the_same_images_share_a_rank(made):
+    made.row("dm", [[0.9]])
+    for row in ("herding", "kmeans"):
+        id = made.condensation(row, set_sha256="same")
+        made.evaluation(id, [0.8], set_sha256="same")
+    made.row("gm", [[0.7]])
+    board = load(made.folder).boards[0]
+    found = {place.entry.label: place.rank for place in board.places}
+    assert found == {"dm": 1, "herding": 2, "kmeans": 2, "gm": 4}
+    said = "the same images, so one rank: herding (real init) and kmeans (real init)"
+    assert said in cells.legend(board.places)
+
+
+def test_rows_of_one_set_in_another_seed_are_apart(made):
+    for seed, row in enumerate(("herding", "kmeans")):
+        id = made.condensation(row, seed, set_sha256="same")
+        made.evaluation(id, [0.8], set_sha256="same")
+    assert [place.rank for place in load(made.folder).boards[0].places] == [1, 2]
+
+
 def test_own_recipe_stands_apart_from_the_common_protocol(made):
     id = made.condensation("datm", labels="soft")
     made.evaluation(id, [0.7, 0.72])

@@ -304,6 +304,18 @@ def test_measures_are_means_over_seeds(made):
     assert row_of(measures, "w")["fedd3 (real)"] == "x"
 
 
+def test_methods_that_measured_the_same_share_a_table(made):
+    for row in ("herding", "kmeans"):
+        made.row(row, [[0.6]], measures={"feature_epochs": 4})
+    made.row("fedd3", [[0.5]], measures={"clients": 5})
+    made.row("random", [[0.5]])
+    measures = section(text_of(made), "### What methods measured")
+    row = row_of(measures, r"feature\_epochs")
+    assert row == {"measure": r"feature\_epochs", "herding (real)": "4", "kmeans (real)": "4",
+                   "random (real)": "–"}  # fmt: skip
+    assert measures.count("| measure |") == 2
+
+
 # -- what went wrong, and where it comes from --------------------------------------------------
 
 

@@ -36,7 +36,8 @@ class Place:
         training: By class of hardware.
         bytes: Of the stored set.
         images: In the set.
-        rank: 1 for the most accurate; None without a score, and for controls.
+        rank: 1 for the most accurate; None without a score, and for controls; the same for rows
+            of the same images.
         below: How far it lies below the best; None of the best itself, and without a rank.
         trouble: Why some or all seeds have no score.
     """
@@ -307,15 +308,22 @@ def _trouble(entry: Entry, evaluations: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _ranked(places: Sequence[Place]) -> tuple[Place, ...]:
-    """Return the rows by accuracy; controls stand among them without a rank."""
+    """Return the rows by accuracy; controls stand among them without a rank.
+
+    Rows of the same images, as selections of one image per class may be, share the first's rank.
+    """
     scored = sorted((p for p in places if p.score.known), key=lambda p: -p.score.mean)
     rest = [place for place in places if not place.score.known]
     best = next((place for place in scored if not place.entry.is_control), None)
-    numbers = itertools.count(1)
+    numbers, first = itertools.count(1), dict[Any, int]()
     ranked = [
         place
         if place.entry.is_control or best is None
-        else replace(place, rank=next(numbers), below=_below(place, best))
+        else replace(
+            place,
+            rank=first.setdefault(place.entry.images, next(numbers)),
+            below=_below(place, best),
+        )
         for place in scored
     ]
     return (*ranked, *rest)

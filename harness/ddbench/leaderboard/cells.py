@@ -105,12 +105,22 @@ def legend(places: Sequence[Place]) -> list[str]:
     lines = []
     if any(place.tied for place in places):
         lines.append(f"{TIED} not told from the best: the 95% interval of their difference has 0")
-    lines += _silences(places)
+    lines += [*_same_images(places), *_silences(places)]
     of = dict.fromkeys(str(p.entry.control_of) for p in places if p.entry.is_control)
     if of:
         whose = words.listed(list(of))
         lines.append(f"{CONTROL} a control of {whose}, which stands beside it and is not ranked")
     return lines
+
+
+def _same_images(places: Sequence[Place]) -> list[str]:
+    """Return which rows are of the same images, and share a rank."""
+    ranks: dict[int, list[str]] = {}
+    for place in places:
+        if place.rank is not None:
+            ranks.setdefault(place.rank, []).append(_row(place.entry))
+    alike = [rows for rows in ranks.values() if len(rows) > 1]
+    return [f"the same images, so one rank: {words.listed(rows)}" for rows in alike]
 
 
 def _silences(places: Sequence[Place]) -> list[str]:

@@ -26,6 +26,7 @@ class Entry:
         dataset, fingerprint, architecture, init, ipc: What was condensed, matched and started from.
         seeds: Seeds that have a set.
         ids: Their condensations, in the order of the seeds.
+        sets: The sha256 of each set, None where it is unknown.
         failed: (seed, status, reason) of seeds that have none.
         control_of: The row beside which this one stands only as its control.
         reduced: Option -> (used, published), where they differ.
@@ -44,11 +45,18 @@ class Entry:
     ipc: int
     seeds: tuple[int, ...]
     ids: tuple[str, ...]
+    sets: tuple[str | None, ...]
     failed: tuple[tuple[int, str, str], ...]
     control_of: str | None
     reduced: Mapping[str, Sequence[Any]]
     quick: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> tuple[tuple[int, str | None], ...] | str:
+        """What rows of the very same sets have in common; the row's own key if that is unknown."""
+        known = self.sets and all(self.sets)
+        return tuple(zip(self.seeds, self.sets, strict=True)) if known else self.key
 
     @property
     def is_baseline(self) -> bool:
@@ -84,6 +92,7 @@ def _entry(key: str, label: str, group: pd.DataFrame) -> Entry:
         ipc=int(first["ipc"]),
         seeds=tuple(int(seed) for seed in done["seed"]),
         ids=tuple(done["id"]),
+        sets=tuple(done["set_sha256"]),
         failed=tuple(
             (int(one["seed"]), str(one["status"]), str(one["reason"])) for _, one in left.iterrows()
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ddbench.leaderboard import (
@@ -267,22 +267,25 @@ def _artifacts(document: Document, leaderboard: Leaderboard, places: Sequence[Pl
 
 
 def measure_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
-    """Write what methods measured of themselves, a table for each method, its controls beside."""
+    """Write what methods measured of themselves, with their controls beside.
+
+    Methods that measured the same things share a table.
+    """
     frame = leaderboard.frames.condensations
     board = boards[0]
     own = {
         place.entry.key: _measures(frame[frame["id"].isin(place.entry.ids)]["measures"])
         for place in board.places
     }
-    methods = dict.fromkeys(p.entry.method for p in board.places if own[p.entry.key])
-    if methods:
+    alike = _measured_alike(board, own)
+    if alike:
         document.heading(3, "What methods measured")
-    for method in methods:
+    for methods in alike:
         columns = [
             place
             for place in board.places
-            if (place.entry.method == method and own[place.entry.key])
-            or _controls(place, board, method)
+            if (place.entry.method in methods and own[place.entry.key])
+            or _controls(place, board, methods)
         ]
         names = dict.fromkeys(name for p in columns for name in own[p.entry.key])
         title = {p.entry.key: f"{_name(p)} ({escaped(p.entry.init)})" for p in columns}
@@ -295,9 +298,21 @@ def measure_section(document: Document, leaderboard: Leaderboard, boards: Sequen
         document.table(rows, title.values())
 
 
-def _controls(place: Place, board: Board, method: str) -> bool:
-    """Whether a row stands beside rows of `method` as their control, or is the random baseline."""
-    rows = {p.entry.row for p in board.places if p.entry.method == method}
+def _measured_alike(board: Board, own: Mapping[str, Mapping[str, str]]) -> list[list[str]]:
+    """Return the methods that measured something, those together that measured the same things."""
+    names: dict[str, dict[str, None]] = {}
+    for entry in (place.entry for place in board.places):
+        if own[entry.key]:
+            names.setdefault(entry.method, {}).update(dict.fromkeys(own[entry.key]))
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for method, measured in names.items():
+        alike.setdefault(tuple(measured), []).append(method)
+    return list(alike.values())
+
+
+def _controls(place: Place, board: Board, methods: Collection[str]) -> bool:
+    """Whether a row stands beside rows of methods as their control, or is the random baseline."""
+    rows = {p.entry.row for p in board.places if p.entry.method in methods}
     return place.entry.control_of in rows or place is board.baseline
 
 
