@@ -136,10 +136,36 @@ def test_it_says_when_there_is_only_random_or_nothing(made):
     assert "Only random images have a score: 50.0%" in text_of(made)
 
 
-def test_it_names_equals_and_the_cheaper_of_them(made):
+def test_it_names_the_cheapest_of_the_equals(made):
     made.row("dm", [[0.80, 0.82]])
+    made.row("dsa", [[0.80, 0.81]], costs={"condense_s": 40.0})
+    said = "`dsa` (real init) cannot be told from it; none is known to be cheaper."
+    assert said in text_of(made)
     made.row("gm", [[0.79, 0.82]], costs={"condense_s": 4.0})
-    assert "`gm` cannot be told from it; `gm` took 5.00 s." in text_of(made)
+    made.row("mtt", [[0.79, 0.82]], costs={"condense_s": 2.0, "artifact_s": 9.0})
+    assert (
+        "The cheapest row that cannot be told from it, `gm` (real init), gives 80.5 ± 2.1% for "
+        "5.00 s of condensing."
+    ) in text_of(made)
+
+
+def test_it_says_what_the_best_selection_of_real_images_gives(made):
+    made.row("dm", [[0.80, 0.82]])
+    made.row("random", [[0.9, 0.9]], costs={"steps_done": 0})
+    made.row("dm", [[0.9, 0.9]], costs={"steps_done": 0}, steps=0, control_of="dm")
+    assert "selection of real images" not in text_of(made)
+    made.row("kmeans", [[0.7, 0.72]], costs={"steps_done": 0, "condense_s": 40.0})
+    made.row("herding", [[0.7, 0.72]], costs={"steps_done": 0})
+    made.row("kcenter", [[0.6, 0.62]], costs={"steps_done": 0, "condense_s": 1.0})
+    assert (
+        "The best selection of real images, `herding` (real init), gives 71.0 ± 1.4% for 11.0 s "
+        "of condensing."
+    ) in text_of(made)
+
+
+def test_it_says_where_the_best_is_a_selection(made):
+    made.row("herding", [[0.7, 0.72]], costs={"steps_done": 0})
+    assert "Its images are real ones, selected." in text_of(made)
 
 
 def test_it_tells_an_own_recipe_apart(made):

@@ -38,6 +38,7 @@ def _paragraph(board: Board) -> str:
         _verdict(board, best),
         _cost(best),
         _equals(board, best),
+        _selection(board, best),
         _gain(board, best),
         _own(board),
         _caveat(best),
@@ -62,7 +63,7 @@ def _quick(board: Board) -> str:
 
 def _verdict(board: Board, best: Place) -> str:
     """Return who is best and whether that is more than random images give."""
-    who = f"{code(best.entry.label)} ({escaped(best.entry.init)} init)"
+    who = _who(best)
     reaches = (
         f"networks of {code(board.architecture)} trained on its {best.images:,.0f} images reach "
         f"{_percent(best.score)} of {board.data.n_test:,} test images"
@@ -117,21 +118,46 @@ def _cost_on(cost: Costs) -> str:
 
 
 def _equals(board: Board, best: Place) -> str:
-    """Return the rows that cannot be told from the best, and which of them was cheaper."""
+    """Return the cheapest of the rows that cannot be told from the best."""
     equal = [place for place in board.places if place.tied and not place.entry.is_baseline]
     if not equal:
         return ""
-    names = [code(place.entry.label) for place in equal]
-    text = f"{words.listed(names)} cannot be told from it"
-    cheaper = [place for place in equal if _cheaper(place, best)]
-    if cheaper:
-        least = min(cheaper, key=_seconds)
-        text += f"; {code(least.entry.label)} took {words.duration(_seconds(least))}"
-    return text + "."
+    cheaper = [
+        p for p in equal if list(p.costs) == list(best.costs) and _seconds(p) < _seconds(best)
+    ]
+    if not cheaper:
+        names = [_who(place) for place in equal]
+        return f"{words.listed(names)} cannot be told from it; none is known to be cheaper."
+    least = min(cheaper, key=_seconds)
+    return f"The cheapest row that cannot be told from it, {_worth(least)}."
 
 
-def _cheaper(place: Place, best: Place) -> bool:
-    return list(place.costs) == list(best.costs) and _seconds(place) < _seconds(best)
+def _selection(board: Board, best: Place) -> str:
+    """Return what choosing real images gives, without condensing any."""
+    chosen = [p for p in board.places if p.rank is not None and p.score.known and _selects(p)]
+    if not chosen:
+        return ""
+    top = max(chosen, key=lambda place: (place.score.mean, -_seconds(place)))
+    if top is best:
+        return "Its images are real ones, selected."
+    return f"The best selection of real images, {_worth(top)}."
+
+
+def _selects(place: Place) -> bool:
+    return not place.entry.is_baseline and all(cost.steps == 0 for cost in place.costs.values())
+
+
+def _who(place: Place) -> str:
+    return f"{code(place.entry.label)} ({escaped(place.entry.init)} init)"
+
+
+def _worth(place: Place) -> str:
+    """Return a row's accuracy and the seconds of its set, artifacts in full."""
+    costs = [
+        words.duration(cost.seconds) + (f" on {escaped(name)}" if len(place.costs) > 1 else "")
+        for name, cost in place.costs.items()
+    ]
+    return f"{_who(place)}, gives {_percent(place.score)} for {words.listed(costs)} of condensing"
 
 
 def _seconds(place: Place) -> float:
