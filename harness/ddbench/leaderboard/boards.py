@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ddbench.leaderboard import words
 from ddbench.leaderboard.differences import Difference, difference
 from ddbench.leaderboard.entries import Entry
 from ddbench.leaderboard.frames import Frames
@@ -61,7 +62,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Reference:
-    """Networks trained on the whole training set."""
+    """Networks trained on the whole training set, for so many epochs."""
 
     dataset: str
     fingerprint: str
@@ -71,6 +72,7 @@ class Reference:
     training: Mapping[str, Training]
     images: float
     forward_macs: float
+    epochs: float
 
 
 @dataclass(frozen=True)
@@ -263,12 +265,14 @@ class _Maker:
         )
 
     def _reference(self, dataset: str, fingerprint: str, architecture: str) -> Reference | None:
-        """Return the most accurate one: what sets are held against should not be undertrained."""
+        """Return the one of most epochs: chosen before any test, and the least undertrained."""
         place = (dataset, fingerprint, architecture)
         fitting = (
             r for r in self.references if (r.dataset, r.fingerprint, r.architecture) == place
         )
-        return max(fitting, key=lambda reference: reference.score.mean, default=None)
+        return max(
+            fitting, key=lambda reference: (reference.epochs, reference.protocol), default=None
+        )
 
     def _has_variants(self, dataset: str, fingerprint: str, protocol: str) -> bool:
         where = {"dataset": dataset, "fingerprint": fingerprint, "protocol": protocol}
@@ -352,8 +356,14 @@ def make_references(frames: Frames) -> list[Reference]:
             training=training_of(frames, group),
             images=mean(group["images"]),
             forward_macs=mean(group["forward_macs"]),
+            epochs=_epochs(group.iloc[0]["recipe"]),
         )
         for (dataset, fingerprint, architecture, protocol, _), group in whole.groupby(
             keys, sort=False
         )
     ]
+
+
+def _epochs(recipe: Mapping[str, Any]) -> float:
+    epochs: Any = recipe.get("epochs")
+    return float(epochs) if words.known(epochs) else 0.0

@@ -36,7 +36,9 @@ def cost_plot_section(document: Document, boards: Sequence[Board]) -> None:
         lines.append(f"Not drawn over FLOPs, which are unknown: {', '.join(uncounted)}.")
     if len(classes) > 1:
         lines.append("Seconds are of several classes of hardware and are not plotted together.")
-    document.add(f"<sub>Bars: standard deviation over networks. {' '.join(lines)}</sub>")
+    document.add(
+        f"<sub>Bars: standard deviation over the networks of all seeds. {' '.join(lines)}</sub>"
+    )
 
 
 def curve_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:

@@ -71,7 +71,8 @@ def _ranking(document: Document, board: Board, letters: Letters) -> None:
     rows = [_ranking_row(board, place, letters) for place in board.places]
     document.table(rows, set(rows[0]) - {"method", "init", "condensed on"})
     document.add(
-        "<sub>Accuracy: mean ± sample standard deviation over all networks, after the last epoch. "
+        "<sub>Accuracy: mean ± sample standard deviation over the networks of all seeds together, "
+        "after the last epoch. ± over seeds: of the seeds' means. "
         "n: condensation seeds × networks trained on each set. condense s: wall seconds until the "
         "set is there, shared artifacts in full.</sub>"
     )
@@ -189,8 +190,9 @@ def _across(document: Document, boards: Sequence[Board]) -> None:
         rows.append(row)
     document.table(rows, [escaped(board.architecture) for board in boards])
     document.add(
-        "<sub>Accuracy in %, mean ± sample standard deviation over networks, under the common "
-        "protocol, of networks of each architecture trained on the same sets.</sub>"
+        "<sub>Accuracy in %, mean ± sample standard deviation over the networks of all seeds "
+        "together, under the common protocol, of networks of each architecture trained on the "
+        "same sets.</sub>"
     )
 
 
