@@ -267,6 +267,12 @@ def test_artifacts_count_in_full_and_show_their_share(made):
     assert "| experts | `experts-1` | 33.0 | ≥ 5 T | 2.0 KiB | datm |" in costs
 
 
+@pytest.mark.parametrize(("steps", "shown"), [(100, "≥ 0"), (0, "0")])
+def test_steps_without_a_counted_operation_are_not_said_to_cost_none(made, steps, shown):
+    made.row("kip", [[0.5]], costs={"flops_condense": 0, "steps_done": steps})
+    assert row_of(section(text_of(made), "### What condensing cost"), "kip")["own FLOPs"] == shown
+
+
 def test_classes_of_hardware_are_told_apart(made):
     for n, machine in enumerate(["CPU one", "CPU two"]):
         id = made.condensation(f"m{n}", hardware_class=machine)

@@ -83,7 +83,7 @@ def _legend(boards: Sequence[Board]) -> dict[str, str]:
         "n": "n: condensation seeds × networks",
         "own recipe": f"own recipe: that of the set itself, on {first}",
         "condense s": "condense s: shared artifacts in full",
-        "FLOPs": "FLOPs: of condensing, artifacts in full",
+        "FLOPs": "FLOPs: of condensing, artifacts in full; ≥: uncounted work dominates",
     }
 
 

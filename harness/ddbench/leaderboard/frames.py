@@ -255,7 +255,7 @@ def _condensation_row(record: Record) -> dict[str, Any]:
         "chose_on_split": bool(record.get("chose_on_split")),
         "own_s": measured["init_s"] + measured["condense_s"] + measured["export_s"],
         **measured,
-        "lower_bound": bool(costs.get("flops_lower_bound")),
+        "lower_bound": bool(costs.get("flops_lower_bound")) or _all_uncounted(measured),
         "images": _number(record.get("images")),
         "missing_classes": _typed(record.get("missing_classes"), list),
         "measures": _typed(record.get("measures"), dict),
@@ -266,6 +266,11 @@ def _condensation_row(record: Record) -> dict[str, Any]:
         "bibtex": str(record.get("bibtex") or ""),
         "ended": str(record.get("ended", "")),
     }
+
+
+def _all_uncounted(measured: Mapping[str, float]) -> bool:
+    """Whether steps were taken without one counted operation: all their work is of other kinds."""
+    return measured["flops_condense"] == 0 and measured["steps_done"] > 0
 
 
 def entry_key(record: Record) -> str:
