@@ -144,6 +144,12 @@ def test_rows_of_equal_settings_share_a_line_and_controls_say_what_differs(made,
     ]
 
 
+def test_quick_settings_are_said_to_show_the_harness(made, capsys):
+    made.row("dm", [[0.8]], quick=True, reduced={"steps": [100, 20000]})
+    print_leaderboard(load(made.folder))
+    assert "rows run quick settings, which show the harness" in capsys.readouterr().out
+
+
 def test_seconds_of_condensing_hold_the_artifacts_in_full(made, capsys):
     made.row("datm", [[0.8]], costs={"artifact_s": 33.0})
     print_leaderboard(load(made.folder))

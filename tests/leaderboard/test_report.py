@@ -139,13 +139,13 @@ def test_it_says_when_there_is_only_random_or_nothing(made):
 def test_it_names_the_cheapest_of_the_equals(made):
     made.row("dm", [[0.80, 0.82]])
     made.row("dsa", [[0.80, 0.81]], costs={"condense_s": 40.0})
-    said = "`dsa` (real init) cannot be told from it; none is known to be cheaper."
+    said = "`dsa` (real init) cannot be told from the best; none is known to be cheaper."
     assert said in text_of(made)
     made.row("gm", [[0.79, 0.82]], costs={"condense_s": 4.0})
     made.row("mtt", [[0.79, 0.82]], costs={"condense_s": 2.0, "artifact_s": 9.0})
     assert (
-        "The cheapest row that cannot be told from it, `gm` (real init), gives 80.5 ± 2.1% for "
-        "5.00 s of condensing."
+        "The cheapest row that cannot be told from the best, `gm` (real init), gives 80.5 ± 2.1% "
+        "for 5.00 s of condensing."
     ) in text_of(made)
 
 

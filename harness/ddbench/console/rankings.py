@@ -119,7 +119,7 @@ def _captions(boards: Sequence[Board], letters: Mapping[str, str]) -> list[str]:
     from ddbench.leaderboard import cells, words
 
     first = boards[0]
-    lines = [cells.data_caption(first)]
+    lines = [*filter(None, [cells.quick_caption(first)]), cells.data_caption(first)]
     for reference in (board.reference for board in boards if board.reference):
         time = next(iter(reference.training.values()))
         lines.append(

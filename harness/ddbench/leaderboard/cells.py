@@ -100,6 +100,13 @@ def data_caption(board: Board) -> str:
     return ", ".join(parts)
 
 
+def quick_caption(board: Board) -> str:
+    """Return what ranks of quick settings are worth, which may have been chosen by such ranks."""
+    if not any(place.rank is not None and place.entry.quick for place in board.places):
+        return ""
+    return "rows run quick settings, which show the harness and not the order of methods"
+
+
 def legend(places: Sequence[Place]) -> list[str]:
     """Return what the marks mean that are the same in all rows."""
     lines = []
@@ -120,7 +127,7 @@ def _same_images(places: Sequence[Place]) -> list[str]:
         if place.rank is not None:
             ranks.setdefault(place.rank, []).append(_row(place.entry))
     alike = [rows for rows in ranks.values() if len(rows) > 1]
-    return [f"the same images, so one rank: {words.listed(rows)}" for rows in alike]
+    return [f"one rank, for they are the same images: {words.listed(rows)}" for rows in alike]
 
 
 def _silences(places: Sequence[Place]) -> list[str]:

@@ -37,9 +37,9 @@ def _paragraph(board: Board) -> str:
         _quick(board),
         _verdict(board, best),
         _cost(best),
+        _gain(board, best),
         _equals(board, best),
         _selection(board, best),
-        _gain(board, best),
         _own(board),
         _caveat(best),
     ]
@@ -55,10 +55,9 @@ def _only_baseline(board: Board) -> str:
 
 
 def _quick(board: Board) -> str:
-    """Return what a ranking of quick settings is worth: methods may have chosen them by it."""
-    if not any(place.rank is not None and place.entry.quick for place in board.places):
-        return ""
-    return "Rows run quick settings, which show the harness and not the order of methods."
+    """Return what a ranking of quick settings is worth."""
+    text = cells.quick_caption(board)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _verdict(board: Board, best: Place) -> str:
@@ -127,9 +126,9 @@ def _equals(board: Board, best: Place) -> str:
     ]
     if not cheaper:
         names = [_who(place) for place in equal]
-        return f"{words.listed(names)} cannot be told from it; none is known to be cheaper."
+        return f"{words.listed(names)} cannot be told from the best; none is known to be cheaper."
     least = min(cheaper, key=_seconds)
-    return f"The cheapest row that cannot be told from it, {_worth(least)}."
+    return f"The cheapest row that cannot be told from the best, {_worth(least)}."
 
 
 def _selection(board: Board, best: Place) -> str:
