@@ -41,7 +41,7 @@ LAYERS = [
     {"architectures", "augment", "datasets"},
     {"synthetic"},
     {"pictures"},
-    {"files", "stopping"},
+    {"files", "messages", "stopping"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 

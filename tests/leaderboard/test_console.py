@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import pytest
@@ -388,6 +388,20 @@ def test_a_terminal_gets_bars_that_vanish():
     progress.__exit__(None, None, None)
     assert "failed: boom" in screen.getvalue() and "1 failed" in screen.getvalue()
     assert len(progress.bars.tasks) == 1
+
+
+def test_names_of_others_in_a_bar_are_no_markup_and_move_no_cursor():
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=160, color_system=None)
+    job = replace(condensation(), row="dm[/x]")
+    with Progress(console) as progress:
+        progress({"event": "plan", "jobs": FakeJobs(kept=0), "plan": Plan([job], [], [])})
+        progress({"event": "start", "job": job})
+        metrics = {"\x1b[2Jgrad[/conv1]": 1.0}
+        progress({"event": "step", "job": job, "step": 1, "of": 2, "metrics": metrics})
+        progress.bars.refresh()
+    assert "dm[/x]" in screen.getvalue() and " grad[/conv1] 1" in screen.getvalue()
+    assert "\x1b[2J" not in screen.getvalue()
 
 
 def test_a_job_that_was_never_started_may_end():

@@ -16,6 +16,8 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, Time
 from rich.progress import Progress as Bars
 from rich.table import Column
 
+from ddbench.messages import printable
+
 if TYPE_CHECKING:
     from ddbench.engines.jobs import Event, Job, Jobs
     from ddbench.plan import Condensation, Plan
@@ -121,11 +123,12 @@ class Progress:
 
 
 def _bars(console: Console) -> Bars:
+    # Names of rows and metrics are other people's: "grad[/conv1]" is no markup.
     return Bars(
-        TextColumn("{task.description}", table_column=Column(ratio=3, no_wrap=True)),
+        TextColumn("{task.description}", markup=False, table_column=Column(ratio=3, no_wrap=True)),
         BarColumn(bar_width=None, table_column=Column(ratio=1)),
-        TextColumn("{task.completed:.0f}/{task.total}", justify="right"),
-        TextColumn("{task.fields[metrics]}"),
+        TextColumn("{task.completed:.0f}/{task.total}", markup=False, justify="right"),
+        TextColumn("{task.fields[metrics]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
@@ -165,7 +168,7 @@ def metrics_text(metrics: Mapping[str, float]) -> str:
     if not metrics:
         return ""
     name = "loss" if "loss" in metrics else next(iter(metrics))
-    return f"{name} {metrics[name]:.4g}"
+    return f"{printable(name)} {metrics[name]:.4g}"
 
 
 def outcome(record: Mapping[str, Any], seconds: float) -> str:
