@@ -109,7 +109,7 @@ class Task:
 
     def class_indices(self, c: int) -> torch.Tensor:
         """Return the indices of the training images of class `c`, (n_c,) int64 on the CPU."""
-        return self._members[c]
+        return self._members[c].clone()
 
     @property
     def class_counts(self) -> tuple[int, ...]:
