@@ -17,7 +17,16 @@ def test_a_file_is_written_with_the_usual_permissions_and_nothing_beside_it(tmp_
     write_whole(tmp_path / "a" / "b", b"two")
     assert (tmp_path / "a" / "b").read_bytes() == b"two"
     assert os.listdir(tmp_path / "a") == ["b"]
-    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o666 & ~files._umask()
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o666 & ~files.UMASK
+
+
+def test_a_changed_umask_does_not_make_a_file_that_nobody_can_read(tmp_path):
+    before = os.umask(0o777)
+    try:
+        write_whole(tmp_path / "a", b"one")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").read_bytes() == b"one"
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])

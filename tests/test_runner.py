@@ -15,12 +15,14 @@ from ddbench import Converged, MethodInfo, SyntheticSet, Unsupported, hookimpl
 from ddbench.datasets import load as load_dataset
 from ddbench.extensions import Extensions
 from ddbench.fingerprints import ChangedError
+from ddbench.files import umask
 from ddbench.methods import bind
 from ddbench.plan import Condensation, with_ids
 from ddbench.results import read_record
 from ddbench.runner import Control, Guard, MisbehavedError, Stopped, in_words, run_condensation
 from ddbench.setting import Setting
 from ddbench.synthetic import SyntheticSet as Set
+from ddbench.testing import toy_task
 
 TOY = load_dataset("toy").fingerprint
 
@@ -389,6 +391,13 @@ def test_writing_into_the_training_tensors_fails_the_job(setting, action):
     assert "wrote into the training tensors" in record["reason"]
 
 
+def test_the_indices_of_a_class_are_a_copy():
+    task = toy_task()
+    expected = task.class_indices(0).tolist()
+    task.class_indices(0).zero_()
+    assert task.class_indices(0).tolist() == expected
+
+
 def test_a_write_is_seen_before_a_checkpoint_can_hide_it(setting):
     class Writer(Momentum):
         @hookimpl
@@ -415,6 +424,10 @@ def test_a_state_that_no_checkpoint_can_hold_names_the_field(setting):
 
 def change_folder(task):
     os.chdir("/")
+
+
+def change_umask(task):
+    os.umask(0o777)
 
 
 def change_environment(task):
@@ -451,6 +464,7 @@ def draw_python(task):
 
 CHANGES = {
     change_folder: "the working folder; use whole paths",
+    change_umask: "the umask; set the mode of your own files with os.chmod",
     change_environment: "the environment",
     change_dtype: "torch's default dtype",
     change_grad: "torch's grad mode",
@@ -466,7 +480,7 @@ CHANGES = {
 @pytest.mark.parametrize("raising", [False, True], ids=["returns", "raises"])
 def test_a_plugin_that_changes_the_process_fails_and_the_next_is_unharmed(setting, action, raising):
     torch.manual_seed(123)  # so that a plugin's own seed is a change
-    folder, home = os.getcwd(), os.environ.get("HOME")
+    folder, home, mask = os.getcwd(), os.environ.get("HOME"), umask()
     states = torch.get_rng_state(), np.random.get_state()[1].tobytes(), random.getstate()
 
     def act(task):
@@ -477,7 +491,7 @@ def test_a_plugin_that_changes_the_process_fails_and_the_next_is_unharmed(settin
     record = failed(setting, condense_step=step_that(act))
     expected = "ValueError: after all" if raising else f"condense_step changed {CHANGES[action]}"
     assert expected in record["reason"]
-    assert (os.getcwd(), os.environ.get("HOME")) == (folder, home)
+    assert (os.getcwd(), os.environ.get("HOME"), umask()) == (folder, home, mask)
     assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
     assert torch.get_num_threads() == 1 and torch.equal(torch.get_rng_state(), states[0])
     assert np.random.get_state()[1].tobytes() == states[1] and random.getstate() == states[2]

@@ -15,6 +15,16 @@ from typing import Any
 HALF = ".half"  # how the name of a file ends that is still being written, or was when killed
 
 
+def umask() -> int:
+    """Return the process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+UMASK = umask()  # taken once: nobody else runs yet, and a plugin may change it later
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that readers see the old file or the whole new one.
 
@@ -28,7 +38,7 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(beside, 0o666 & ~_umask())
+        os.chmod(beside, 0o666 & ~UMASK)
         os.replace(beside, path)
     except BaseException:
         with suppress(OSError):
@@ -57,12 +67,6 @@ def write_json(path: Path, record: Any) -> None:  # noqa: ANN401
     text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
     # Half a surrogate pair (a file name, a plugin's message) has no UTF-8; JSON can escape it.
     write_whole(path, text.encode(errors="backslashreplace") + b"\n")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ddbench.files import umask
+
 
 class MisbehavedError(Exception):
     """A method broke the contract: what it returned, or did to what it was lent."""
@@ -27,7 +29,7 @@ class _Aspect:
     what: str
     remedy: str
     look: Callable[[], Any]
-    put_back: Callable[[Any], None]
+    put_back: Callable[[Any], object]
     same: Callable[[Any, Any], bool] = lambda a, b: a == b
 
 
@@ -171,6 +173,7 @@ _GENERATORS = "draw from task.generator, or a generator of your own seeded from 
 
 ASPECTS = (
     _Aspect("the working folder", "use whole paths", _folder, _to_folder),
+    _Aspect("the umask", "set the mode of your own files with os.chmod", umask, os.umask),
     _Aspect(
         "the environment", "leave variables that are set as they are",
         lambda: dict(os.environ), _set_environment, _same_environment,
