@@ -431,6 +431,10 @@ def test_wrong_arguments_are_refused():
         StepMeter("cpu", cycle=0)
     with pytest.raises(ValueError, match="-1 for 'loop': must not be negative"):
         StepMeter("cpu").add_flops(-1, "loop")
+    with pytest.raises(TypeError, match=r"the reason is \('k-means', 1\); expected words"):
+        StepMeter("cpu").add_flops(10, ("k-means", 1))
+    with pytest.raises(TypeError, match="2.5 for 'loop'; expected an int"):
+        StepMeter("cpu").add_flops(2.5, "loop")
 
 
 def test_declared_work_is_kept_by_reason_and_not_extrapolated():

@@ -1,9 +1,11 @@
 """The run folder: torn, foreign and newer files are reported by name and never crash a reader."""
 
+import enum
 import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ddbench.results import (
     SCHEMA,
@@ -105,10 +107,49 @@ def test_manifests_come_in_the_order_of_their_start(run):
     assert [m["started"][5:7] for m in read_run(run).manifests] == ["01", "02", "03"]
 
 
-def test_nan_never_gets_into_a_record(run):
-    with pytest.raises(ValueError):
-        write_record(run.result("a"), "condensation", {"id": "a", "x": float("nan")})
+def nested(levels: int) -> dict:
+    value = {}
+    for _ in range(levels):
+        value = {"x": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (float("nan"), "odd.here is nan; expected a finite number"),
+        (10**300, "odd.here is a number of 301 digits; at most 100"),
+        pytest.param(10**5000, "odd.here is a number of 5001 digits", id="5001 digits"),
+        (-(10**100), "odd.here is a number of 101 digits"),
+        (nested(60), "nested deeper than 50 levels"),
+        (nested(48), "nested deeper than 50 levels"),
+        ([1, {2}], r"odd.here\[1\] is set; use finite numbers, strings, lists and dicts"),
+        ({(1, 2): 3}, r"odd.here has the key \(1, 2\); use strings"),
+    ],
+)
+def test_what_could_not_be_read_again_never_gets_into_a_record(run, value, reason):
+    record = {"id": "a", "status": "done", "odd": {"here": value}}
+    with pytest.raises(ValueError, match=reason):
+        write_record(run.result("a"), "condensation", record)
     assert read_run(run).condensations == {} and read_run(run).unreadable == []
+
+
+@pytest.mark.parametrize("value", [10**100 - 1, 1 - 10**100, nested(47), 1e308, (1, "x"), {3: 4}])
+def test_what_is_written_comes_back_as_it_was_returned(run, value):
+    record = {"id": "a", "status": "done", "odd": {"here": value}}
+    written = write_record(run.result("a"), "condensation", record)
+    assert read_run(run).condensations == {"a": written}
+
+
+class Kind(str, enum.Enum):  # noqa: UP042  (as plugins for older Pythons write it)
+    A = "a"
+
+
+def test_values_of_subclasses_come_back_as_plain_ones(run):
+    record = {"id": "a", "status": "done", "kind": Kind.A, "at": {Kind.A: np.float64(0.5)}}
+    written = write_record(run.result("a"), "condensation", record)
+    assert type(written["kind"]) is str and written["kind"] == "a"
+    assert [type(key) for key in written["at"]] == [str] and type(written["at"]["a"]) is float
 
 
 # -- the folder itself -----------------------------------------------------------------------------

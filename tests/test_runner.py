@@ -1,5 +1,6 @@
 """The runner: resume bit by bit, failures contained, budgets, snapshots, extension."""
 
+import enum
 import json
 import os
 import random
@@ -349,7 +350,7 @@ def step_that(action):
         ),
         (
             {"export": lambda state: Set(state.images.detach(), state.labels, measures={"a": {1}})},
-            "measures cannot be stored",
+            "the exported set cannot be stored: measures.a is set; use finite numbers, strings",
         ),
         (
             {
@@ -357,7 +358,7 @@ def step_that(action):
                     state.images.detach(), state.labels, measures={"a": float("nan")}
                 )
             },
-            "measures cannot be stored",
+            "measures.a is nan; expected a finite number",
         ),
     ],
 )
@@ -367,6 +368,40 @@ def test_a_wrong_return_is_a_failed_record_that_says_what_was_expected(setting, 
 
     record = failed(setting, **{"condense_step": cheap, **hooks})
     assert record["reason"].startswith("MisbehavedError: ") and reason in record["reason"]
+
+
+def test_a_result_that_could_not_be_read_again_is_a_failed_record(setting):
+    def condense_step(state, task, step):
+        state.mean = state.images.detach()
+        task.count_flops(10**120, "loop")
+
+    reason = failed(setting, condense_step=condense_step)["reason"]
+    assert "the result cannot be stored: costs.flops_condense is a number of 121 digits" in reason
+
+
+class Kind(str, enum.Enum):  # noqa: UP042  (as plugins for older Pythons write it)
+    A = "a"
+
+
+def test_a_record_is_returned_as_it_is_in_the_file(setting):
+    class Enums(Momentum):
+        @hookimpl
+        def condense_step(self, state, task, step):
+            state.mean = state.images.detach()
+            task.count_flops(10, Kind.A)
+
+        @hookimpl
+        def export(self, state):
+            measures = {"kind": Kind.A, "pair": (np.float64(1), 2)}
+            return SyntheticSet(state.images.detach(), state.labels, measures=measures)
+
+    with pytest.raises(Stopped):
+        condense(setting, Enums(), stop_at=2)
+    record = condense(setting, Enums())
+    assert record == read_record(setting.run.result(record["id"]), "condensation")
+    assert type(record["measures"]["kind"]) is str
+    assert record["costs"]["declared_flops"] == {"a": 10 * STEPS}
+    assert [type(why) for why in record["costs"]["declared_flops"]] == [str]
 
 
 def in_place(task):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import tempfile
 import time
@@ -12,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+DEEPEST = 50  # levels of nesting in a file: what reads, hashes or prints it goes down by itself
+DIGITS = 100  # of a whole number in a file: a table can show it, and a float hold it
 HALF = ".half"  # how the name of a file ends that is still being written, or was when killed
 
 
@@ -63,10 +66,44 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, record: Any) -> None:  # noqa: ANN401
-    """Write `record` as indented JSON, whole or not at all; NaN is refused."""
+    """Write `record` as indented JSON, whole or not at all.
+
+    Raises:
+        ValueError: It holds what could not be read again; says where.
+    """
+    check_plain(record)
     text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
     # Half a surrogate pair (a file name, a plugin's message) has no UTF-8; JSON can escape it.
     write_whole(path, text.encode(errors="backslashreplace") + b"\n")
+
+
+def check_plain(value: object, place: str = "", depth: int = 0) -> None:
+    """See that `value`, `depth` levels deep in a JSON file, can be written and read again.
+
+    Raises:
+        ValueError: It cannot; names the place, what is there, and what would do.
+    """
+    if depth >= DEEPEST:
+        raise ValueError(f"{place[:80]}...: nested deeper than {DEEPEST} levels")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str | int | float | None):
+                raise ValueError(f"{place or 'a record'} has the key {key!r}; use strings")
+            check_plain(inner, f"{place}.{key}" if place else str(key), depth + 1)
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            check_plain(inner, f"{place}[{i}]", depth + 1)
+    elif isinstance(value, int):
+        if abs(value) >= 10**DIGITS:
+            digits = int(math.log10(abs(value))) + 1
+            raise ValueError(f"{place} is a number of {digits} digits; at most {DIGITS}")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{place} is {value}; expected a finite number")
+    elif not isinstance(value, str | None):
+        raise ValueError(
+            f"{place} is {type(value).__name__}; use finite numbers, strings, lists and dicts"
+        )
 
 
 @contextmanager

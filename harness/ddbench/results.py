@@ -23,10 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ddbench.files import write_json
+from ddbench.files import check_plain, write_json
 
 SCHEMA = 1
-DEEPEST = 50  # levels of nesting in a file: what reads, hashes or prints it goes down by itself
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 RESULT, SET, INITIAL = "result.json", "synthetic.safetensors", "initial.safetensors"
 
@@ -222,37 +221,15 @@ def shortened(value: object) -> str:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_bytes(), parse_int=_whole)
+        record = json.loads(path.read_bytes())
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not whole JSON ({error})") from error
     if not isinstance(record, dict):
         raise ValueError(f"holds a {type(record).__name__}; expected an object")
-    if _deeper(record, DEEPEST):
-        raise ValueError(f"nested deeper than {DEEPEST} levels")
+    check_plain(record)
     return record
-
-
-def _deeper(value: object, levels: int) -> bool:
-    """Say whether lists and objects lie in each other deeper than that."""
-    inside = [value]
-    for _ in range(levels):
-        inside = [
-            inner
-            for one in inside
-            for inner in (
-                one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
-            )
-        ]
-    return bool(inside)
-
-
-def _whole(digits: str) -> int:
-    """Return a number that a table can show and a float can hold."""
-    if len(digits) > 100:
-        raise ValueError(f"a number of {len(digits)} digits")
-    return int(digits)
 
 
 def refuse_newer(folder: RunFolder, action: str) -> None:
@@ -293,9 +270,15 @@ def hash_of_set(folder: RunFolder, id: str | None, snapshot: int | None = None) 
     return None if record is None else record.get("set_sha256")
 
 
-def write_record(path: Path, kind: str, record: Mapping[str, Any]) -> None:
-    """Write one record, whole or not at all."""
-    write_json(path, {"schema": SCHEMA, "kind": kind, **record})
+def write_record(path: Path, kind: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Write one record, whole or not at all; return it as it will be read.
+
+    Raises:
+        ValueError: It holds what could not be read again; says where.
+    """
+    record = {"schema": SCHEMA, "kind": kind, **record}
+    write_json(path, record)
+    return dict(json.loads(json.dumps(record)))
 
 
 def all_sets(folder: RunFolder) -> Iterator[tuple[str, Path]]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from types import TracebackType
 from typing import Any
 
@@ -157,9 +158,18 @@ class StepMeter:
         return is_lower_bound(self.flops, work, bool(self._opaque) and not self.declared)
 
     def add_flops(self, count: int, why: str) -> None:
-        """Add FLOPs that torch cannot see (a compiled loop, a library), under a reason."""
+        """Add FLOPs that torch cannot see (a compiled loop, a library), under a reason.
+
+        Raises:
+            TypeError: `count` is no whole number, or `why` no string.
+            ValueError: `count` is negative.
+        """
+        if not isinstance(why, str):
+            raise TypeError(f"count_flops: the reason is {why!r}; expected words")
+        if not isinstance(count, Integral):
+            raise TypeError(f"count_flops: {count!r} for {why!r}; expected an int")
         if count < 0:
-            raise ValueError(f"add_flops: {count} for {why!r}: must not be negative")
+            raise ValueError(f"count_flops: {count} for {why!r}: must not be negative")
         self.declared[why] = self.declared.get(why, 0) + int(count)
 
     @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,10 +60,9 @@ def run_condensation(
     extensions.notify("job_started", job=job.record())
     with Guard() as guard:
         work = Condensing(job, setting, method, extensions, control, guard)
-        record |= _outcome(work.run)
-    record["ended"] = _now()
+        outcome = _outcome(work.run)
     check_folder()
-    write_record(setting.run.result(job.id), "condensation", record)
+    record = _written(setting.run.result(job.id), "condensation", record, outcome)
     if record["status"] == DONE and not setting.keep_state:
         # Only now: until the record is there, the checkpoint is all that a kill would leave.
         remove_checkpoint(setting.run.checkpoint(job.id))
@@ -86,10 +86,9 @@ def run_evaluation(
     record["set_sha256"] = hash_of_set(setting.run, job.condensation, job.snapshot)
     extensions.notify("job_started", job=job.record())
     with Guard():
-        record |= _outcome(lambda: evaluate_set(job, setting, extensions, control))
-    record["ended"] = _now()
+        outcome = _outcome(lambda: evaluate_set(job, setting, extensions, control))
     check_folder()
-    write_record(setting.run.evaluation(job.id), "evaluation", record)
+    record = _written(setting.run.evaluation(job.id), "evaluation", record, outcome)
     extensions.notify("job_finished", job=job.record(), result=record)
     return record
 
@@ -104,6 +103,21 @@ def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"status": SKIPPED, "reason": str(refusal), "traceback": None}
     except (Exception, SystemExit) as error:  # a method or architecture is someone else's code
         return failure(error)
+
+
+def _written(
+    path: Path, kind: str, about: Mapping[str, Any], outcome: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the record of a job and return it as it is in the file.
+
+    An outcome that could not be read again is a failure: else each run would do the job anew.
+    """
+    ended = {"ended": _now()}
+    try:
+        return write_record(path, kind, {**about, **outcome, **ended})
+    except ValueError as error:
+        unfit = MisbehavedError(f"the result cannot be stored: {error}")
+        return write_record(path, kind, {**about, **failure(unfit), **ended})
 
 
 def provenance(setting: Setting) -> dict[str, Any]:

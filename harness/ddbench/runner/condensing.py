@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ import torch
 
 from ddbench import synthetic as sets
 from ddbench.extensions import Extensions
-from ddbench.files import write_whole
+from ddbench.files import check_plain, write_whole
 from ddbench.hookspecs import Converged
 from ddbench.meter import PeakMemory, StepMeter, warm_up
 from ddbench.methods import Method
@@ -199,7 +198,10 @@ class Condensing:
         if problems:
             raise MisbehavedError("the exported set is not right: " + "; ".join(problems))
         for name in ("recipe", "measures", "provenance"):
-            _check_plain(getattr(result, name), f"the exported set's {name}")
+            try:
+                check_plain(dict(getattr(result, name)), name, depth=1)
+            except ValueError as error:
+                raise MisbehavedError(f"the exported set cannot be stored: {error}") from error
         return self._complete(result)
 
     def _complete(self, result: SyntheticSet) -> SyntheticSet:
@@ -356,15 +358,6 @@ def _numbers(metrics: Any) -> dict[str, float]:  # noqa: ANN401
     except (TypeError, ValueError, RuntimeError) as error:
         raise MisbehavedError(
             f"condense_step returned a metric that is no number ({error}); expected numbers by name"
-        ) from error
-
-
-def _check_plain(values: Any, place: str) -> None:  # noqa: ANN401
-    try:
-        json.dumps(dict(values), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise MisbehavedError(
-            f"{place} cannot be stored ({error}); use finite numbers, strings, lists and dicts"
         ) from error
 
 
