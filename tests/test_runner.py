@@ -336,6 +336,12 @@ def step_that(action):
     [
         ({"init": lambda: None}, "init returned None"),
         ({"condense_step": step_that(lambda task: 3)}, "condense_step returned int"),
+        ({"condense_step": step_that(lambda task: 0.0)}, "condense_step returned float"),
+        ({"condense_step": step_that(lambda task: torch.ones(3))}, "condense_step returned Tensor"),
+        ({"condense_step": step_that(lambda task: np.zeros(1))}, "condense_step returned ndarray"),
+        ({"condense_step": step_that(lambda task: {"x": 10**400})}, "a metric that is no number"),
+        ({"condense_step": step_that(lambda task: {"step": 1})}, "a metric 'step', which is a col"),
+        ({"condense_step": step_that(lambda task: {"seconds": 1})}, "a metric 'seconds', which"),
         ({"condense_step": step_that(lambda task: {"x": "y"})}, "a metric that is no number"),
         ({"condense_step": step_that(lambda task: {"x": torch.ones(2)})}, "a metric that is no"),
         ({"export": lambda: None}, "export returned NoneType; expected a ddbench.SyntheticSet"),

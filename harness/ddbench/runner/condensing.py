@@ -29,6 +29,8 @@ from ddbench.setting import Setting
 from ddbench.synthetic import SyntheticSet
 from ddbench.trees import TreeError, check_restorable, copied, held_kinds, restore_state, save_state
 
+OWN_COLUMNS = ("step", "seconds")  # of the curve, before those of the method's metrics
+
 
 class Condensing:
     """One condensation, from the dataset to the record's fields."""
@@ -160,14 +162,14 @@ class Condensing:
 
     def _step(self, state: Any) -> None:  # noqa: ANN401
         step = self.at.step
-        metrics: Any = {}
+        metrics: Any = None
         with self._metered("condense"):
             try:
-                metrics = self._call("condense_step", state=state, task=self.task, step=step) or {}
+                metrics = self._call("condense_step", state=state, task=self.task, step=step)
             except Converged as end:
                 metrics, self.at.converged = end.metrics, True
         self.guard.check("condense_step")
-        numbers = _numbers(metrics)
+        numbers = _numbers({} if metrics is None else metrics)
         seconds = self.meters["condense"].seconds
         self.at.step += 1
         self.at.curve.append({"step": float(step), "seconds": seconds, **numbers})
@@ -306,7 +308,7 @@ class Condensing:
             # every row on the data has it alike, so it is in nobody's costs
             "whitening": self.whitening.record() if self.whitening else None,
             "measures": dict(result.measures),
-            "metrics": {k: v for k, v in last.items() if k not in ("step", "seconds")},
+            "metrics": {k: v for k, v in last.items() if k not in OWN_COLUMNS},
             "chose_on_split": task.chose_on_split,
             "set_sha256": result.sha256(),
             "images": len(result),
@@ -354,11 +356,17 @@ def _numbers(metrics: Any) -> dict[str, float]:  # noqa: ANN401
             f"condense_step returned {type(metrics).__name__}; expected numbers by name"
         )
     try:
-        return {str(name): float(value) for name, value in metrics.items()}
-    except (TypeError, ValueError, RuntimeError) as error:
+        numbers = {str(name): float(value) for name, value in metrics.items()}
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise MisbehavedError(
             f"condense_step returned a metric that is no number ({error}); expected numbers by name"
         ) from error
+    if taken := [name for name in OWN_COLUMNS if name in numbers]:
+        raise MisbehavedError(
+            f"condense_step returned a metric {taken[0]!r}, which is a column of the curve's own; "
+            "give it another name"
+        )
+    return numbers
 
 
 def _checksum(*tensors: torch.Tensor) -> list[int]:
