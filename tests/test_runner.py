@@ -1,5 +1,6 @@
 """The runner: resume bit by bit, failures contained, budgets, snapshots, extension."""
 
+import asyncio
 import enum
 import json
 import os
@@ -291,6 +292,10 @@ class BadMessage(Exception):
         raise RuntimeError("no message either")
 
 
+class OwnBase(BaseException):
+    pass
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -302,6 +307,10 @@ class BadMessage(Exception):
         (BadMessage(), "BadMessage: (its message cannot be shown)"),
         (ValueError("\udc80"), "ValueError: \udc80"),
         (ValueError("x" * 10_000), "ValueError: xxx"),
+        (ValueError("\n\x1b[2J\x1b[31mred\x1b[0m\tand\a\x9b1mloud"), "ValueError: red andloud ("),
+        (asyncio.CancelledError("c"), "CancelledError: c (test_runner.py:"),
+        (GeneratorExit(), "GeneratorExit (test_runner.py:"),
+        (OwnBase("mine"), "OwnBase: mine (test_runner.py:"),
     ],
 )
 def test_whatever_a_hook_raises_is_a_failed_record(setting, error, reason):
@@ -321,6 +330,41 @@ def test_unsupported_is_a_skipped_record(setting):
 
     record = condense(setting, Picky())
     assert (record["status"], record["reason"]) == ("skipped", "only squares")
+
+
+class BadRefusal(Unsupported):
+    def __str__(self):
+        raise RuntimeError("no reason either")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (Unsupported(), "the method does not support this, and gave no reason"),
+        (Unsupported("first\nsecond"), "first"),
+        (Unsupported("x" * 10_000), "x" * 399 + "…"),
+        (BadRefusal(), "(its message cannot be shown)"),
+    ],
+)
+def test_any_refusal_becomes_one_line(setting, refusal, reason):
+    class Picky(Momentum):
+        @hookimpl
+        def init(self):
+            raise refusal
+
+    record = condense(setting, Picky())
+    assert (record["status"], record["reason"]) == ("skipped", reason)
+
+
+def test_an_interrupt_of_the_keyboard_goes_on_up(setting):
+    class Interrupted(Momentum):
+        @hookimpl
+        def condense_step(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        condense(setting, Interrupted())
+    assert not setting.run.result(job().id).exists()
 
 
 def step_that(action):
@@ -591,6 +635,24 @@ def test_cuda_out_of_memory_is_recognised(monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**30)
     words = in_words(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate"))
     assert words == "the GPU is out of memory (peak of this job: 3.0 GiB)"
+    for message in ("CUDA error: out of memory\nCUDA kernel", "CUBLAS_STATUS_ALLOC_FAILED when"):
+        assert in_words(RuntimeError(message)) == words
+    assert in_words(ValueError("CUDA error: out of memory")).startswith("ValueError: ")
+
+
+def test_cuda_out_of_memory_is_recognised_behind_another_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**30)
+    full = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+    words = "the GPU is out of memory (peak of this job: 3.0 GiB), then ValueError: no batch"
+    error = ValueError("no batch")
+    error.__cause__ = RuntimeError()
+    error.__cause__.__context__ = full
+    full.__context__ = error  # a ring is no trap
+    assert in_words(error) == words
+    error.__cause__, error.__context__ = None, full
+    assert in_words(error) == "ValueError: no batch"  # raised `from None`
+    error.__suppress_context__ = False
+    assert in_words(error) == words
 
 
 # -- no leaks ------------------------------------------------------------------------------------

@@ -19,12 +19,12 @@ from ddbench.hookspecs import Unsupported
 from ddbench.meter import hardware, hardware_class
 from ddbench.methods import Method
 from ddbench.plan import Condensation, Evaluation
-from ddbench.results import DONE, SKIPPED, hash_of_set, write_record
+from ddbench.results import DONE, hash_of_set, write_record
 from ddbench.runner.checkpoint import remove_checkpoint
 from ddbench.runner.condensing import Condensing
 from ddbench.runner.control import Control, Stopped
 from ddbench.runner.evaluating import evaluate_set
-from ddbench.runner.failures import failure, in_words
+from ddbench.runner.failures import failure, in_words, refusal
 from ddbench.runner.guard import Guard, MisbehavedError
 from ddbench.setting import Setting
 
@@ -97,11 +97,11 @@ def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return the fields that `work` gives, or those that say why there are none."""
     try:
         return {**work(), "status": DONE, "reason": None, "traceback": None}
-    except (Stopped, ChangedError):
+    except (Stopped, ChangedError, KeyboardInterrupt):
         raise
-    except Unsupported as refusal:
-        return {"status": SKIPPED, "reason": str(refusal), "traceback": None}
-    except (Exception, SystemExit) as error:  # a method or architecture is someone else's code
+    except Unsupported as error:
+        return refusal(error)
+    except BaseException as error:  # a method or architecture is someone else's code
         return failure(error)
 
 
