@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from ddbench.synthetic import SetError, SyntheticSet
+from ddbench.synthetic import SetError, SyntheticSet, check
 from safetensors.torch import save_file
 
 TENSORS = {"images": torch.zeros(2, 1, 4, 4), "labels": torch.arange(2)}
@@ -24,3 +24,41 @@ def test_a_set_comes_back_as_saved(tmp_path):
     whole = SyntheticSet(**TENSORS, recipe={"lr": 0.1})
     whole.save(path)
     assert SyntheticSet.load(path).sha256() == whole.sha256()
+
+
+# -- what a method exports -----------------------------------------------------------------------
+
+
+def problems(**fields) -> list[str]:
+    result = SyntheticSet(**{**TENSORS, **fields})
+    return check(result, num_classes=2, shape=(1, 4, 4), ipc=1, balanced=True)
+
+
+def test_a_right_set_has_no_problems():
+    assert problems(recipe={"lr": 0.1}, columns={"client": torch.arange(2)}) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"images": torch.tensor(1.0)}, "images are a single number; expected a row for each"),
+        ({"labels": torch.tensor(1)}, "labels are a single number; expected a row for each image"),
+        ({"images": TENSORS["images"].to("meta")}, "images are on the device meta, which holds no"),
+        ({"labels": TENSORS["labels"].to("meta")}, "labels are on the device meta, which holds no"),
+        ({"images": TENSORS["images"].to_sparse()}, "images are torch.sparse_coo; export a dense"),
+        ({"images": TENSORS["images"].numpy()}, "images are ndarray; expected a torch.Tensor"),
+        ({"labels": [0, 1]}, "labels are list; expected a torch.Tensor"),
+        ({"columns": None}, "columns is NoneType; expected a dict"),
+        ({"columns": [1, 2]}, "columns is list; expected a dict"),
+        ({"columns": {"a": [1, 2]}}, "column 'a' is list; expected a torch.Tensor"),
+        ({"columns": {"a": torch.tensor(1)}}, "column 'a' is a single number; expected a row"),
+        ({"columns": {"a": torch.zeros(2, device="meta")}}, "column 'a' is on the device meta"),
+        ({"columns": {"a": torch.zeros(3)}}, "column 'a' has 3 rows for 2 images"),
+        ({"recipe": None}, "recipe is NoneType; expected a dict"),
+        ({"measures": [("a", 1)]}, "measures is list; expected a dict"),
+        ({"provenance": 3}, "provenance is int; expected a dict"),
+    ],
+)
+def test_what_is_no_set_is_said_in_one_sentence(fields, problem):
+    [said] = problems(**fields)
+    assert said.startswith(problem)

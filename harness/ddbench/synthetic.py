@@ -140,7 +140,8 @@ def check(
     """
     if not isinstance(result, SyntheticSet):
         return [f"export returned {type(result).__name__}; expected a ddbench.SyntheticSet"]
-    problems = _check_images(result.images, shape) + _check_labels(result, num_classes)
+    problems = _check_kinds(result)
+    problems = problems or _check_images(result.images, shape) + _check_labels(result, num_classes)
     if problems:
         return problems
     counts = torch.bincount(result.hard_labels().cpu(), minlength=num_classes).tolist()
@@ -157,9 +158,30 @@ def check(
     return problems
 
 
-def _check_images(images: object, shape: tuple[int, int, int]) -> list[str]:
-    if not isinstance(images, torch.Tensor):
-        return [f"images are {type(images).__name__}; expected a torch.Tensor"]
+def _check_kinds(result: SyntheticSet) -> list[str]:
+    """Return what is no mapping, or no tensor with rows that can be read."""
+    problems = [
+        f"{name} is {type(value).__name__}; expected a dict"
+        for name in (*RECORDS, "columns")
+        if not isinstance(value := getattr(result, name), Mapping)
+    ]
+    tensors: dict[str, object] = {"images": result.images, "labels": result.labels}
+    if isinstance(result.columns, Mapping):
+        tensors |= {f"column {name!r}": column for name, column in result.columns.items()}
+    for name, tensor in tensors.items():
+        verb = "is" if name.startswith("column") else "are"
+        if not isinstance(tensor, torch.Tensor):
+            problems.append(f"{name} {verb} {type(tensor).__name__}; expected a torch.Tensor")
+        elif tensor.layout != torch.strided:
+            problems.append(f"{name} {verb} {tensor.layout}; export a dense tensor: .to_dense()")
+        elif tensor.is_meta:
+            problems.append(f"{name} {verb} on the device meta, which holds no numbers")
+        elif not tensor.ndim:
+            problems.append(f"{name} {verb} a single number; expected a row for each image")
+    return problems
+
+
+def _check_images(images: torch.Tensor, shape: tuple[int, int, int]) -> list[str]:
     problems = []
     if images.ndim != 4 or tuple(images.shape[1:]) != tuple(shape):
         problems.append(f"images have shape {tuple(images.shape)}; expected (N, {shape})")
@@ -176,8 +198,6 @@ def _check_images(images: object, shape: tuple[int, int, int]) -> list[str]:
 
 def _check_labels(result: SyntheticSet, num_classes: int) -> list[str]:
     labels = result.labels
-    if not isinstance(labels, torch.Tensor):
-        return [f"labels are {type(labels).__name__}; expected a torch.Tensor"]
     if len(labels) != len(result.images):
         return [f"{len(labels)} labels for {len(result.images)} images"]
     if labels.requires_grad:
