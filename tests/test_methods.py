@@ -1,11 +1,13 @@
 """Methods: what a plugin gets wrong is said by name, and costs only itself."""
 
 import copy
+import math
 import pickle
 import sys
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
+import numpy as np
 import pytest
 from ddbench import MethodInfo, hookimpl
 from ddbench.hookspecs import METHODS_GROUP
@@ -101,6 +103,45 @@ def test_a_config_that_is_no_frozen_dataclass_with_defaults_is_refused(config, m
 
     with pytest.raises(MethodError, match=message):
         bind(Configured())
+
+
+@dataclass(frozen=True)
+class Unlimited:
+    clip: float = math.inf
+
+
+@dataclass(frozen=True)
+class Undefined:
+    rates: tuple[float, ...] = (1.0, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"config": Unlimited}, "clip is inf; expected a finite number.*no limit, use None"),
+        ({"config": Undefined}, r"rates\[1\] is nan; expected a finite number"),
+        ({"inits": "real"}, r"inits is 'real'; expected a tuple of names, as in \('real',\)"),
+        ({"inits": (1,)}, r"inits is \(1,\); expected a tuple of names"),
+        ({"steps": 1000}, "steps is 1000; expected a function, as in lambda config, ipc: 1000"),
+        ({"needs": "no"}, "needs is 'no'; expected a function, as in lambda config, facts: None"),
+        ({"step": None}, "step is None; expected a string"),
+        ({"quick": 5}, "quick is 5; expected a dict"),
+        ({"quick": {"rate": math.inf}}, "quick.rate is inf; expected a finite number"),
+        ({"published_at": {"ipc": 10}}, "published_at has ipc: 10; expected a tuple of values"),
+        ({"published_at": {"dataset": "cifar10"}}, "published_at has dataset: 'cifar10'; expected"),
+        ({"controls": {"method": "random"}}, "expected a tuple of dicts"),
+        ({"controls": ({"steps": {0}},)}, r"controls\[0\].steps is set; use finite numbers"),
+        ({"balanced": np.bool_(True)}, "balanced is bool; use"),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_named_with_what_was_expected(fields, message):
+    class Described(Whole):
+        @hookimpl
+        def describe(self):
+            return MethodInfo(**fields)
+
+    with pytest.raises(MethodError, match=message):
+        bind(Described())
 
 
 def test_an_unknown_name_suggests_a_close_one_and_else_how_to_install():

@@ -418,7 +418,7 @@ def test_mistakes_of_every_kind_come_together_with_their_places(tmp_path):
     assert sum("registry.toml:" in problem for problem in found) == 4
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**300, True, "1"])
 def test_a_value_that_is_no_finite_number_is_refused(session, value):
     [problem] = refused(session, settings=(("step", "lr", (value,)),))
     assert problem.startswith("--set step.lr: ")

@@ -1,9 +1,12 @@
 """The process that answers about plugins: whatever one does when imported is its own loss."""
 
+import math
+
+import numpy as np
 import pytest
-from ddbench import hookimpl, probe
+from ddbench import MethodInfo, hookimpl, probe
 from ddbench.extensions import Extensions
-from ddbench.methods import discover, load
+from ddbench.methods import bind, discover, load
 from ddbench.probe import Child, answer
 
 SOUND = """
@@ -28,7 +31,10 @@ def export(state):
 BAD = {
     "leaves": ("import sys\nsys.exit('bye')\n" + SOUND, "SystemExit: bye"),
     "describes-badly": (SOUND.replace("return MethodInfo()", "raise ValueError('no')"), "no"),
-    "quick-is-five": (SOUND.replace("MethodInfo()", "MethodInfo(quick=5)"), "TypeError"),
+    "quick-is-five": (
+        SOUND.replace("MethodInfo()", "MethodInfo(quick=5)"),
+        "quick is 5",
+    ),
     "ends-it-all": ("import os\nos._exit(7)\n", "ended the process (exit code 7)"),
     "hangs": ("import time\ntime.sleep(600)\n", "did not answer for"),
 }
@@ -58,6 +64,82 @@ def test_the_others_are_answered_about(described):
 @pytest.mark.parametrize("name", BAD)
 def test_the_guilty_one_is_named_with_what_it_did(described, name):
     assert BAD[name][1] in described[name]["error"]
+
+
+QUESTION = {
+    "method": "asked", "options": {}, "published": {}, "steps": None, "published_steps": None,
+    "facts": {
+        "dataset": "toy", "num_classes": 2, "shape": [1, 8, 8], "class_counts": [40, 40],
+        "architecture": "mlp", "init": "real", "ipc": 1,
+    },
+}  # fmt: skip
+
+
+class Canceled(BaseException):
+    pass
+
+
+def cancel(config, ipc):
+    raise Canceled("\x1b[31mred")
+
+
+def configured(**fields):
+    """Return what is answered about a method, beside one that is sound."""
+
+    class Asked:
+        @hookimpl
+        def describe(self):
+            return MethodInfo(**fields)
+
+        @hookimpl
+        def init(self):
+            return []
+
+        @hookimpl
+        def condense_step(self):
+            return {}
+
+        @hookimpl
+        def export(self):
+            return None
+
+    [said] = answer({"configure": [QUESTION]}, {"asked": bind(Asked())}, Extensions())["configure"]
+    return said
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"steps": lambda config, ipc: -5}, "steps gives -5; expected a whole number from 0 to 1"),
+        ({"steps": lambda config, ipc: 2.5}, "steps gives 2.5; expected a whole number"),
+        ({"steps": lambda config, ipc: math.inf}, "steps gives inf; expected a whole number"),
+        ({"steps": lambda config, ipc: math.nan}, "steps gives nan; expected a whole number"),
+        ({"steps": lambda config, ipc: 10**10}, "from 0 to 1,000,000,000"),
+        ({"steps": lambda config, ipc: "many"}, "steps gives 'many'; expected a whole number"),
+        (
+            {"cycle": lambda config, ipc: 0},
+            "cycle gives 0; expected a whole number from 1 to 1",
+        ),
+        ({"cycle": lambda config, ipc: 10**7}, "cycle gives 10000000; expected a whole number"),
+        ({"needs": lambda config, facts: 3}, "needs gives 3; expected a reason in words, or None"),
+        ({"needs": lambda config, facts: False}, "needs gives False; expected a reason in words"),
+        ({"steps": cancel}, "Canceled: red"),
+        ({"quick": {"steps": 3}, "steps": lambda config: 1}, "TypeError"),
+    ],
+)
+def test_an_answer_that_cannot_be_is_an_error_of_that_method(fields, error):
+    assert error in configured(**fields)["error"]
+
+
+def test_numbers_of_other_libraries_and_long_reasons_are_taken():
+    said = configured(
+        steps=lambda config, ipc: np.float64(50),
+        cycle=lambda config, ipc: np.int64(2),
+        needs=lambda config, facts: "\n\x1b[1mneeds more\nthan this",
+    )
+    assert (said["steps"], said["cycle"], said["needs"]) == (50, 2, "needs more")
+    assert [type(said[key]) for key in ("steps", "cycle")] == [int, int]
+    assert configured(needs=lambda config, facts: " ")["needs"]
 
 
 def test_extensions_of_this_process_are_known_to_what_is_asked(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 LONGEST = 400  # characters of a reason
+NO_REASON = "the method does not support this, and gave no reason"
 
 # Escape sequences (colours, moves of the cursor), and control characters but for \t and \n.
 _CONTROL = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -6,18 +6,21 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions
 from pathlib import Path
 from typing import Any
 
 import pluggy
 
+from ddbench.files import check_plain
 from ddbench.fingerprints import ChangedError, file_fingerprint, package_fingerprint
 from ddbench.hookspecs import METHODS_GROUP, MethodHooks, MethodInfo
+from ddbench.messages import message_of, shortened
 
 REQUIRED = ("init", "condense_step", "export")
 
@@ -144,10 +147,12 @@ def load(found: Found) -> Method:
     """
     try:
         plugin = _import(found)
-    except (Exception, SystemExit) as error:  # a method is someone else's code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a method is someone else's code
         raise MethodError(
             f"method {found.name!r} from {found.source} does not import: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {message_of(error)}"
         ) from error
     if _code_now(found) != found.code:
         raise ChangedError(
@@ -222,8 +227,10 @@ def _described(manager: pluggy.PluginManager, found: Found) -> MethodInfo:
     place = f"method {found.name!r} from {found.source}: describe"
     try:
         info = manager.hook.describe()
-    except (Exception, SystemExit) as error:  # a method is someone else's code
-        raise MethodError(f"{place} raised {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a method is someone else's code
+        raise MethodError(f"{place} raised {type(error).__name__}: {message_of(error)}") from error
     info = MethodInfo() if info is None else info
     if not isinstance(info, MethodInfo):
         raise MethodError(f"{place} returned {type(info).__name__}; expected a MethodInfo")
@@ -233,13 +240,70 @@ def _described(manager: pluggy.PluginManager, found: Found) -> MethodInfo:
     if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise MethodError(f"{place}: {config.__name__} is not frozen; @dataclass(frozen=True)")
     try:
-        config()
+        defaults = config()
     except Exception as error:
         raise MethodError(
-            f"{place}: {config.__name__} has options without a valid default ({error}); "
-            "give each its published value"
+            f"{place}: {config.__name__} has options without a valid default "
+            f"({message_of(error)}); give each its published value"
         ) from error
+    try:
+        plain_options(defaults)
+    except Exception as error:
+        raise MethodError(
+            f"{place}: a default of {config.__name__} can be in no record ({message_of(error)}); "
+            "where there is no limit, use None"
+        ) from error
+    if wrong := next(_wrong_fields(info), None):
+        raise MethodError(f"{place}: MethodInfo.{shortened(wrong)}")
     return info
+
+
+_FUNCTIONS = {
+    "steps": "lambda config, ipc: 1000",
+    "cycle": "lambda config, ipc: 1",
+    "needs": "lambda config, facts: None",
+}
+
+
+def _wrong_fields(info: MethodInfo) -> Iterator[str]:
+    """Go through what a MethodInfo holds that is of the wrong kind, in words."""
+    for name in ("default_init", "step", "labels", "paper", "bibtex"):
+        if not isinstance(value := getattr(info, name), str):
+            yield f"{name} is {value!r}; expected a string"
+    for name, example in _FUNCTIONS.items():
+        if not callable(value := getattr(info, name)):
+            yield f"{name} is {value!r}; expected a function, as in {example}"
+    if not _is_row_of(info.inits, str):
+        yield f"inits is {info.inits!r}; expected a tuple of names, as in ('real',)"
+    if not _is_row_of(info.controls, Mapping):
+        yield f"controls is {info.controls!r}; expected a tuple of dicts"
+    for name in ("quick", "check", "published_at"):
+        if not isinstance(value := getattr(info, name), Mapping):
+            yield f"{name} is {value!r}; expected a dict"
+    for name, values in info.published_at.items():
+        if not _is_row_of(values, object):
+            yield f"published_at has {name}: {values!r}; expected a tuple of values"
+    for name in ("quick", "check", "published_at", "controls", "balanced", "own_recipe"):
+        value = getattr(info, name)
+        try:
+            check_plain(dict(value) if isinstance(value, Mapping) else value, name)
+        except ValueError as error:
+            yield str(error)
+
+
+def _is_row_of(value: object, kind: type) -> bool:
+    return isinstance(value, tuple | list) and all(isinstance(one, kind) for one in value)
+
+
+def plain_options(config: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return the options in an instance of a Config as values of JSON.
+
+    Raises:
+        ValueError: One can be in no record; names it.
+    """
+    options = json.loads(json.dumps(asdict(config), default=str))
+    check_plain(options)
+    return dict(options)
 
 
 def option_names(info: MethodInfo) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from ddbench.files import check_plain
 from ddbench.hookspecs import MethodInfo
 from ddbench.methods import option_names
 from ddbench.registry import unknown
@@ -32,8 +32,7 @@ def make_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:  # noqa: A
     names = option_names(info)
     problems = [(name, unknown("option", name, names)) for name in options if name not in names]
     known = {name: value for name, value in options.items() if name in names}
-    problems += [(name, f"is {value}; expected a finite number") for name, value in known.items()
-                 if isinstance(value, float) and not math.isfinite(value)]  # fmt: skip
+    problems += _unfit(known)
     config: Any = None
     try:  # JSON's strict mode: no true for 1, but a list for a tuple and 1 for 1.0
         config = TypeAdapter(info.config).validate_json(json.dumps(known), strict=True)
@@ -46,3 +45,12 @@ def make_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:  # noqa: A
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def _unfit(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Go through the values that no record could hold, with what is wrong of each."""
+    for name, value in options.items():
+        try:
+            check_plain(value)
+        except ValueError as error:
+            yield name, str(error).strip()

@@ -17,17 +17,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from ddbench import messages
 from ddbench.extensions import Extensions, installed_code
 from ddbench.files import write_json
 from ddbench.fingerprints import ChangedError, code_fingerprint
 from ddbench.hookspecs import Facts
-from ddbench.methods import Found, Method, MethodError, load
+from ddbench.methods import Found, Method, MethodError, load, plain_options
 from ddbench.options import ConfigError, make_config
+from ddbench.results import shortened
 from ddbench.stopping import leave_signals_to_parent
 
+MOST_STEPS, LONGEST_CYCLE = 10**9, 10**6  # a meter keeps an account of each step of a cycle
 PATIENCE_S = 120.0  # for importing torch and every plugin on a slow disk
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -37,7 +41,7 @@ def describe(method: Method) -> dict[str, Any]:
     """Return a method's MethodInfo as plain values."""
     info = method.info
     return {
-        "options": _plain(dataclasses.asdict(info.config())),
+        "options": plain_options(info.config()),
         "inits": list(info.inits),
         "default_init": info.default_init,
         "step": info.step,
@@ -52,8 +56,22 @@ def describe(method: Method) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    return json.loads(json.dumps(value, default=str))
+def _whole(value: Any, field: str, least: int, most: int) -> int:  # noqa: ANN401
+    number = isinstance(value, Real)  # numpy's too
+    if number and least <= value <= most and value == int(value):
+        return int(value)
+    raise MethodError(
+        f"MethodInfo.{field} gives {shortened(value)}; "
+        f"expected a whole number from {least} to {most:,}"
+    )
+
+
+def _reason(needs: Any) -> str | None:  # noqa: ANN401
+    if not isinstance(needs, str | None):
+        raise MethodError(
+            f"MethodInfo.needs gives {shortened(needs)}; expected a reason in words, or None"
+        )
+    return needs and messages.shortened(messages.one_line(needs) or messages.NO_REASON)
 
 
 def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,24 +89,25 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
     ipc = question["facts"]["ipc"]
     published_steps = question["published_steps"]
     if published_steps is None:
-        published_steps = int(info.steps(published, ipc))
+        published_steps = _whole(info.steps(published, ipc), "steps", 0, MOST_STEPS)
     steps = question["steps"]
     if published_steps == 0:  # selection methods take none, whatever is asked of the others
         steps = 0
     elif steps is None:
         own = question["published_steps"]  # of the registry; else the rule at these options
-        steps = int(info.steps(config, ipc)) if own is None else own
+        given = info.steps(config, ipc) if own is None else own
+        steps = _whole(given, "steps", 0, MOST_STEPS)
     facts = dict(question["facts"]) | {"steps": steps}
     for key in ("shape", "class_counts"):
         facts[key] = tuple(facts[key])
     return {
         "problems": [],
-        "config": _plain(dataclasses.asdict(config)),
-        "published": _plain(dataclasses.asdict(published)),
+        "config": plain_options(config),
+        "published": plain_options(published),
         "steps": steps,
         "published_steps": published_steps,
-        "cycle": int(info.cycle(config, ipc)),
-        "needs": info.needs(config, Facts(**facts)),
+        "cycle": _whole(info.cycle(config, ipc), "cycle", 1, LONGEST_CYCLE),
+        "needs": _reason(info.needs(config, Facts(**facts))),
     }
 
 
@@ -140,8 +159,13 @@ def _contained(ask: Callable[..., dict[str, Any]], method: Method | str, questio
         return {"error": method}
     try:
         return ask(method, question)
-    except (Exception, SystemExit) as error:  # `steps`, `cycle`, `needs` are the plugin's code
-        return {"error": f"{method.found.source}: {type(error).__name__}: {error}"}
+    except MethodError as error:
+        return {"error": f"{method.found.source}: {error}"}
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # `steps`, `cycle`, `needs` are the plugin's code
+        words = f"{type(error).__name__}: {messages.message_of(error)}"
+        return {"error": messages.shortened(f"{method.found.source}: {words}")}
 
 
 def _fits(

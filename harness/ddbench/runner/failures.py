@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ddbench.hookspecs import Unsupported
-from ddbench.messages import message_of, printable, shortened
+from ddbench.messages import NO_REASON, message_of, printable, shortened
 from ddbench.results import FAILED, SKIPPED
 
 TRACEBACK = 20_000  # characters of a traceback; the middle is left out
@@ -28,7 +28,7 @@ def failure(error: BaseException) -> dict[str, Any]:
 
 def refusal(error: Unsupported) -> dict[str, Any]:
     """Return the fields of a skipped record."""
-    reason = message_of(error) or "the method does not support this, and gave no reason"
+    reason = message_of(error) or NO_REASON
     return {"status": SKIPPED, "reason": shortened(reason), "traceback": None}
 
 
