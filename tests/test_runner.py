@@ -16,8 +16,8 @@ import torch
 from ddbench import Converged, MethodInfo, SyntheticSet, Unsupported, hookimpl
 from ddbench.datasets import load as load_dataset
 from ddbench.extensions import Extensions
-from ddbench.fingerprints import ChangedError
 from ddbench.files import umask
+from ddbench.fingerprints import ChangedError
 from ddbench.methods import bind
 from ddbench.plan import Condensation, with_ids
 from ddbench.results import read_record
