@@ -254,6 +254,13 @@ def test_the_pages_are_read_as_they_are_written():
         resolved(["data", "fetsch"])
 
 
+def test_commands_work_in_the_environment_that_uv_makes():
+    readme = PAGES["README"]
+    assert readme.index("source .venv/bin/activate") < re.search("^ddbench ", readme, re.M).start()
+    for text in (*PAGES.values(), text_of("README.md.txt")):
+        assert not re.search("^pip install", text, re.M)  # there is no pip in it
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_links_between_documents_hold(name):
     for target in re.findall(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)", TEXTS[name]):

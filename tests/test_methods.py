@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ddbench import MethodInfo, hookimpl
 from ddbench.hookspecs import METHODS_GROUP
-from ddbench.methods import MethodError, bind, discover, find, from_file, load, unknown
+from ddbench.methods import MethodError, bind, discover, find, from_file, install, load, unknown
 
 
 class Whole:
@@ -149,6 +149,12 @@ def test_an_unknown_name_suggests_a_close_one_and_else_how_to_install():
     assert "pip install ddbench-frepo" in unknown("frepo", ["datm", "gm"])
     with pytest.raises(MethodError, match="did you mean 'gm'"):
         find("gmm", {"gm": None})
+
+
+@pytest.mark.parametrize(("pip", "command"), [(None, "uv pip install x"), ("a", "pip install x")])
+def test_what_installs_is_what_the_environment_has(pip, command, monkeypatch):
+    monkeypatch.setattr("ddbench.methods.importlib.util.find_spec", lambda name: pip)
+    assert install("x") == command
 
 
 def test_a_method_from_a_file_changes_its_fingerprint_with_its_text(tmp_path):

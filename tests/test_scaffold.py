@@ -84,10 +84,12 @@ def invoke(*words):
     return CliRunner().invoke(main, list(map(str, words)))
 
 
-def test_the_command_lists_the_files_and_says_what_is_next(tmp_path):
+def test_the_command_lists_the_files_and_says_what_is_next(tmp_path, monkeypatch):
+    monkeypatch.setattr("ddbench.methods.importlib.util.find_spec", lambda name: None)
     result = invoke("new-plugin", "idea", "--in", tmp_path)
     assert result.exit_code == 0 and len(result.stdout.split()) == 4
-    assert "ddbench check idea" in result.stderr
+    folder = tmp_path / "ddbench-idea"
+    assert result.stderr == f"next: uv pip install -e {folder} && ddbench check idea\n"
 
 
 def test_the_command_explains_a_bad_name(tmp_path):

@@ -132,10 +132,20 @@ def unknown(name: str, available: Iterable[str]) -> str:
     """Return what to tell someone who named a method that is not installed."""
     names = sorted(available)
     close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"pip install ddbench-{name}, if it exists"
+    hint = (
+        f"did you mean {close[0]!r}?" if close else f"{install(f'ddbench-{name}')}, if it exists."
+    )
     if name.endswith(".py"):
-        hint = f"for a file: --plugin {name} --method {Path(name).stem.replace('_', '-')}"
+        hint = f"for a file: --plugin {name} --method {Path(name).stem.replace('_', '-')}."
     return f"method {name!r} is not installed; {hint} Installed: {', '.join(names) or 'none'}"
+
+
+def install(what: str) -> str:
+    """Return the command that installs `what` beside this interpreter.
+
+    That is pip's own where there is a pip; in an environment that uv made there is none.
+    """
+    return f"{'' if importlib.util.find_spec('pip') else 'uv '}pip install {what}"
 
 
 def load(found: Found) -> Method:

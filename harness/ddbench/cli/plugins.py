@@ -30,6 +30,7 @@ FAILED = 1
 def new_plugin(name: str, method: str | None, parent: Path) -> None:
     """Write a plugin to start from: a package called ddbench-NAME that works at once."""
     from ddbench import scaffold
+    from ddbench.methods import install
 
     try:
         written = scaffold.new_plugin(name, method, parent)
@@ -40,7 +41,8 @@ def new_plugin(name: str, method: str | None, parent: Path) -> None:
     for path in written:
         click.echo(path)
     method = method or name.removeprefix(scaffold.PREFIX)
-    click.echo(f"next: pip install -e {written[0].parent} && ddbench check {method}", err=True)
+    installing = install(f"-e {written[0].parent}")
+    click.echo(f"next: {installing} && ddbench check {method}", err=True)
 
 
 @click.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+from ddbench.methods import install
 from ddbench.registry import unknown
 
 # Name, as in `--observe NAME` and `pip install ddbench[NAME]` -> its class.
@@ -27,4 +28,5 @@ def make(name: str, folder: Path) -> object:
     try:
         return getattr(importlib.import_module(module), cls)(folder)
     except ImportError as error:
-        raise ObserverError(f"--observe {name}: {error}; pip install 'ddbench[{name}]'") from error
+        remedy = install(f"'ddbench[{name}]'")
+        raise ObserverError(f"--observe {name}: {error}; {remedy}") from error

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ddbench.methods import Found, unknown
+from ddbench.methods import Found, install, unknown
 from ddbench.plan.identity import with_evaluation_id, with_ids
 from ddbench.plan.records import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
 from ddbench.probe import Answer
@@ -303,7 +303,7 @@ class _Planner:
         info = self.info.get(method)
         facts = self.facts[cell.dataset]
         if info is None:
-            self._skip(cell, f"method {method!r} is not installed; pip install ddbench-{method}")
+            self._skip(cell, f"method {method!r} is not installed; {install(f'ddbench-{method}')}")
         elif "error" in info:
             self._skip(cell, info["error"], failed=True)
         elif isinstance(facts, str):
