@@ -150,6 +150,23 @@ def test_a_quick_preset_takes_the_methods_quick_settings(tmp_path):
     assert job.reduced == {"batch": [8, 256], "steps": [5, 100]}
 
 
+def test_published_settings_replace_all_that_a_preset_reduces(tmp_path):
+    text = TEXT.replace("seeds = [0, 1]", "seeds = [0]\nquick = true")
+    text = text.replace('"step", {', '{ method = "step", steps = 7, options = { batch = 3 } }, {')
+    text += "[methods.step.ipc.2]\nlr = 0.5\nsteps = 30\n"
+    session = open_session(tmp_path, text)
+    assert {job.steps for job in session.plan(Choices()).condensations} == {7, 5}
+    plan = session.plan(Choices(published=True))
+    assert [(job.init, job.steps, job.config["lr"]) for job in plan.condensations] == [
+        ("real", 100, 1.0), ("real", 30, 0.5), ("noise", 100, 1.0), ("noise", 30, 0.5),
+    ]  # fmt: skip
+    assert not any(job.reduced or job.quick for job in plan.condensations)
+    settings = (("step", "batch", (9,)),)
+    plan = session.plan(Choices(published=True, steps=2, ipc=(1,), settings=settings))
+    assert {(job.steps, job.config["batch"]) for job in plan.condensations} == {(2, 9)}
+    assert all(set(job.reduced) == {"steps", "batch"} for job in plan.condensations)
+
+
 def test_controls_stand_beside_a_row_unless_they_stand_there_anyway(tmp_path):
     with_control = method(controls=({"steps": 0}, {"method": "other"}))
     session = open_session(tmp_path, step=with_control, other=method())

@@ -116,6 +116,7 @@ def run(
     ipc: Several | None = None,
     seed: Several | None = None,
     protocol: Several | None = None,
+    published: bool = False,
     steps: int | None = None,
     budget: float | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -138,6 +139,8 @@ def run(
         out: The run folder; runs/<preset> by default.
         preset: Which preset of the registry fills in what is left out here.
         dataset, architecture, evaluate_on, init, ipc, seed, protocol: One value or several.
+        published: Take the published options and steps of each method, not the preset's reduced
+            ones.
         steps: Instead of the published number.
         budget: Seconds of condensing, instead of steps.
         options: Method -> {option: value}.
@@ -164,6 +167,7 @@ def run(
         ipc=_several(ipc),
         seeds=_several(seed),
         protocol=_several(protocol),
+        published=published,
         steps=steps,
         budget=budget,
         settings=_settings(options or {}),

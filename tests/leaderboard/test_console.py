@@ -220,7 +220,7 @@ def test_a_plan_has_a_line_for_all_seeds_of_a_row(capsys):
     row = next(line for line in out.splitlines() if "dm †" in line).split()
     assert row == ["dm", "†", "toy", "convnet", "real", "1", "0,", "1,", "2", "20", "20,000",
                    "iteration", "3"]  # fmt: skip
-    assert "† dm, ipc 1: steps 20 (published 20000)" in out
+    assert "† dm, ipc 1: steps 20 (published 20000)" in out and "--published" in out
     skipped_row = next(line for line in out.splitlines() if "cifar10" in line)
     assert "0, 1" in skipped_row and "no data" in skipped_row
     assert "3 condensations; 4 evaluations (12 networks to train; 1 on a whole" in out

@@ -119,6 +119,11 @@ CHOICES = (
     ),
     click.option("--protocol", multiple=True, help="How sets are evaluated; repeatable."),
     click.option(
+        "--published",
+        is_flag=True,
+        help="The published options and steps of each method, not the preset's reduced ones.",
+    ),
+    click.option(
         "--steps", type=click.IntRange(min=0), help="Steps instead of the published number."
     ),
     click.option("--budget", help="Condensing time instead of steps, as 90s or 10m."),
@@ -252,6 +257,7 @@ def choices_of(
     all_methods: bool,
     preset: str | None,
     rows: tuple[str, ...],
+    published: bool,
     steps: int | None,
     budget: str | None,
     settings: tuple[str, ...],
@@ -271,6 +277,7 @@ def choices_of(
         preset=preset or "quick",
         all_methods=all_methods,
         rows=rows or None,
+        published=published,
         steps=steps,
         budget=parse_duration(budget, "--budget") if budget else None,
         settings=tuple((r, o, tuple(v)) for r, o, v in map(parse_setting, settings)),

@@ -69,6 +69,8 @@ def _captions(plan: Plan) -> list[str]:
         if differing:
             lines.append(f"† {job.row}, ipc {job.ipc}: {', '.join(differing)}")
     lines = list(dict.fromkeys(lines))
+    if any(job.quick and job.reduced for job in plan.condensations):
+        lines.append("† the preset's quick settings; --published takes the published ones")
     for of in dict.fromkeys(job.control_of for job in plan.condensations if job.control_of):
         lines.append(f"‡ stands beside {of} as its control")
     return lines

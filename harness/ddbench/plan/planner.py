@@ -497,6 +497,9 @@ def _chosen(preset: Preset, choices: Choices) -> Preset:
     if "architectures" in given and "evaluate_on" not in given:
         given["evaluate_on"] = given["architectures"]
     given["reference_on"] = preset.reference_on or preset.evaluate_on[0]
+    if choices.published:
+        plain = [row.model_copy(update={"options": {}, "steps": None}) for row in preset.rows]
+        given |= {"quick": False, "rows": tuple(plain)}
     return preset.model_copy(update=given)
 
 

@@ -34,6 +34,7 @@ class Choices:
         settings: (row or method, option, values) of each `--set`; several values make an axis.
         snapshots: Steps, or percentages like "10%", whose sets are evaluated too.
         budget: Seconds of condensing, instead of steps.
+        published: Take neither `MethodInfo.quick` nor the options and steps of the preset's rows.
     """
 
     preset: str = "quick"
@@ -50,6 +51,7 @@ class Choices:
     budget: float | None = None
     settings: tuple[tuple[str, str, tuple[Any, ...]], ...] = ()
     snapshots: tuple[str, ...] = ()
+    published: bool = False
 
 
 @dataclass(frozen=True)
