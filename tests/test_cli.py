@@ -2,12 +2,15 @@
 
 import errno
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.plan import Plan, Skipped
+from ddbench.scaffold import text_of
 from ddbench.session import Priced
 
 
@@ -32,6 +35,93 @@ def session(monkeypatch):
 def test_fetch_says_of_made_up_data_that_they_need_no_files(tmp_path):
     out, _ = ddbench("data", "fetch", "toy", "--data", tmp_path)
     assert out == "toy needs no files\n"
+
+
+# -- listings --------------------------------------------------------------------------------------
+
+REGISTRY = """
+[protocols.short]
+epochs = 4
+networks = 2
+summary = "four epochs"
+
+[presets.mine]
+datasets = ["toy"]
+architectures = ["mlp"]
+evaluate_on = ["mlp"]
+ipc = [1, 2]
+protocol = "short"
+rows = ["thing", "thing@large"]
+summary = "two rows"
+
+[methods.thing.ipc.2]
+batch_real = 32
+[methods.thing.dataset.toy.ipc.2]
+steps = 9
+[methods."thing@large"]
+method = "thing"
+published = false
+batch_real = 128
+"""
+
+
+@pytest.fixture
+def places(tmp_path):
+    """A registry, and a file that is the method `thing`."""
+    (tmp_path / "mine.toml").write_text(REGISTRY)
+    (tmp_path / "thing.py").write_text(text_of("plugin.py.txt"))
+    return "--registry", tmp_path / "mine.toml", "--plugin", tmp_path / "thing.py"
+
+
+def test_a_method_in_full_has_a_line_for_each_option_with_all_its_values(places):
+    out, _ = ddbench("methods", "thing@large", *places)
+    lines = [line.split() for line in out.splitlines()]
+    assert ["steps", "500"] in lines and ["labels", "hard"] in lines
+    assert ["batch_real", "64", "32", "(ipc", "2)"] in lines
+    assert ["lr_images", "1.0"] in lines
+    assert ["steps", "100", "9", "(dataset", "toy,", "ipc", "2)"] in lines
+    assert ["thing@large", "no", "batch_real=128"] in lines
+
+
+def test_a_method_in_full_as_json_keeps_where_each_setting_holds(places):
+    [thing] = json.loads(ddbench("methods", "thing", *places, "--json")[0])
+    assert thing["options"] == {"lr_images": 1.0, "batch_real": 64}
+    assert thing["registry"] == [
+        {"at": {"dataset": "toy", "ipc": "2"}, "steps": 9},
+        {"at": {"ipc": "2"}, "batch_real": 32},
+    ]
+    settings = [{"at": {}, "batch_real": 128}]
+    assert thing["variants"] == {"thing@large": {"published": False, "settings": settings}}
+
+
+def test_the_list_of_methods_leaves_options_to_their_own_page(places):
+    out, err = ddbench("methods", *places)
+    assert "thing" in out and "batch_real" not in out and "`ddbench methods NAME`" in err
+
+
+def test_every_unknown_method_is_named_at_once(places):
+    _, err = ddbench("methods", "thingg", "randon", *places, code=2)
+    assert "did you mean 'thing'?" in err and "did you mean 'random'?" in err
+
+
+def test_presets_and_protocols_are_listed(places):
+    out, _ = ddbench("presets", *places[:2])
+    lines = [line.split() for line in out.splitlines()]
+    assert ["mine", "toy", "1,", "2", "thing", "two", "rows", "0", *["mlp"] * 2, "short"] in lines
+    assert ["short", "4", "2", "256", "none", "four", "epochs"] in lines
+    data = json.loads(ddbench("presets", *places[:2], "--json")[0])
+    assert [row["method"] for row in data["presets"]["mine"]["rows"]] == ["thing", "thing@large"]
+    assert data["protocols"]["short"]["epochs"] == 4
+
+
+@pytest.mark.parametrize("command", ["presets", "datasets"])
+def test_listings_of_names_import_no_torch(command):
+    code = f"""if True:
+        import sys
+        from ddbench.cli import main
+        main(["{command}", "--json"], standalone_mode=False)
+        sys.exit("torch" in sys.modules)"""
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE).returncode == 0
 
 
 # -- run -------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from ddbench import messages
 from ddbench.extensions import Extensions, installed_code
 from ddbench.files import write_json
 from ddbench.fingerprints import ChangedError, code_fingerprint
-from ddbench.hookspecs import Facts
+from ddbench.hookspecs import Facts, MethodInfo
 from ddbench.methods import Found, Method, MethodError, load, plain_options
 from ddbench.options import ConfigError, make_config
 from ddbench.results import shortened
@@ -33,15 +33,17 @@ from ddbench.stopping import leave_signals_to_parent
 
 MOST_STEPS, LONGEST_CYCLE = 10**9, 10**6  # a meter keeps an account of each step of a cycle
 PATIENCE_S = 120.0  # for importing torch and every plugin on a slow disk
+SHOWN_IPC = (1, 10, 50)  # whose steps stand in a method's description
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def describe(method: Method) -> dict[str, Any]:
-    """Return a method's MethodInfo as plain values."""
+    """Return a method's MethodInfo as plain values; of its rules the steps at some ipc."""
     info = method.info
     return {
         "options": plain_options(info.config()),
+        "steps": _steps(method.info),
         "inits": list(info.inits),
         "default_init": info.default_init,
         "step": info.step,
@@ -72,6 +74,15 @@ def _reason(needs: Any) -> str | None:  # noqa: ANN401
             f"MethodInfo.needs gives {shortened(needs)}; expected a reason in words, or None"
         )
     return needs and messages.shortened(messages.one_line(needs) or messages.NO_REASON)
+
+
+def _steps(info: MethodInfo) -> dict[str, int]:
+    """Return the published steps by ipc, {} where the rule fails; planning says why."""
+    try:
+        steps = {str(ipc): info.steps(info.config(), ipc) for ipc in SHOWN_IPC}
+        return {ipc: _whole(count, "steps", 0, MOST_STEPS) for ipc, count in steps.items()}
+    except Exception:  # the plugin's code
+        return {}
 
 
 def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:

@@ -155,6 +155,17 @@ class Registry:
         """Return the method behind a row's name: a variant names its own."""
         return str(self.methods.get(row, {}).get("method", row))
 
+    def variants_of(self, method: str) -> list[str]:
+        """Return the names of a method's variants, in the order of the file."""
+        return [name for name in self.methods if name != self.method_of(name) == method]
+
+    def settings_of(self, name: str) -> list[tuple[dict[str, str], dict[str, Any]]]:
+        """Return what the table of a method or variant sets and where: ({axis: value}, settings).
+
+        The settings are options, steps and init; {} is everywhere.
+        """
+        return list(_narrowing(self.methods.get(name, {}), {}))
+
     def layers(self, row: str, at: Where, *, published: bool = False) -> list[Layer]:
         """Return the options of a row from weak to strong: its method's tables, then its own.
 
@@ -198,6 +209,19 @@ class Registry:
             "methods": {k: dict(v) for k, v in self.methods.items()},
             "datasets": {k: v.model_dump() for k, v in self.datasets.items()},
         }
+
+
+_SAID_ELSEWHERE = ("method", "published", "published_at", *AXES)
+
+
+def _narrowing(
+    table: Mapping[str, Any], at: dict[str, str]
+) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
+    if settings := {k: v for k, v in table.items() if k not in _SAID_ELSEWHERE}:
+        yield at, settings
+    for axis in AXES:
+        for value, inner in table.get(axis, {}).items():
+            yield from _narrowing(inner, {**at, axis: value})
 
 
 def default_path() -> Path:

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 import ddbench
-from ddbench.cli import data, folder, listing, plugins, results, run
+from ddbench.cli import data, folder, listing, methods, plugins, results, run
 
 COMMANDS_GROUP = "ddbench.commands"
 
@@ -68,7 +68,8 @@ for command in (
     run.plan,
     run.init_registry,
     data.data,
-    listing.methods,
+    methods.methods,
+    listing.presets,
     listing.datasets,
     listing.architectures,
     results.leaderboard,

@@ -3,52 +3,63 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ddbench.cli.data import list_data
-from ddbench.cli.shared import JSON, PLACES, explained, open_session, stacked
+from ddbench.cli.shared import JSON, explained, read_registry
+
+if TYPE_CHECKING:
+    from ddbench.registry import Preset, Registry
 
 
 @click.command()
-@stacked(PLACES)
+@click.option(
+    "--registry",
+    "registry_path",
+    type=click.Path(path_type=Path),
+    help="A registry.toml instead of the default one.",
+)
 @JSON
 @explained
-def methods(
-    registry_path: Path | None,
-    data: tuple[Path, ...],
-    cache: Path | None,
-    plugins: tuple[Path, ...],
-    as_json: bool,
-) -> None:
-    """List the installed methods, their inits and options."""
-    from ddbench.console import print_table
+def presets(registry_path: Path | None, as_json: bool) -> None:
+    """List the presets of the registry, what is in them, and the protocols of evaluation."""
+    from ddbench.console import print_json, print_table
 
-    session = open_session(registry_path, data, cache, plugins)
-    info = session.ask({"describe": sorted(session.found)})["describe"]
-    rows = []
-    for name, found in session.found.items():
-        about = info[name]
-        rows.append(
-            {
-                "method": name,
-                "source": found.source,
-                "inits": ", ".join(about.get("inits", ())) or "any",
-                "step": about.get("step", ""),
-                "options": about.get("options", {}) if as_json else _options_text(about),
-                "paper": about.get("paper", ""),
-                "error": about.get("error", ""),
-            }
-        )
-    if not any(row["error"] for row in rows):
-        for row in rows:
-            del row["error"]
-    print_table(rows, as_json=as_json)
+    registry = read_registry(registry_path)
+    if as_json:
+        kept = registry.dump()
+        print_json({kind: kept[kind] for kind in ("presets", "protocols")})
+        return
+    rows = [
+        {
+            "preset": name,
+            "datasets": preset.datasets,
+            "ipc": preset.ipc,
+            "methods": _methods_text(preset, registry),
+            "summary": preset.summary,
+            "seeds": preset.seeds,
+            "matched": preset.architectures,
+            "evaluated on": preset.evaluate_on,
+            "protocol": preset.protocol,
+        }
+        for name, preset in registry.presets.items()
+    ]
+    print_table(rows, title="presets", droppable=("seeds", "matched", "evaluated on", "protocol"))
+    protocols = [
+        {"protocol": name}
+        | {key: getattr(protocol, key) for key in ("epochs", "networks", "batch", "augment")}
+        | {"summary": protocol.summary}
+        for name, protocol in registry.protocols.items()
+    ]
+    print_table(protocols, title="protocols")
 
 
-def _options_text(about: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in about.get("options", {}).items())
+def _methods_text(preset: Preset, registry: Registry) -> str:
+    """Return the methods of a preset's rows; narrow terminals would cut the names of variants."""
+    names = [registry.method_of(row.method) for row in preset.rows]
+    return ", ".join(dict.fromkeys([*names, *(["every other"] if preset.others else [])]))
 
 
 @click.command()
