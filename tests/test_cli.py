@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.plan import Plan, Skipped
+from ddbench.registry import RegistryError
 from ddbench.scaffold import text_of
 from ddbench.session import Priced
 
@@ -136,6 +137,27 @@ def test_require_all_says_once_what_several_seeds_lack(session, tmp_path):
     run = ("run", "--method", "dm", "--require-all", "--out", tmp_path / "run")
     _, err = ddbench(*run, code=2)
     assert err == "ddbench: --require-all:\n  mnist: not in /data; fetch it\n"
+
+
+def test_mistakes_of_the_command_line_come_with_those_of_the_plan(session):
+    def plan(choices):
+        raise RegistryError([*choices.faults, "and more"])
+
+    session.plan = plan
+    _, err = ddbench("plan", "--set", "dm", "--set", "lr=1", "--budget", "soon", code=2)
+    starts = [
+        "ddbench: this",
+        "  say what to run",
+        "  --set dm:",
+        "  --set lr=1:",
+        "  --budget soon",
+    ]
+    assert [
+        line[: len(start)] for line, start in zip(err.splitlines(), starts, strict=False)
+    ] == starts
+    assert err.endswith("  and more\n")
+    session.plan = None  # is not asked where nothing at all is chosen
+    assert "say what to run" in ddbench("plan", code=2)[1]
 
 
 # -- prices ----------------------------------------------------------------------------------------

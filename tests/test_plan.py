@@ -258,7 +258,10 @@ def test_an_unknown_architecture_is_an_error_and_one_too_deep_a_skipped_row(sess
 
 
 def test_an_ipc_below_one_or_beyond_the_data(session):
-    assert refused(session, ipc=(0,)) == ["--ipc 0: is not possible; at least 1"]
+    assert refused(session, ipc=(0,), seeds=(-1, 2), rows=("stepp",))[:2] == [
+        "--ipc 0: is not possible; at least 1",
+        "--seed -1: is not possible; at least 0",
+    ]
     plan = session.plan(Choices(rows=("step",), inits=("real",), ipc=(10_000,), seeds=(0,)))
     assert (
         not plan.condensations and "ipc 10000 asks for more real images" in plan.skipped[0].reason
@@ -328,7 +331,22 @@ def test_snapshots_are_steps_or_percentages(session):
     plan = session.plan(choices)
     assert plan.condensations[0].snapshots == (0, 10, 50)
     assert {e.snapshot for e in plan.evaluations} == {None, 0, 10, 50}
-    assert "--snapshots x" in refused(session, snapshots=("x",))[0]
+    assert refused(session, snapshots=("x", "200%", "999"), ipc=(1, 2)) == [
+        "--snapshots x: expected steps or percentages, as 0,10%,500",
+        "--snapshots 200%: is more than the whole; at most 100%",
+        "--snapshots 999: no row takes more than 200 steps",
+    ]
+
+
+def test_a_snapshot_that_some_row_reaches_is_left_out_of_shorter_ones(tmp_path):
+    still = method(steps=lambda config, ipc: 0)
+    session = open_session(tmp_path, step=method(), still=still)
+    choices = Choices(rows=("step", "still"), ipc=(1, 2), seeds=(0,), snapshots=("150", "50%"))
+    jobs = session.plan(choices).condensations
+    assert [job.snapshots for job in jobs] == [(50,), (100, 150), (), ()]
+    assert not session.plan(replace(choices, rows=("still",))).condensations[0].snapshots
+    choices = replace(choices, rows=("step",), snapshots=("9999",), budget=60.0)
+    assert session.plan(choices).condensations[0].snapshots == (9999,)
 
 
 @given(st.lists(st.text(), min_size=1, max_size=5))
@@ -433,6 +451,16 @@ def test_mistakes_of_every_kind_come_together_with_their_places(tmp_path):
                   "[methods.step.dataset] toyy", "--init", "--set step.lrr"):  # fmt: skip
         assert any(words in problem for problem in found), words
     assert sum("registry.toml:" in problem for problem in found) == 4
+
+
+def test_a_wrong_init_and_a_wrong_network_come_together_even_without_data(session):
+    for datasets in (("toy",), ("cifar10",), ("toyy",)):
+        found = refused(
+            session, faults=("first",), datasets=datasets, inits=("nois",), architectures=("mpl",)
+        )
+        assert found[0] == "first"
+        assert any("--init: unknown 'nois'; did you mean 'noise'?" in one for one in found)
+        assert any("--arch: unknown architecture 'mpl'" in one for one in found)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**300, True, "1"])

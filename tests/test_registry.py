@@ -65,9 +65,10 @@ def test_wrong_types_name_place_and_value():
     assert "'many'" in problem
 
 
-def test_an_impossible_ipc_is_refused():
-    [problem] = problems(PROTOCOL + PRESET.replace("ipc = [1]", "ipc = [0]"))
-    assert "ipc" in problem and "greater than or equal to 1" in problem
+@pytest.mark.parametrize(("wrong", "least"), [("ipc = [0]", 1), ("ipc = [1]\nseeds = [-1]", 0)])
+def test_an_impossible_ipc_or_seed_is_refused(wrong, least):
+    [problem] = problems(PROTOCOL + PRESET.replace("ipc = [1]", wrong))
+    assert f"greater than or equal to {least}" in problem
 
 
 def test_a_preset_with_an_unknown_protocol_suggests_one():

@@ -33,6 +33,7 @@ class RegistryError(ValueError):
         super().__init__("\n".join(self.problems))
 
 
+AtLeastZero = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 OneOrMore = Field(min_length=1)
 
@@ -75,7 +76,7 @@ class Row(_Strict):
 
     method: str
     init: str | None = None
-    seeds: tuple[int, ...] | None = Field(None, min_length=1)
+    seeds: tuple[AtLeastZero, ...] | None = Field(None, min_length=1)
     ipc: tuple[AtLeastOne, ...] | None = Field(None, min_length=1)
     steps: int | None = Field(None, ge=0)
     options: dict[str, Any] = {}
@@ -89,7 +90,7 @@ class Preset(_Strict):
     architectures: tuple[str, ...] = OneOrMore
     evaluate_on: tuple[str, ...] = OneOrMore
     ipc: tuple[AtLeastOne, ...] = OneOrMore
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[AtLeastZero, ...] = Field((0,), min_length=1)
     protocol: tuple[str, ...] = OneOrMore
     rows: tuple[Row, ...] = ()
     others: bool = False  # plus every other installed method

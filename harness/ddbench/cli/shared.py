@@ -264,24 +264,41 @@ def choices_of(
     snapshots: str | None,
     **axes: tuple[Any, ...],
 ) -> Choices:
-    """Return the choices of a run from its command-line options."""
+    """Return the choices of a run from its command-line options.
+
+    Raises:
+        RegistryError: Nothing is chosen. What is wrong beside that waits for the planner, which
+            tells it with all else.
+    """
     from ddbench.plan import Choices
     from ddbench.registry import RegistryError, parse_setting
     from ddbench.session import parse_duration
 
+    faults: list[str] = []
     if not (all_methods or preset or rows):
-        raise RegistryError(
-            ["say what to run: --all, --preset NAME or --method NAME; see `ddbench methods`"]
-        )
+        faults = ["say what to run: --all, --preset NAME or --method NAME; see `ddbench methods`"]
+        if not any([steps is not None, budget, settings, snapshots, *axes.values()]):
+            raise RegistryError(faults)
+
+    def read(parse: Callable[..., Any], *texts: str) -> Any:  # noqa: ANN401
+        try:
+            return parse(*texts)
+        except RegistryError as error:
+            faults.extend(error.problems)
+            return None
+
+    parsed = [setting for text in settings if (setting := read(parse_setting, text))]
+    seconds = read(parse_duration, budget, "--budget") if budget else None
     return Choices(
         preset=preset or "quick",
         all_methods=all_methods,
         rows=rows or None,
         published=published,
         steps=steps,
-        budget=parse_duration(budget, "--budget") if budget else None,
-        settings=tuple((r, o, tuple(v)) for r, o, v in map(parse_setting, settings)),
+        budget=seconds,
+        settings=tuple((row, option, tuple(values)) for row, option, values in parsed),
         snapshots=tuple(part.strip() for part in snapshots.split(",")) if snapshots else (),
+        faults=tuple(faults),
         **{name: values or None for name, values in axes.items()},
     )
 

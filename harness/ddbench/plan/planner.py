@@ -16,6 +16,8 @@ from ddbench.probe import Answer
 from ddbench.registry import Layer, Preset, Protocol, Registry, RegistryError, Row, Where
 from ddbench.registry import unknown as unknown_name
 
+LEAST = {"ipc": 1, "seeds": 0}  # of the numbers on the axes
+
 
 @dataclass(frozen=True)
 class World:
@@ -69,10 +71,11 @@ class _Planner:
         self.registry, self.choices, self.world = registry, choices, world
         if choices.preset not in registry.presets:
             place = f"--preset ({registry.path.name})"
-            raise RegistryError([unknown_name(place, choices.preset, registry.presets)])
+            unknown_preset = unknown_name(place, choices.preset, registry.presets)
+            raise RegistryError([*choices.faults, unknown_preset])
         self.as_written = registry.presets[choices.preset]
         self.preset = _chosen(self.as_written, choices)
-        self.problems: list[str] = []
+        self.problems = [*choices.faults, *_impossible(choices)]
         self.result = Plan()
 
     def plan(self) -> Plan:
@@ -84,6 +87,7 @@ class _Planner:
         cells = [cell for row, control_of, forced in self._with_controls(rows)
                  for cell in self._cells(row, control_of, forced)]  # fmt: skip
         self._add_condensations(_without_repeats(cells))
+        self._check_snapshots()
         if self.problems:
             raise RegistryError(dict.fromkeys(self.problems))
         self._add_evaluations()
@@ -97,7 +101,7 @@ class _Planner:
         if choices.rows is not None:
             rows = [row for name in choices.rows for row in _rows_named(name, rows)]
         if choices.ipc is not None:
-            rows = _at_ipc(rows, choices.ipc)
+            rows = _at_ipc(rows, self.preset.ipc)
         if choices.all_methods or (choices.rows is None and self.preset.others):
             named = {registry.method_of(row.method) for row in rows}
             rows += [Row(method=name) for name in self.world.found if name not in named]
@@ -173,6 +177,7 @@ class _Planner:
                 self.problems.append(unknown_name("--protocol", name, registry.protocols))
         for row, option, _ in self.choices.settings:
             self._check_setting(row, option)
+        self._snapshots(0, None)  # which finds what is wrong whatever the method
 
     def _check_setting(self, row: str, option: str) -> None:
         info = self.info.get(self.registry.method_of(row))
@@ -181,6 +186,22 @@ class _Planner:
             self.problems.append(unknown_name(place, row, self.info))
         elif "options" in info and option not in info["options"]:
             self.problems.append(unknown_name(f"--set {row}.{option}", option, info["options"]))
+
+    def _snapshots(self, steps: int, budget: float | None) -> tuple[int, ...]:
+        """Return the steps whose sets are evaluated too; what is wrong becomes a problem."""
+        try:
+            return snapshot_steps(self.choices.snapshots, steps, budget)
+        except RegistryError as error:
+            self.problems += error.problems
+            return ()
+
+    def _check_snapshots(self) -> None:
+        """Refuse a step that no row reaches. A row of fewer steps, or none, goes without it."""
+        most = max((job.steps for job in self.result.condensations), default=0)
+        if most and self.choices.budget is None:  # how far a budget reaches is unknown
+            for text in self.choices.snapshots:
+                if text.isdecimal() and int(text) > most:
+                    self.problems.append(f"--snapshots {text}: no row takes more than {most} steps")
 
     def _place(self, key: str) -> str:
         """Return where the values of an axis come from."""
@@ -228,14 +249,19 @@ class _Planner:
         places |= dict.fromkeys(preset.evaluate_on, self._place("evaluate_on"))
         places |= dict.fromkeys(preset.architectures, self._place("architectures"))
         present = {n: f for n, f in self.facts.items() if not isinstance(f, str)}
-        pairs = [(name, dataset) for name in places for dataset in present]
-        asked = [[name, list(present[d].shape), present[d].num_classes] for name, d in pairs]
+        shapes = {d: [list(f.shape), f.num_classes] for d, f in present.items()}
+        shapes = shapes or {"": [[1, 32, 32], 10]}  # without data a name may still be wrong
+        pairs = [(name, dataset) for name in places for dataset in shapes]
+        asked = [[name, *shapes[dataset]] for name, dataset in pairs]
         answers = self.world.ask({"architectures": asked, "inits": True})
         self.inits: dict[str, str] = answers["inits"]
         found = dict(zip(pairs, answers["architectures"], strict=True))
         for (name, _), answer in found.items():
             if "unknown" in answer:
                 self.problems.append(f"{places[name]}: {answer['unknown']}")
+        for init in self.choices.inits or ():
+            if init not in self.inits:
+                self.problems.append(unknown_name("--init", init, self.inits))
         return found
 
     def _reference_on(self) -> tuple[str, ...]:
@@ -404,7 +430,7 @@ class _Planner:
             control_of=cell.control_of,
             paper=info["paper"],
             bibtex=info["bibtex"],
-            snapshots=snapshot_steps(self.choices.snapshots, answer["steps"], budget),
+            snapshots=self._snapshots(answer["steps"], budget),
             extensions=self._extensions(cell.architecture, cell.dataset, cell.init),
         )
         return with_ids(job)
@@ -492,8 +518,10 @@ class _Planner:
 def _chosen(preset: Preset, choices: Choices) -> Preset:
     fields = ("datasets", "architectures", "evaluate_on", "ipc", "seeds", "protocol")
     given = {name: getattr(choices, name) for name in fields if getattr(choices, name) is not None}
-    if given.get("ipc") and min(given["ipc"]) < 1:
-        raise RegistryError([f"--ipc {min(given['ipc'])}: is not possible; at least 1"])
+    for name, least in LEAST.items():  # what cannot be is a problem of its own
+        if name in given:
+            possible = tuple(value for value in given[name] if value >= least)
+            given[name] = possible or getattr(preset, name)
     if "architectures" in given and "evaluate_on" not in given:
         given["evaluate_on"] = given["architectures"]
     given["reference_on"] = preset.reference_on or preset.evaluate_on[0]
@@ -501,6 +529,14 @@ def _chosen(preset: Preset, choices: Choices) -> Preset:
         plain = [row.model_copy(update={"options": {}, "steps": None}) for row in preset.rows]
         given |= {"quick": False, "rows": tuple(plain)}
     return preset.model_copy(update=given)
+
+
+def _impossible(choices: Choices) -> Iterator[str]:
+    """Go through the numbers among the choices that no run can have."""
+    for name, option in (("ipc", "--ipc"), ("seeds", "--seed")):
+        for value in getattr(choices, name) or ():
+            if value < LEAST[name]:
+                yield f"{option} {value}: is not possible; at least {LEAST[name]}"
 
 
 def _label(row: str, settings: Iterable[tuple[str, str, Any]]) -> str:
@@ -585,23 +621,29 @@ def snapshot_steps(wanted: Iterable[str], steps: int, budget: float | None) -> t
     """Return the steps, in order, that `wanted` names in numbers or percentages.
 
     Raises:
-        RegistryError: One is neither, or a percentage of an unknown number.
+        RegistryError: Those that are neither, or above 100%, or a percentage of an unknown number.
     """
-    taken = set()
-    for text in wanted:
-        percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
-        if not percent and not text.isdigit():
-            raise RegistryError(
-                [f"--snapshots {text}: expected steps or percentages, as 0,10%,500"]
-            )
-        if percent and budget is not None and float(percent[1]):
-            raise RegistryError(
-                [f"--snapshots {text}: of how many steps is unknown under --budget; name steps"]
-            )
-        step = round(steps * float(percent[1]) / 100) if percent else int(text)
-        if step < steps or budget is not None:  # the final set is evaluated anyway
-            taken.add(step)
-    return tuple(sorted(taken))
+    wanted = tuple(wanted)
+    wrong = {text: why for text in wanted if (why := _wrong_snapshot(text, budget))}
+    if wrong:
+        raise RegistryError(f"--snapshots {text}: {why}" for text, why in wrong.items())
+    taken = {
+        round(steps * float(text[:-1]) / 100) if text.endswith("%") else int(text)
+        for text in wanted
+    }
+    # the final set is evaluated anyway
+    return tuple(sorted(step for step in taken if step < steps or budget is not None))
+
+
+def _wrong_snapshot(text: str, budget: float | None) -> str:
+    percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
+    if not percent:
+        return "" if text.isdecimal() else "expected steps or percentages, as 0,10%,500"
+    if float(percent[1]) > 100:
+        return "is more than the whole; at most 100%"
+    if float(percent[1]) and budget is not None:
+        return "of how many steps is unknown under --budget; name steps"
+    return ""
 
 
 def recipe_of(protocol: Protocol, strategy: str) -> dict[str, Any]:

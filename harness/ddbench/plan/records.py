@@ -35,6 +35,7 @@ class Choices:
         snapshots: Steps, or percentages like "10%", whose sets are evaluated too.
         budget: Seconds of condensing, instead of steps.
         published: Take neither `MethodInfo.quick` nor the options and steps of the preset's rows.
+        faults: What is wrong with them already: the planner reports it with the rest.
     """
 
     preset: str = "quick"
@@ -52,6 +53,7 @@ class Choices:
     settings: tuple[tuple[str, str, tuple[Any, ...]], ...] = ()
     snapshots: tuple[str, ...] = ()
     published: bool = False
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
