@@ -243,6 +243,36 @@ def test_an_unknown_option_suggests_one(session):
     assert problem.startswith("--set step.lrr: unknown 'lrr'; did you mean 'lr'?")
 
 
+def test_an_unknown_variant_suggests_near_ones_and_lists_all(tmp_path):
+    text = TEXT + '[methods."step@noisy"]\nmethod = "step"\n[methods."far@away"]\nmethod = "far"\n'
+    session = open_session(tmp_path, text)
+    assert refused(session, rows=("step@nois", "step@quite-another-one")) == [
+        "--method: registry.toml has no variant 'step@nois'; did you mean 'step@noisy' or "
+        "'step@noise'? Variants of step: step@noise, step@noisy",
+        "--method: registry.toml has no variant 'step@quite-another-one'. "
+        "Variants of step: step@noise, step@noisy",
+    ]
+    text = TEXT.replace('rows = ["step",', 'rows = ["step@nois", "absent@one",')
+    [problem] = refused(open_session(tmp_path, text))
+    assert problem.startswith("registry.toml:22: [presets.quick.rows] 0: ")
+    text = TEXT.replace('rows = ["step",', 'rows = ["absent@one",')
+    assert "ddbench-absent" in open_session(tmp_path, text).plan(Choices()).skipped[0].reason
+
+
+@dataclass(frozen=True)
+class Checked(Config):
+    def __post_init__(self):
+        if self.lr > 5:
+            raise ValueError("LR lr 9 is too large")
+
+
+def test_a_configs_own_refusal_names_where_the_value_was_set(tmp_path):
+    text = TEXT.replace('protocol = "short"', 'protocol = "short"\nquick = true')
+    session = open_session(tmp_path, text, step=method(config=Checked))
+    choices = {"rows": ("step",), "settings": (("step", "lr", (9.0,)),)}
+    assert refused(session, **choices) == ["--set step.lr: LR lr 9 is too large"]
+
+
 def test_an_option_of_the_wrong_type_names_its_place(tmp_path):
     text = TEXT + '[methods.step]\nbatch = "many"\n'
     [problem] = refused(open_session(tmp_path, text))

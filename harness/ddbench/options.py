@@ -38,8 +38,11 @@ def make_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:  # noqa: A
         config = TypeAdapter(info.config).validate_json(json.dumps(known), strict=True)
     except ValidationError as error:
         for one in error.errors():
-            name = str(one["loc"][0]) if one["loc"] else ""
-            problems.append((name, f"{one['msg'].lower()} (is {one['input']!r})"))
+            if one["loc"]:
+                text = f"{one['msg'].lower()} (is {one['input']!r})"
+                problems.append((str(one["loc"][0]), text))
+            else:  # the Config's own check, in its own words
+                problems.append(("", one["msg"].removeprefix("Value error, ")))
     except (TypeError, ValueError) as error:
         problems.append(("", str(error)))
     if problems:

@@ -125,13 +125,24 @@ class _Planner:
         return info
 
     def _absent(self, name: str, rows: Sequence[Row]) -> None:
-        """A method that is not installed: an error if it looks like a typo, else a skipped row."""
-        if self.choices.rows is not None:
-            self.problems.append(f"--method: {unknown(name, self.world.found)}")
-            return
+        """A method that is not installed: an error if it looks like a typo, else a skipped row.
+
+        A variant that the registry lacks, of a method that is installed, is an error.
+        """
         row = next(row for row in rows if self.registry.method_of(row.method) == name)
-        if _typo(name, self.world.found):
-            self.problems.append(f"{self._row_place(row)}: {unknown(name, self.world.found)}")
+        place = "--method" if self.choices.rows is not None else self._row_place(row)
+        method = name.partition("@")[0]
+        if method != name and method in self.world.found:
+            self.problems.append(f"{place}: {self._unknown_variant(name, method)}")
+        elif self.choices.rows is not None or _typo(name, self.world.found):
+            self.problems.append(f"{place}: {unknown(name, self.world.found)}")
+
+    def _unknown_variant(self, name: str, method: str) -> str:
+        variants = self.registry.variants_of(method)
+        near = [repr(one) for one in difflib.get_close_matches(name, variants, n=3)]
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        there = f"Variants of {method}: {', '.join(variants) or 'none'}"
+        return f"{self.registry.path.name} has no variant {name!r}{hint} {there}"
 
     def _with_controls(
         self, rows: Sequence[Row]
@@ -329,6 +340,7 @@ class _Planner:
         info = self.info.get(method)
         facts = self.facts[cell.dataset]
         if info is None:
+            method = method.partition("@")[0]  # of a variant that the registry lacks
             self._skip(cell, f"method {method!r} is not installed; {install(f'ddbench-{method}')}")
         elif "error" in info:
             self._skip(cell, info["error"], failed=True)
@@ -577,8 +589,14 @@ def _typo(name: str, known: Iterable[str]) -> bool:
 
 
 def _place_of(option: str, text: str, places: Mapping[str, str]) -> str:
-    """Return where a refused option got its value; a Config's own check names it in its text."""
-    named = [name for name in places if re.search(rf"\b{re.escape(name)}\b", text)]
+    """Return where a refused option got its value.
+
+    A Config's own check names options in its text alone: what was set on the command line is
+    likelier meant than other places, and else what is named first.
+    """
+    at = {name: found.start() for name in places
+          if (found := re.search(rf"\b{re.escape(name)}\b", text))}  # fmt: skip
+    named = sorted(at, key=lambda name: (not places[name].startswith("--set"), at[name]))
     return places.get(option) or (places[named[0]] if named else "")
 
 
