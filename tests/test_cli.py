@@ -30,6 +30,18 @@ def session(monkeypatch):
     return session
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["leaderbord"], "No such command 'leaderbord'; did you mean 'leaderboard'?"),
+        (["qqq"], "No such command 'qqq'. There are: architectures, "),
+        (["data", "fetsch", "toy"], "No such command 'fetsch'; did you mean 'fetch'?"),
+    ],
+)
+def test_an_unknown_command_suggests_one_or_lists_all(words, hint):
+    assert hint in ddbench(*words, code=2)[1]
+
+
 # -- data ------------------------------------------------------------------------------------------
 
 

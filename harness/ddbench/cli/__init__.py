@@ -9,11 +9,12 @@ import click
 
 import ddbench
 from ddbench.cli import data, folder, listing, methods, plugins, results, run
+from ddbench.cli.shared import Suggesting
 
 COMMANDS_GROUP = "ddbench.commands"
 
 
-class Commands(click.Group):
+class Commands(Suggesting):
     """The core's commands, and those that installed methods bring; theirs are imported on use."""
 
     def list_commands(self, context: click.Context) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ddbench.cli.shared import JSON, explained, fail, roots_of
+from ddbench.cli.shared import JSON, Suggesting, explained, fail, roots_of
 
 _ROOTS = click.option(
     "--data",
@@ -45,7 +45,7 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Suggesting, invoke_without_command=True)
 @_ROOTS
 @JSON
 @click.pass_context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import os
 import sys
@@ -52,6 +53,21 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             raise SystemExit(INTERRUPTED) from None
 
     return wrapped
+
+
+class Suggesting(click.Group):
+    """A group of commands that says which of them an unknown one may mean."""
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command to run."""
+        known = self.list_commands(context)
+        if args[0] not in known and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}"
+            context.fail(f"No such command {args[0]!r}{'; ' if near else '. '}{hint}")
+        return super().resolve_command(context, args)
 
 
 def stacked(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
