@@ -580,6 +580,23 @@ def test_a_folder_of_mixed_sizes_needs_the_option_size(tmp_path):
     assert dataset.shape == (3, 6, 6) and dataset.train_images[1, 0, 3, 3] == 7
 
 
+def test_options_may_stand_behind_a_name(tmp_path):
+    write_folder(tmp_path)
+    dataset = datasets.load(f"folder:{tmp_path}?size=6&flip=false")
+    assert dataset.shape == (3, 6, 6) and dataset.fingerprint == datasets.load(
+        f"folder:{tmp_path}", options={"size": 6, "flip": False}
+    ).fingerprint  # fmt: skip
+    assert datasets.load(f"folder:{tmp_path}?size=6", options={"size": 4}).shape == (3, 4, 4)
+    with pytest.raises(DatasetError, match="unknown option 'sise'; did you mean 'size'"):
+        datasets.load("toy?sise=6")
+    with pytest.raises(DatasetError, match="'big' is not an integer"):
+        datasets.load("toy?size=big")
+    odd = tmp_path / "what?"
+    odd.mkdir()
+    write_folder(odd)
+    assert datasets.load(f"folder:{odd}").shape == (3, 8, 10)
+
+
 def test_sizes_that_differ_between_splits_need_it_too(tmp_path):
     write_folder(tmp_path)
     for name in ("cat", "dog"):

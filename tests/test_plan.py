@@ -332,6 +332,16 @@ def test_an_absent_dataset_is_a_skipped_row_with_the_remedy(session):
     assert "fetch" in plan.skipped[0].reason
 
 
+def test_options_of_a_dataset_may_stand_behind_its_name(session):
+    plan = session.plan(Choices(rows=("step",), datasets=("toy?size=16", "toy"), ipc=(1,)))
+    small, *_, large = sorted(plan.condensations, key=lambda job: job.dataset)
+    assert (small.dataset, large.dataset) == ("toy", "toy?size=16")
+    assert small.dataset_fingerprint != large.dataset_fingerprint and "?" not in large.id
+    [problem] = refused(session, datasets=("toyy?size=16",))
+    assert problem.startswith("--dataset: unknown 'toyy'; did you mean 'toy'?")
+    assert "unknown option 'sise'" in refused(session, datasets=("toy?sise=16",))[0]
+
+
 # -- identity ------------------------------------------------------------------------------------
 
 

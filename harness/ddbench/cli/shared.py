@@ -116,7 +116,12 @@ CHOICES = (
     click.option(
         "--method", "rows", multiple=True, help="A method or a variant of the registry; repeatable."
     ),
-    click.option("--dataset", "datasets", multiple=True, help="Dataset; repeatable."),
+    click.option(
+        "--dataset",
+        "datasets",
+        multiple=True,
+        help="Dataset, with options as in 'folder:/path?size=32'; repeatable.",
+    ),
     click.option(
         "--arch",
         "architectures",

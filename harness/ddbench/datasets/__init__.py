@@ -15,6 +15,7 @@ from ddbench.datasets.catalogue import (
     load,
     locate,
     register_datasets,
+    split_options,
 )
 from ddbench.datasets.dataset import (
     WITH_FLIP,
@@ -50,4 +51,5 @@ __all__ = [
     "majority_accuracy",
     "register_datasets",
     "resolve_options",
+    "split_options",
 ]

@@ -57,6 +57,24 @@ def find(name: str, sources: Sources | None = None) -> Source:
     return known[name]
 
 
+def split_options(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options of `folder:/path?size=32&zca=true`.
+
+    Values are whole numbers, true and false; others are left as they are, to be refused by name.
+    """
+    match = re.fullmatch(r"(?P<name>.+)\?(?P<options>\w+=[^?&]*(&\w+=[^?&]*)*)", name, re.DOTALL)
+    if not match:
+        return name, {}
+    pairs = [pair.split("=", 1) for pair in match["options"].split("&")]
+    return match["name"], {key: _option_value(text) for key, text in pairs}
+
+
+def _option_value(text: str) -> int | bool | str:
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if re.fullmatch("-?[0-9]+", text) else text
+
+
 def load(
     name: str,
     *,
@@ -68,10 +86,12 @@ def load(
     """Return the dataset of this name, from the cache where it is there already.
 
     Args:
-        name: A registered name, `npz:/path/file.npz` or `folder:/path`.
+        name: A registered name, `npz:/path/file.npz` or `folder:/path`; options may follow it, as
+            in `folder:/path?size=32&zca=true`.
         roots: Data roots, searched in this order.
         cache: Folder that keeps arrays between processes; None keeps nothing.
-        options: Options of the dataset; see `Source.options` and `COMMON_OPTIONS`.
+        options: Options of the dataset, over those in its name; see `Source.options` and
+            `COMMON_OPTIONS`.
         sources: Every dataset known, by name; None stands for the built-in ones.
 
     Raises:
@@ -116,8 +136,9 @@ def _asked(
     sources: Sources | None,
 ) -> tuple[Source, tuple[Path, ...], dict[str, Any]]:
     """Return source, roots and resolved options of a dataset whose files are there."""
+    name, named = split_options(name)
     source = find(name, sources)
-    resolved = resolve_options(source, options or {})
+    resolved = resolve_options(source, {**named, **(options or {})})
     folders = _expanded(roots)
     presence = source.locate(folders)
     if not presence.present:

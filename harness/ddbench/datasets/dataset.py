@@ -108,7 +108,8 @@ def check(dataset: Dataset, where: str) -> None:
     if dataset.train_images.shape[1:] != dataset.test_images.shape[1:]:
         raise DatasetError(
             f"{where}: training images are {_size(dataset.train_images)}, test images"
-            f" {_size(dataset.test_images)}; both must have one size (option size resizes them)"
+            f" {_size(dataset.test_images)}; both must have one size (?size=32 behind the dataset's"
+            " name resizes them)"
         )
     if len(dataset.mean) != len(dataset.std) or len(dataset.mean) not in (0, dataset.shape[0]):
         raise DatasetError(

@@ -56,7 +56,8 @@ def read_images(paths: Sequence[Path], channels: int, size: int | None = None) -
             height, width = images.shape[2:]
             raise DatasetError(
                 f"{path}: is {pixels.shape[0]}x{pixels.shape[1]} (height x width), but {paths[0]}"
-                f" is {height}x{width}; give option size to make all images one size"
+                f" is {height}x{width}; give option size to make all images one size: ?size=32 "
+                "behind the dataset's name"
             )
         images[index] = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)
     return images

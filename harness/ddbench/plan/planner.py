@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ddbench.datasets import split_options
 from ddbench.methods import Found, install, unknown
 from ddbench.plan.identity import with_evaluation_id, with_ids
 from ddbench.plan.records import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
@@ -172,7 +173,8 @@ class _Planner:
         registry, preset = self.registry, self.preset
         known = {*self.world.dataset_names(), *registry.datasets}
         for name in preset.datasets:
-            if name not in known and ":" not in name:
+            if not self._is_dataset(name):
+                name = split_options(name)[0]
                 self.problems.append(unknown_name(self._place("datasets"), name, known))
         for row, table in registry.methods.items():
             method, keys = registry.method_of(row), ("methods", row)
@@ -235,9 +237,8 @@ class _Planner:
     def _datasets(self) -> dict[str, DatasetFacts | str]:
         """Return the facts of each dataset, or the remedy if it is absent."""
         facts: dict[str, DatasetFacts | str] = {}
-        known = {*self.world.dataset_names(), *self.registry.datasets}
         for name in self.preset.datasets:
-            if name not in known and ":" not in name:
+            if not self._is_dataset(name):
                 continue
             named = self.registry.datasets.get(name)
             source, options = (named.source, named.options) if named else (name, {})
@@ -251,6 +252,12 @@ class _Planner:
                     place = self.registry.place("datasets", name, "options")
                 self.problems.append(f"{place}: {name}: {error}")
         return facts
+
+    def _is_dataset(self, name: str) -> bool:
+        """Return whether there is such a name, of a file or folder, or with options behind it."""
+        if name in self.registry.datasets or ":" in name:
+            return True
+        return split_options(name)[0] in self.world.dataset_names()
 
     def _architectures(self) -> dict[tuple[str, str], dict[str, Any]]:
         """Ask for each (architecture, dataset) whether it fits; names canonical."""
