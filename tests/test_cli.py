@@ -193,11 +193,14 @@ def test_prices_as_json_are_numbers_as_counted_or_null(session):
     assert "at 2 TFLOP/s" in err
 
 
-def test_prices_in_a_table_have_four_digits_or_a_reason(session):
-    session.price = lambda plan: PRICES
-    lines = ddbench("plan", "--method", "dm", "--price")[0].splitlines()
-    assert any("3.6e-08" in line for line in lines)
+def test_prices_in_a_table_have_units_that_fit_or_a_reason(session):
+    session.price = lambda plan: [*PRICES, Priced("evaluate", "ipc 1", 1, 5 * 10**16)]
+    out, err = ddbench("plan", "--method", "dm", "--price")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "condense dm, convnet, real, ipc 1 2 36 k <0.001 s" in lines
+    assert "evaluate ipc 1 1 50 P 2 h 46 min" in lines
     assert any("not priced" in line and "by content" in line for line in lines)
+    assert err.startswith("50 PFLOPs, 2 h 46 min at 5 TFLOP/s")
 
 
 # -- places ----------------------------------------------------------------------------------------

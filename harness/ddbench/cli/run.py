@@ -164,7 +164,7 @@ def _show(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
     type=click.FloatRange(min=0, min_open=True),
     default=5.0,
     show_default=True,
-    help="TFLOP/s that --price takes to tell hours; measure yours with a short run.",
+    help="TFLOP/s that --price takes to tell the time; measure yours with a short run.",
 )
 @explained
 def plan(
@@ -190,15 +190,17 @@ def plan(
 
 def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
     from ddbench.console import print_json, print_table
+    from ddbench.leaderboard import words
 
     if as_json:
         print_json([_price(one, rate) for one in prices])
     else:
         some = any(one.unpriced for one in prices)
-        print_table([_price_row(one, rate, why=some) for one in prices])
-    total = sum(one.flops for one in prices) / 1e12
+        rows = [_price_row(one, rate, why=some) for one in prices]
+        print_table(rows, right=("FLOPs", "time"))
+    total = sum(one.flops for one in prices)
     click.echo(
-        f"{total:.4g} TFLOP, {total / rate / 3600:.3g} hours at {rate:g} TFLOP/s "
+        f"{words.flops(total)}, {words.duration(total / 1e12 / rate)} at {rate:g} TFLOP/s "
         "(matrix products and convolutions, 2 per multiply-add; testing is not counted)",
         err=True,
     )
@@ -217,12 +219,14 @@ def _price(one: Priced, rate: float) -> dict[str, Any]:
 
 
 def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
-    """Return a price as a line of a table, which shows four digits of a number."""
-    price = _price(one, rate)
-    hours, reason = price.pop("hours"), price.pop("why")
-    flops = price.pop("flops")
-    counted = {"TFLOP": "not priced" if flops is None else flops / 1e12, "hours": hours}
-    return price | counted | ({"why": reason} if why else {})
+    """Return a price as a line of a table, in units that fit its size."""
+    from ddbench.leaderboard import words
+
+    row = {"what": one.kind, "row": one.row, "jobs": one.jobs}
+    if one.unpriced:
+        return row | {"FLOPs": "not priced", "why": one.unpriced}
+    counted = {"FLOPs": words.count(one.flops), "time": words.duration(one.flops / 1e12 / rate)}
+    return row | counted | ({"why": ""} if why else {})
 
 
 @click.command("init-registry")
