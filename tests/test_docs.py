@@ -115,8 +115,8 @@ def test_the_parts_shown_in_extending_can_be_registered(tmp_path, monkeypatch):
     from ddbench.extensions import Extensions
 
     plugins = {}
-    namespace = {"__name__": "parts"}
     for block in blocks("extending", "python"):
+        namespace = {"__name__": "parts"}  # each stands alone
         exec(block, namespace)
         hooks = {k: v for k, v in namespace.items() if k.startswith("register_")}
         plugins |= hooks
