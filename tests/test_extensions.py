@@ -1,6 +1,7 @@
 """Extensions: what they register is there, and one that raises costs only itself."""
 
 import builtins
+import json
 import os
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from click.testing import CliRunner
 from ddbench import Init, MethodInfo, SyntheticSet, hookimpl, observers
 from ddbench.cli import main
 from ddbench.extensions import Extensions
-from ddbench.methods import bind
+from ddbench.methods import bind, discover, is_extension
 from ddbench.plan import Choices
 from ddbench.registry import parse
+from ddbench.scaffold import text_of
 from ddbench.session import Places, RunOptions, Session, carry_out
 
 REGISTRY = """
@@ -272,6 +274,81 @@ def test_the_code_behind_an_init_of_an_extension_is_in_the_ids_of_its_jobs(tmp_p
     assert before.id != after.id and before.options_id == after.options_id
     assert before.extensions == {"zeros": "sha256:1"}
     assert planned("sha256:1", "real").id == planned("sha256:2", "real").id
+
+
+PARTS = """
+import torch
+from ddbench import Architecture, Init, SyntheticSet, hookimpl
+from ddbench.datasets.embedded import Toy
+from ddbench.architectures import Network
+from torch import nn
+
+
+def init(task):
+    labels = torch.arange(task.num_classes).repeat_interleave(task.ipc)
+    return SyntheticSet(torch.zeros(len(labels), *task.shape), labels)
+
+
+def linear(shape, num_classes, options):
+    return Network(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], num_classes))
+
+
+class Blobs(Toy):
+    name = "blobs"
+
+
+@hookimpl
+def register_inits():
+    return {"zeros": Init("zeros", init, "")}
+
+
+@hookimpl
+def register_architectures():
+    return {"linear": Architecture("linear", linear, "", ())}
+
+
+@hookimpl
+def register_datasets():
+    return {"blobs": Blobs()}
+"""
+
+
+def test_a_file_is_an_extension_without_being_installed(tmp_path):
+    """The local engine: the planner's child and each job's process load it too."""
+    (tmp_path / "parts.py").write_text(PARTS)
+    (tmp_path / "still.py").write_text(text_of("plugin.py.txt"))
+    registry = tmp_path / "registry.toml"
+    registry.write_text(REGISTRY)
+    words = [
+        *("--method", "still", "--steps", "1", "--init", "zeros", "--arch", "linear"),
+        *("--dataset", "blobs", "--registry", "registry.toml", "--cache", tmp_path / "cache"),
+        *("--plugin", "parts.py", "--plugin", "still.py"),
+    ]
+
+    def ddbench(*words):
+        done = subprocess.run(
+            [sys.executable, "-m", "ddbench.cli", *words], cwd=tmp_path, text=True,
+            capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def planned():
+        [job] = json.loads(ddbench("plan", *words, "--json"))["condensations"]
+        return job
+
+    before = planned()
+    assert {*before["extensions"]} == {"zeros", "linear"}
+    ddbench("run", *words, "--out", "run")
+    record = json.loads(
+        (tmp_path / "run/condensations" / before["id"] / "result.json").read_bytes()
+    )
+    assert (record["status"], record["dataset"], record["init"]) == ("done", "blobs", "zeros")
+    (tmp_path / "parts.py").write_text(PARTS + "# edited\n")
+    assert planned()["id"] != before["id"]
+    assert not is_extension(tmp_path / "still.py") and "parts" not in discover(
+        [tmp_path / "parts.py"]
+    )
 
 
 def test_an_observer_that_raises_in_a_worker_is_reported_once_and_left_alone(tmp_path):

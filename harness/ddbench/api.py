@@ -149,7 +149,7 @@ def run(
         registry: A registry.toml instead of the one that comes with ddbench.
         data: Folders with datasets.
         cache: What runs share; the user's cache by default.
-        plugins: Python files that bring a method each.
+        plugins: Python files, each a method or an extension.
 
     Raises:
         RegistryError: What is wrong with the choices, all of it at once.
@@ -314,7 +314,7 @@ def _session(methods: Any, registry: Registry, places: Places) -> Session:  # no
     if not isinstance(methods, Mapping):
         return Session.installed(registry, places)
     bound = {name: _bound(name, method, places) for name, method in methods.items()}
-    return Session.of(registry, places, bound, Extensions.installed())
+    return Session.of(registry, places, bound, Extensions.installed(files=places.plugins))
 
 
 def _bound(name: str, method: object, places: Places) -> Method:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from ddbench.fingerprints import package_fingerprint
+from ddbench.fingerprints import file_fingerprint, package_fingerprint
 from ddbench.hookspecs import EXTENSIONS_GROUP, ExtensionHooks, hookimpl
+from ddbench.methods import from_file, import_file, is_extension
 
 if TYPE_CHECKING:
     from ddbench.architectures import Architecture
@@ -76,19 +77,25 @@ class Extensions:
         observers: Iterable[str] = (),
         folder: Path = Path(),
         silenced: Iterable[str] = (),
+        files: Iterable[Path] = (),
     ) -> Extensions:
-        """Return the built-in extension and every installed one.
+        """Return the built-in extension, every installed one, and those of `files`.
 
         Args:
             observers: Those of `ddbench.observers` that were asked for.
             folder: The run folder, for them to write into.
             silenced: Those that are to be told nothing: they have raised before.
+            files: Python files; one that is a method is passed over.
         """
+        files = [Path(file).resolve() for file in files]
         extensions = cls()
         extensions.silenced |= set(silenced)
-        extensions._code |= installed_code()
+        extensions._code |= installed_code(files)
         for point in entry_points(group=EXTENSIONS_GROUP):
             extensions._register(point.name, point.load)
+        for file in filter(is_extension, files):
+            load = functools.partial(import_file, from_file(file))
+            extensions._register(str(file), load)
         extensions.observe(observers, folder)
         return extensions
 
@@ -181,10 +188,14 @@ class Extensions:
                 self._report(impl.plugin_name, error)
 
 
-def installed_code() -> dict[str, str]:
-    """Return the code fingerprint of each installed extension by name; imports none of them."""
-    return {
+def installed_code(files: Iterable[Path] = ()) -> dict[str, str]:
+    """Return the code fingerprint of each installed extension by name, and of those of `files`.
+
+    Imports none of them.
+    """
+    installed = {
         point.name: package_fingerprint(point.dist, point.module)
         for point in entry_points(group=EXTENSIONS_GROUP)
         if point.dist is not None
     }
+    return installed | {str(file): file_fingerprint(file) for file in filter(is_extension, files)}

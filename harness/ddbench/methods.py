@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import importlib.util
@@ -19,7 +20,7 @@ import pluggy
 
 from ddbench.files import check_plain
 from ddbench.fingerprints import ChangedError, file_fingerprint, package_fingerprint
-from ddbench.hookspecs import METHODS_GROUP, MethodHooks, MethodInfo
+from ddbench.hookspecs import METHODS_GROUP, ExtensionHooks, MethodHooks, MethodInfo
 from ddbench.messages import message_of, shortened
 
 REQUIRED = ("init", "condense_step", "export")
@@ -81,8 +82,23 @@ def discover(files: Iterable[Path | str] = ()) -> dict[str, Found]:
         found[entry.name] = entry
     for file in files:
         entry = from_file(Path(file))
-        found[entry.name] = entry  # someone who names a file means that file
+        if not is_extension(Path(file)):
+            found[entry.name] = entry  # someone who names a file means that file
     return dict(sorted(found.items()))
+
+
+def is_extension(file: Path) -> bool:
+    """Return whether a Python file defines hooks of extensions and is no method.
+
+    Tells by the names of its functions, without importing it.
+    """
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except (SyntaxError, ValueError):
+        return False  # loading it as a method says what is wrong
+    defined = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    hooks = {name for name in vars(ExtensionHooks) if not name.startswith("_")}
+    return bool(defined & hooks) and "condense_step" not in defined
 
 
 def _entries() -> Iterable[Found]:
@@ -185,17 +201,22 @@ def _code_now(found: Found) -> str:
 
 def _import(found: Found) -> object:
     if found.path:
-        spec = importlib.util.spec_from_file_location(found.target, found.path)
-        assert spec is not None and spec.loader is not None  # noqa: S101  (it is a .py file)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[found.target] = module  # dataclasses and pickles look their module up by name
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[found.target]
-            raise
-        return module
+        return import_file(found)
     return EntryPoint(found.name, found.target, METHODS_GROUP).load()
+
+
+def import_file(found: Found) -> object:
+    """Return the module in a Python file, as `from_file` found it; it may raise anything."""
+    spec = importlib.util.spec_from_file_location(found.target, found.path)
+    assert spec is not None and spec.loader is not None  # noqa: S101  (it is a .py file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[found.target] = module  # dataclasses and pickles look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[found.target]
+        raise
+    return module
 
 
 def bind(plugin: object, found: Found | None = None) -> Method:

@@ -15,7 +15,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from numbers import Real
 from pathlib import Path
@@ -126,10 +126,11 @@ def answer(
     request: Mapping[str, Any],
     methods: Mapping[str, Method | str],
     extensions: Extensions | None = None,
+    files: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Answer a request about `methods` (a str is why one does not load).
 
-    `extensions` None are those installed.
+    `extensions` None are those installed, and those of `files`.
 
     The request may hold ``describe`` (names), ``configure`` (questions with a ``method``),
     ``architectures`` ([name, shape, classes] each), ``inits`` (any value) and ``price`` (jobs with
@@ -142,7 +143,7 @@ def answer(
         result["configure"].append(_contained(configure, methods[question["method"]], question))
     if not any(request.get(key) for key in ("architectures", "inits", "price")):
         return result
-    extensions = extensions or Extensions.installed()
+    extensions = extensions or Extensions.installed(files=map(Path, files))
     result["inits"] = {name: extensions.code_of_init(name) for name in sorted(extensions.inits)}
     for name, (channels, height, width), classes in request.get("architectures", ()):
         shape = (channels, height, width)
@@ -215,11 +216,15 @@ class Child:
     process at all.
     """
 
-    def __init__(self, found: Mapping[str, Found], cache: Path) -> None:
-        """Answer about the methods in `found`; keep answers below `cache`."""
+    def __init__(self, found: Mapping[str, Found], cache: Path, files: Iterable[Path] = ()) -> None:
+        """Answer about the methods in `found`, with the extensions of `files`.
+
+        Answers are kept below `cache`.
+        """
         self.found, self.kept = found, cache / "probes"
+        self.files = [str(file.resolve()) for file in files]
         self.core = code_fingerprint(Path(__file__).parent)
-        self.extensions = installed_code()
+        self.extensions = installed_code(map(Path, self.files))
         self.deadly: dict[str, str] = {}  # methods that end or hang who imports them, and how
         self._process: subprocess.Popen[str] | None = None
 
@@ -287,7 +292,8 @@ class Child:
         methods = {name: self.deadly.get(name, found) for name, found in asked.items()}
         line = ""
         with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps({"request": request, "methods": methods}) + "\n")
+            asking = {"request": request, "methods": methods, "files": self.files}
+            process.stdin.write(json.dumps(asking) + "\n")
             process.stdin.flush()
             patience = None if request.get("price") else PATIENCE_S
             if not select.select([process.stdout], [], [], patience)[0]:
@@ -321,7 +327,7 @@ def main() -> None:
                     loaded[name] = load(Found(**record))
                 except (MethodError, ChangedError) as error:
                     loaded[name] = str(error)
-        answers.write(json.dumps(answer(asked["request"], loaded)) + "\n")
+        answers.write(json.dumps(answer(asked["request"], loaded, files=asked["files"])) + "\n")
         answers.flush()
 
 

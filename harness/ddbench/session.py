@@ -47,7 +47,7 @@ class Places:
     Attributes:
         cache: Datasets, artifacts and answers kept between runs.
         roots: Data roots, in the order of search.
-        plugins: Python files that bring a method each.
+        plugins: Python files, each a method or an extension.
     """
 
     cache: Path
@@ -85,7 +85,9 @@ class Session:
     def installed(cls, registry: Registry, places: Places) -> Session:
         """Return a session over what is installed."""
         found = discover(places.plugins)
-        return cls(registry, places, found, Extensions.installed(), Child(found, places.cache))
+        extensions = Extensions.installed(files=places.plugins)
+        ask = Child(found, places.cache, places.plugins)
+        return cls(registry, places, found, extensions, ask)
 
     @classmethod
     def of(
@@ -359,6 +361,7 @@ def _engine(
         threads=options.threads,
         jobs=count,
         observers=options.observers,
+        plugins=tuple(file.resolve() for file in session.places.plugins),
         checkpoint_s=options.checkpoint_s,
         keep_state=options.keep_state,
         gpus=gpus,

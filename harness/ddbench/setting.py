@@ -44,6 +44,7 @@ class Setting:
         job_s: Seconds that one job may take, None for any.
         memory: Bytes that one job's process may hold, None for any.
         silenced: Extensions that have raised, and are told nothing more.
+        plugins: Python files that were named; those that are extensions are loaded for each job.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class Setting:
     memory: int | None = None
     observers: tuple[str, ...] = ()
     silenced: tuple[str, ...] = ()
+    plugins: tuple[Path, ...] = ()
     commit: str | None = None
 
     @property

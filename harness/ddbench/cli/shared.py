@@ -101,7 +101,7 @@ PLACES = (
         "plugins",
         multiple=True,
         type=click.Path(path_type=Path),
-        help="A Python file that is a method; repeatable.",
+        help="A Python file that is a method, or brings datasets and the like; repeatable.",
     ),
 )
 

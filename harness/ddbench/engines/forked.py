@@ -72,7 +72,9 @@ def main(
     try:
         setting.run.check_there()
         _log_to(log_path(setting.run, record))
-        extensions = Extensions.installed(setting.observers, setting.folder, setting.silenced)
+        extensions = Extensions.installed(
+            setting.observers, setting.folder, setting.silenced, setting.plugins
+        )
         done = do(job, setting, method, extensions, control)
     except Stopped:
         send({"event": "stopped"})
