@@ -215,7 +215,7 @@ def test_a_failing_method_is_a_row_with_its_reason_and_exit_code_one(tmp_path):
     [record] = outcome.jobs.failed
     assert "ZeroDivisionError: at step 0" in record["reason"]
     assert "condense_step" in record["traceback"]
-    assert set(outcome.jobs.blocked.values()) == {f"failed: {record['reason']}"}
+    assert set(outcome.jobs.blocked.values()) == {f"its condensation failed: {record['reason']}"}
 
 
 @pytest.mark.parametrize(
