@@ -540,3 +540,12 @@ def test_a_control_has_its_rows_settings_and_its_own_over_all(tmp_path):
     plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,),
                                 settings=(("step", "lr", (0.5,)),)))  # fmt: skip
     assert len(plan.condensations) == 1
+
+
+@pytest.mark.parametrize(
+    ("info", "published"),
+    [({}, False), ({"paper": "A, 2020"}, True), ({"paper": "A, 2020", "published": False}, False)],
+)
+def test_defaults_are_published_where_a_paper_gives_them(tmp_path, info, published):
+    plan = open_session(tmp_path, step=method(**info)).plan(Choices(rows=("step",), steps=7))
+    assert {job.published for job in plan.condensations} == {published}

@@ -91,6 +91,7 @@ class MethodInfo:
         published_at: Where the Config's defaults are the published settings: ``dataset``, ``init``,
             ``ipc``, ``arch`` or an option -> the values there; what it does not name may be any.
             A row that is elsewhere is marked.
+        published: Whether a publication gives the Config's defaults; None: if `paper` is named.
         balanced: Whether the set has exactly ipc images in every class.
         needs: (config, facts) -> why this combination is impossible, or None; asked at plan time.
         controls: Rows that must stand beside every row of this method: preset rows, in which a
@@ -111,6 +112,7 @@ class MethodInfo:
     labels: str = "hard"
     own_recipe: bool = False
     published_at: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    published: bool | None = None
     balanced: bool = True
     needs: Callable[[Any, Facts], str | None] = lambda config, facts: None
     controls: tuple[Mapping[str, Any], ...] = ()

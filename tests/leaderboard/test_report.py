@@ -233,6 +233,12 @@ def test_reduced_settings_have_a_footnote(made):
     )
 
 
+def test_settings_that_nobody_published_are_told_from_the_defaults(made):
+    made.row("mine", [[0.8]], reduced={"steps": [100, 500]}, published=False)
+    note = "† mine (real init), other settings than its defaults: steps 100 (default 500)."
+    assert note in text_of(made)
+
+
 def test_training_costs_stand_below_with_time_saved(made):
     fill(made)
     below = section(text_of(made), "### Ranking on convnet-w32").split("| train s |")[1]

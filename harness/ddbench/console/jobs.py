@@ -70,17 +70,18 @@ def _print_record(record: Mapping[str, Any]) -> None:
         if name in ("costs", "measures", "artifacts", "whitening"):
             rows += _parts(name, value)
         elif name == "reduced":
-            rows += [{"field": "reduced", "value": text} for text in _reduced(value)]
+            than = "default" if record.get("published") is False else "published"
+            rows += [{"field": "reduced", "value": text} for text in _reduced(value, than)]
         elif value not in (None, "", [], {}):
             rows.append({"field": name, "value": cell(value)})
     print_table(rows, title=f"{record['kind']} {record['id']}")
 
 
-def _reduced(value: Any) -> list[str]:  # noqa: ANN401
-    """Return a line for each option that differs from what was published."""
+def _reduced(value: Any, than: str) -> list[str]:  # noqa: ANN401
+    """Return a line for each option that differs from what was published, or is the default."""
     pairs = value.items() if isinstance(value, Mapping) else ()
     good = [(k, pair) for k, pair in pairs if isinstance(pair, list) and len(pair) == 2]
-    return [f"{k} {cell(used)} (published {cell(published)})" for k, (used, published) in good]
+    return [f"{k} {cell(used)} ({than} {cell(published)})" for k, (used, published) in good]
 
 
 def _parts(name: str, value: Any) -> list[dict[str, str]]:  # noqa: ANN401

@@ -65,7 +65,8 @@ def _row(job: Condensation) -> dict[str, Any]:
 def _captions(plan: Plan) -> list[str]:
     lines = []
     for job in plan.condensations:
-        differing = [f"{k} {used} (published {was})" for k, (used, was) in job.reduced.items()]
+        than = "published" if job.published else "default"
+        differing = [f"{k} {used} ({than} {was})" for k, (used, was) in job.reduced.items()]
         if differing:
             lines.append(f"† {job.row}, ipc {job.ipc}: {', '.join(differing)}")
     lines = list(dict.fromkeys(lines))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 from ddbench.leaderboard import words
 from ddbench.leaderboard.boards import Board, Place
@@ -164,19 +165,24 @@ def _settings(entry: Entry, entries: Sequence[Entry]) -> str:
     """Return what a row ran with; of a control, in what that differs from the row it controls."""
     of = next((e for e in entries if e.row == entry.control_of and not e.is_control), None)
     if of is None or not of.reduced:
-        return f", other settings than published: {_pairs(entry.reduced)}"
+        than = "published" if entry.published else "its defaults"
+        return f", other settings than {than}: {_pairs(entry)}"
     other = {k: pair for k, pair in entry.reduced.items() if list(of.reduced.get(k, ())) != [*pair]}
-    published = [f"{k} as published" for k in of.reduced if k not in entry.reduced]
-    differing = ", ".join(filter(None, [_pairs(other), *published]))
+    published = [f"{k} as {_word(entry)}" for k in of.reduced if k not in entry.reduced]
+    differing = ", ".join(filter(None, [_pairs(replace(entry, reduced=other)), *published]))
     return f": as {_row(of)}" + (f", but {differing}" if differing else "")
 
 
-def _pairs(reduced: Mapping[str, Sequence[Any]]) -> str:
+def _pairs(entry: Entry) -> str:
     """Return options that differ from the published ones: option used (published)."""
     return ", ".join(
-        f"{option} {words.number(used)} (published {words.number(published)})"
-        for option, (used, published) in reduced.items()
+        f"{option} {words.number(used)} ({_word(entry)} {words.number(published)})"
+        for option, (used, published) in entry.reduced.items()
     )
+
+
+def _word(entry: Entry) -> str:
+    return "published" if entry.published else "default"
 
 
 def own_recipe_notes(board: Board) -> list[str]:

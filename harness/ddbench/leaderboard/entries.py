@@ -30,6 +30,7 @@ class Entry:
         failed: (seed, status, reason) of seeds that have none.
         control_of: The row beside which this one stands only as its control.
         reduced: Option -> (used, published), where they differ.
+        published: Whether they are published, else the method's defaults.
         quick: Whether they differ because a preset took the method's quick settings.
         notes: Words about how to read the row.
     """
@@ -50,6 +51,7 @@ class Entry:
     control_of: str | None
     reduced: Mapping[str, Sequence[Any]]
     quick: bool = False
+    published: bool = True
     notes: tuple[str, ...] = ()
 
     @property
@@ -99,6 +101,7 @@ def _entry(key: str, label: str, group: pd.DataFrame) -> Entry:
         control_of=_control_of(group),
         reduced=first["reduced"],
         quick=bool(first["quick"] and first["reduced"]),
+        published=bool(first["published"]),
         notes=_notes(done),
     )
 

@@ -249,6 +249,7 @@ def _condensation_row(record: Record) -> dict[str, Any]:
         "budget_s": _number(record.get("budget_s")),
         "control_of": record.get("control_of"),
         "reduced": _pairs(record.get("reduced")),
+        "published": record.get("published") is not False,
         "quick": bool(record.get("quick")),
         "labels": record.get("labels", "hard"),
         "stale": bool(record.get("stale")),

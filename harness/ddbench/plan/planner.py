@@ -447,6 +447,7 @@ class _Planner:
             reduced=_reduced(answer, budget) | self._not_published_at(cell, answer["config"]),
             quick=self.preset.quick,
             control_of=cell.control_of,
+            published=info["published"],
             paper=info["paper"],
             bibtex=info["bibtex"],
             snapshots=self._snapshots(answer["steps"], budget),

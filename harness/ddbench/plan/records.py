@@ -90,6 +90,7 @@ class Condensation:
     numerics: int = NUMERICS
     series_id: str = ""  # the same for every number of steps: one may be extended to another
     extensions: Mapping[str, str] = field(default_factory=dict)  # fingerprints of those it uses
+    published: bool = True  # or `reduced` tells from defaults that no publication gives
 
     def record(self) -> dict[str, Any]:
         """Return the job as plain values."""

@@ -197,7 +197,8 @@ def _own(board: Board) -> str:
 def _caveat(best: Place) -> str:
     if not best.entry.reduced or best.entry.quick:
         return ""
-    return f"{code(best.entry.label)} did not run with the published settings ({cells.REDUCED})."
+    settings = "the published settings" if best.entry.published else "its default settings"
+    return f"{code(best.entry.label)} did not run with {settings} ({cells.REDUCED})."
 
 
 def headline(boards: Sequence[Board]) -> str:

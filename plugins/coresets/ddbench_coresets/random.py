@@ -31,6 +31,7 @@ def describe() -> MethodInfo:
         step="none",
         steps=lambda config, ipc: 0,
         needs=lambda config, facts: shortage(facts.class_counts, facts.ipc),
+        published=False,
         paper="random subset",
     )
 

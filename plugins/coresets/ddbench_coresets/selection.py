@@ -81,6 +81,7 @@ def information(paper: str, bibtex: str = "", config: type[Config] = Config) -> 
         quick=QUICK,
         check={"network_epochs": 40},  # what the network needs to be of use on tiny data
         needs=_needs,
+        published=False,  # the features' network was never described: its recipe here is ours
         paper=paper,
         bibtex=bibtex,
     )
