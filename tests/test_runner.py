@@ -15,6 +15,7 @@ import pytest
 import torch
 from ddbench import Converged, MethodInfo, SyntheticSet, Unsupported, hookimpl
 from ddbench.datasets import load as load_dataset
+from ddbench.engines.outcome import dead
 from ddbench.extensions import Extensions
 from ddbench.files import umask
 from ddbench.fingerprints import ChangedError
@@ -232,6 +233,23 @@ def test_converged_ends_the_loop_and_its_step_counts(setting):
     assert record["converged"] and record["ended_by"] == "converged"
     assert record["costs"]["steps_done"] == 3 and record["metrics"] == {"loss": 0.5}
     assert setting.run.set_file(record["id"], 1).exists()
+
+
+def test_a_failure_to_do_it_again_leaves_what_was_done(setting):
+    class Fails(Momentum):
+        @hookimpl
+        def condense_step(self, state, task, step):
+            raise ZeroDivisionError
+
+    done = condense(setting)
+    again = condense(setting, Fails(), snapshots=(2,))
+    assert again["status"] == "failed" and again["id"] == done["id"]
+    assert read_record(setting.run.result(done["id"]), "condensation")["status"] == "done"
+    dead(job(snapshots=(2,)), setting.run, "signal SIGSEGV")
+    assert read_record(setting.run.result(done["id"]), "condensation")["status"] == "done"
+    setting.run.set_file(done["id"]).unlink()
+    condense(setting, Fails(), snapshots=(2,))
+    assert read_record(setting.run.result(done["id"]), "condensation")["status"] == "failed"
 
 
 # -- extension -----------------------------------------------------------------------------------

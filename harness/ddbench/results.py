@@ -262,6 +262,16 @@ def finished(path: Path, kind: str) -> dict[str, Any] | None:
         return None
 
 
+def stands(folder: RunFolder, id: str) -> bool:
+    """Say whether a condensation is done and its set there.
+
+    It may be done again, for snapshots that were not asked for then; but failing to do so must not
+    replace it.
+    """
+    record = finished(folder.result(id), "condensation")
+    return record is not None and record["status"] == DONE and folder.set_file(id).exists()
+
+
 def hash_of_set(folder: RunFolder, id: str | None, snapshot: int | None = None) -> str | None:
     """Return the hash of a condensation's final set as its record has it, None if it has none."""
     if id is None or snapshot is not None:

@@ -11,7 +11,7 @@ from ddbench.engines.jobs import Job, record_of
 from ddbench.files import claimed
 from ddbench.fingerprints import ChangedError
 from ddbench.plan import Condensation
-from ddbench.results import FAILED, RunFolder, hash_of_set, write_record
+from ddbench.results import FAILED, RunFolder, hash_of_set, stands, write_record
 
 SERVER_LOST = 255  # what multiprocessing says of a process whose fork server has gone
 # Deaths that are nobody's fault in here: another process killed it, or its server went.
@@ -38,7 +38,8 @@ def dead(job: Job, run: RunFolder, reason: str, traceback: str | None = None) ->
                 if free:
                     if standing := record_of(job, run):
                         return standing
-                    write_record(path, kind, record)
+                    if kind == "evaluation" or not stands(run, job.id):
+                        write_record(path, kind, record)
             if free or time.monotonic() > until:
                 break
             time.sleep(0.05)

@@ -19,7 +19,7 @@ from ddbench.hookspecs import Unsupported
 from ddbench.meter import hardware, hardware_class
 from ddbench.methods import Method
 from ddbench.plan import Condensation, Evaluation
-from ddbench.results import DONE, hash_of_set, write_record
+from ddbench.results import DONE, hash_of_set, stands, write_record
 from ddbench.runner.checkpoint import remove_checkpoint
 from ddbench.runner.condensing import Condensing
 from ddbench.runner.control import Control, Stopped
@@ -47,7 +47,7 @@ def run_condensation(
     """Condense, write set, curve and record into the run folder; return the record.
 
     Whatever the method does wrong becomes a failed record, with its traceback; `Unsupported`
-    becomes a skipped one.
+    becomes a skipped one. Neither replaces a finished condensation that was to be done again.
 
     Raises:
         Stopped: The engine asked for it; a checkpoint is there to go on from.
@@ -62,6 +62,8 @@ def run_condensation(
         work = Condensing(job, setting, method, extensions, control, guard)
         outcome = _outcome(work.run)
     check_folder()
+    if outcome["status"] != DONE and stands(setting.run, job.id):
+        return {**record, **outcome, "ended": _now()}
     record = _written(setting.run.result(job.id), "condensation", record, outcome)
     if record["status"] == DONE and not setting.keep_state:
         # Only now: until the record is there, the checkpoint is all that a kill would leave.
