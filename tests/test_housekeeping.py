@@ -1,5 +1,6 @@
 """Status, retry, clean, merge, pack and unpack on run folders made by hand."""
 
+import errno
 import hashlib
 import io
 import json
@@ -389,3 +390,78 @@ def test_a_torn_archive_is_refused(folder, tmp_path):
         with pytest.raises(RunError, match="torn.tar.gz: cannot be unpacked"):
             unpack(tmp_path / "torn.tar.gz", tmp_path / "in")
         assert not (tmp_path / "in").exists()
+
+
+def test_an_archive_with_any_bit_flipped_is_refused_and_leaves_nothing(folder, tmp_path):
+    for number in range(20):
+        condense(folder, f"more-{number}", content=os.urandom(200))
+    whole = pack(folder, tmp_path / "x.tar.gz").read_bytes()
+    (tmp_path / "in").mkdir()
+    content = whole.index(0, 10) + 1  # behind the name in the header, which nobody reads
+    for place in range(content, len(whole), len(whole) // 60):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        (tmp_path / "flipped.tar.gz").write_bytes(flipped)
+        with pytest.raises(RunError, match="flipped.tar.gz: .*(torn or altered|no packed run)"):
+            unpack(tmp_path / "flipped.tar.gz", tmp_path / "in" / "run")
+        assert os.listdir(tmp_path / "in") == []
+
+
+def repacked(file: Path, to: Path, changed) -> Path:
+    """Write the archive anew, valid as a stream, with `changed(name, content)` or without it."""
+    with tarfile.open(file) as tar:
+        members = {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
+    changes = {name: changed(name, content) for name, content in members.items()}
+    return tar_of(to, *((name, content) for name, content in changes.items() if content))
+
+
+@pytest.mark.parametrize("content", [None, b"another"])
+def test_an_archive_that_differs_from_its_list_is_refused_by_the_files(folder, tmp_path, content):
+    file = repacked(
+        pack(folder, tmp_path / "x.tar.gz"),
+        tmp_path / "y.tar.gz",
+        lambda name, old: content if name.endswith("a/synthetic.safetensors") else old,
+    )
+    words = r"y.tar.gz: 1 of its files are missing or altered \(condensations/a/synthetic"
+    with pytest.raises(RunError, match=words):
+        unpack(file, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"[]", b"{"])
+def test_a_list_that_cannot_be_read_is_named(folder, tmp_path, content):
+    file = repacked(
+        pack(folder, tmp_path / "x.tar.gz"),
+        tmp_path / "y.tar.gz",
+        lambda name, old: content if name == "run/packed.json" else old,
+    )
+    with pytest.raises(RunError, match="y.tar.gz: its list of files cannot be read"):
+        unpack(file, tmp_path / "again")
+
+
+def test_an_archive_without_a_list_is_still_read_and_the_list_is_not_packed_again(folder, tmp_path):
+    packed = pack(folder, tmp_path / "x.tar.gz")
+    without = lambda name, old: None if name == "run/packed.json" else old  # noqa: E731
+    back = unpack(repacked(packed, tmp_path / "y.tar.gz", without), tmp_path / "again")
+    assert files_of(back) == files_of(folder)
+    (folder.root / "packed.json").write_text("{}")  # of somebody who has untarred by hand
+    back = unpack(pack(folder, tmp_path / "z.tar.gz"), tmp_path / "once more")
+    assert "packed.json" not in files_of(back)
+
+
+def full(*arguments, **options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_not_the_archives_fault(folder, tmp_path, monkeypatch):
+    file = pack(folder, tmp_path / "x.tar.gz")
+    monkeypatch.setattr(tarfile.TarFile, "extractall", full)
+    code, text = invoke("unpack", file, "--to", tmp_path / "again")
+    assert code == 2 and f"{tmp_path / 'again'}: cannot be written (No space left" in text
+    assert "pack" not in text.replace(str(tmp_path), "").replace("unpack", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "x.tar.gz"]
+
+
+def test_a_file_that_is_not_there_cannot_be_unpacked(tmp_path):
+    code, text = invoke("unpack", tmp_path / "none.tar.gz")
+    assert code == 2 and "none.tar.gz: cannot be read (No such file or directory)" in text
