@@ -37,8 +37,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files.os, call, full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         write_whole(tmp_path / "a", b"new")
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
 
 

@@ -32,8 +32,16 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that readers see the old file or the whole new one.
 
     Raises:
-        OSError: The folder cannot be written or the disk is full; the old file stays.
+        OSError: The folder cannot be written or the disk is full; names `path`, so that disks can
+            be told apart. The old file stays.
     """
+    try:
+        _write_whole(path, content)
+    except OSError as error:  # of a full disk the system names no file, else the half-written one
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def _write_whole(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=HALF, dir=path.parent)
     try:
