@@ -172,6 +172,32 @@ def test_mistakes_of_the_command_line_come_with_those_of_the_plan(session):
     assert "say what to run" in ddbench("plan", code=2)[1]
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space", "/a/m.json"),
+            "/a/m.json: No space; make room there and",
+        ),
+        (OSError(errno.EROFS, "Read-only", b"/a"), "/a: Read-only; make it writable, or name"),
+        (OSError(errno.ESTALE, "Stale", "/a", None, "/b"), "/b: Stale; see that its disk is there"),
+        (
+            OSError("odd"),
+            "odd; see that its disk is there and whole and run the same command again",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_with_the_path_and_a_remedy(
+    session, tmp_path, error, words
+):
+    def plan(choices):
+        raise error
+
+    session.plan = plan
+    _, err = ddbench("run", "--method", "dm", "--out", tmp_path / "run", code=2)
+    assert err.startswith(f"ddbench: {words}") and err.count("\n") == 1
+
+
 # -- prices ----------------------------------------------------------------------------------------
 
 PRICES = [

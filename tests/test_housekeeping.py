@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 import time
 from pathlib import Path
@@ -126,6 +127,16 @@ def test_retry_of_an_unknown_job_or_of_none_is_an_error(folder):
     assert invoke("retry", folder.root)[0] == 2
 
 
+def read_only(path, *arguments, **options):
+    raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+
+def test_retry_in_a_read_only_folder_is_one_line(folder, monkeypatch):
+    monkeypatch.setattr(Path, "unlink", read_only)
+    code, text = invoke("retry", folder.root, "--failed", "--yes")
+    assert code == 2 and f"ddbench: {folder.result('b')}: Read-only file system; make it" in text
+
+
 # -- clean -----------------------------------------------------------------------------------------
 
 
@@ -162,6 +173,25 @@ def test_clean_previews_and_then_removes(folder, tmp_path):
     assert code == 0 and str(claim) in text and files_of(folder) == before
     invoke("clean", folder.root, "--cache", tmp_path / "cache", "--yes")
     assert before.keys() - files_of(folder).keys() == {"claims/z"}
+
+
+def test_clean_says_what_it_could_not_remove(folder, tmp_path, monkeypatch):
+    claim, checkpoint = old(folder.claim("z")), old(folder.checkpoint("a")).parent
+    with monkeypatch.context() as patch:
+        patch.setattr("ddbench.housekeeping.cleaning.shutil.rmtree", read_only)
+        code, text = invoke("clean", folder.root, "--cache", tmp_path / "cache", "--yes")
+    assert code == 2 and "1 things, 0.0 MB removed" in text
+    assert (
+        f"cannot be removed; make their folders writable and clean again:\n  {checkpoint}: " in text
+    )
+    assert checkpoint.exists() and not claim.exists()
+
+
+def test_a_link_to_a_folder_is_removed_and_the_folder_stays(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    folder.checkpoint("a").parent.symlink_to(tmp_path / "elsewhere")
+    invoke("clean", folder.root, "--cache", tmp_path / "cache", "--yes")
+    assert not folder.checkpoint("a").parent.is_symlink() and (tmp_path / "elsewhere").is_dir()
 
 
 def test_a_kept_state_is_no_litter(folder):
@@ -277,6 +307,51 @@ def test_merge_refuses_sets_that_it_cannot_compare(folder, other, changes):
     for into, source in ((folder, other), (other, folder)):
         with pytest.raises(RunError, match="a: nothing says whether .* holds the same set as"):
             merge(into, [source])
+
+
+def full(*arguments, **options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def full_for_a_tree(source, target, **options):
+    raise shutil.Error([(str(source / "x"), str(target / "x"), "[Errno 28] No space left")])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "reason"),
+    [
+        ("tempfile.mkdtemp", full, "No space left on device"),
+        ("shutil.copytree", full_for_a_tree, r"\[Errno 28\] No space left"),
+        ("os.replace", full, "No space left on device"),
+    ],
+)
+def test_a_merge_that_cannot_write_names_the_place_and_leaves_what_was_there(
+    folder, other, monkeypatch, call, error, reason
+):
+    condense(other, "b")  # failed here: its folder is replaced
+    condense(other, "new")
+    before = files_of(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"ddbench.housekeeping.merging.{call}", error)
+        with pytest.raises(RunError, match=rf"b: cannot be copied to .*/run/.*/b \({reason}\)"):
+            merge(folder, [other])
+    assert files_of(folder) == before
+    assert len(merge(folder, [other])) == 2
+
+
+def test_a_folder_that_cannot_be_replaced_stays(folder, other, monkeypatch):
+    condense(other, "b")
+    before, replace = files_of(folder), os.replace
+
+    def to_its_place(source, target):
+        if Path(source).parent.name.endswith(".half") and Path(source).name == "b":
+            full()
+        replace(source, target)
+
+    monkeypatch.setattr("ddbench.housekeeping.merging.os.replace", to_its_place)
+    with pytest.raises(RunError, match="No space left"):
+        merge(folder, [other])
+    assert files_of(folder) == before
 
 
 def test_merge_previews(folder, other):
@@ -447,10 +522,6 @@ def test_an_archive_without_a_list_is_still_read_and_the_list_is_not_packed_agai
     (folder.root / "packed.json").write_text("{}")  # of somebody who has untarred by hand
     back = unpack(pack(folder, tmp_path / "z.tar.gz"), tmp_path / "once more")
     assert "packed.json" not in files_of(back)
-
-
-def full(*arguments, **options):
-    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_full_disk_is_not_the_archives_fault(folder, tmp_path, monkeypatch):

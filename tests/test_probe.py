@@ -152,6 +152,16 @@ def test_extensions_of_this_process_are_known_to_what_is_asked(tmp_path):
     assert answers["inits"]["mine"] == "me, in this process" and answers["inits"]["real"] == ""
 
 
+def test_answers_that_cannot_be_kept_are_given_all_the_same(tmp_path, monkeypatch):
+    def full(path, record):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(probe, "write_json", full)
+    child = Child({}, tmp_path)
+    monkeypatch.setattr(child, "_answers", lambda request, asked: {"describe": {}})
+    assert child({"describe": []}) == {"describe": {}}
+
+
 def test_a_file_named_like_a_module_harms_none(tmp_path):
     path = tmp_path / "json.py"
     path.write_text(SOUND)

@@ -131,9 +131,13 @@ class ArtifactStore:
         return sorted(p for p in folders if self.find(p.name) is None)
 
     def remove(self, name: str) -> None:
-        """Remove an artifact, finished or not; waits for whoever is building it."""
-        with locked(self.root / "locks" / name):
-            shutil.rmtree(self.root / name, ignore_errors=True)
+        """Remove an artifact, finished or not; waits for whoever is building it.
+
+        Raises:
+            OSError: A part of it cannot be removed.
+        """
+        with locked(self.root / "locks" / name), suppress(FileNotFoundError):
+            shutil.rmtree(self.root / name)
 
     def _build(
         self,

@@ -248,7 +248,8 @@ class Child:
         except (OSError, ValueError):
             answers = self._answers(request, asked)
         if "error" not in json.dumps(answers):  # a broken install may be mended without a trace
-            write_json(kept, answers)
+            with suppress(OSError):  # where they cannot be kept they are asked for again
+                write_json(kept, answers)
         return answers
 
     def close(self) -> None:

@@ -69,13 +69,22 @@ def clean(folder: Path, cache: Path | None, yes: bool) -> None:
     from ddbench.results import open_run
 
     litter = find_litter(open_run(folder), cache_of(cache) / "artifacts")
-    freed = sum(item.bytes for item in litter)
+    gone, freed, left = 0, 0, []
     for item in litter:
         click.echo(f"{item.path}: {item.why}")
-        if yes:
-            item.remove()
+        size = item.bytes
+        try:
+            if yes:
+                item.remove()
+        except OSError as error:
+            left.append(f"{item.path}: {error.strerror or error}")
+        else:
+            gone, freed = gone + 1, freed + size
     words = "removed" if yes else "to remove; add --yes"
-    click.echo(f"{len(litter)} things, {freed / 1e6:.1f} MB {words}", err=True)
+    click.echo(f"{gone} things, {freed / 1e6:.1f} MB {words}", err=True)
+    if left:
+        what = "these cannot be removed; make their folders writable and clean again:"
+        fail("\n  ".join([what, *left]))
 
 
 @click.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
 import os
 import sys
@@ -51,6 +52,8 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(INTERRUPTED) from None
+        except OSError as error:
+            fail(_of_the_system(error))
 
     return wrapped
 
@@ -68,6 +71,25 @@ class Suggesting(click.Group):
             hint = f"did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}"
             context.fail(f"No such command {args[0]!r}{'; ' if near else '. '}{hint}")
         return super().resolve_command(context, args)
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return one line about a disk that is full, read-only or gone: where, what, the remedy."""
+    place = error.filename2 or error.filename  # of a copy, where it was to go
+    where = os.fsdecode(place) if isinstance(place, str | bytes | Path) else ""
+    what = error.strerror or str(error) or type(error).__name__
+    if error.errno in FULL:
+        remedy = "make room there"
+    elif error.errno in REFUSED:
+        remedy = "make it writable, or name another place"
+    else:
+        remedy = "see that its disk is there and whole"
+    again = "and run the same command again"
+    return f"{where}: {what}; {remedy} {again}" if where else f"{what}; {remedy} {again}"
 
 
 def stacked(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:

@@ -33,11 +33,16 @@ class Litter:
         return total
 
     def remove(self) -> None:
-        """Remove it."""
-        if self.path.is_dir():
-            shutil.rmtree(self.path, ignore_errors=True)
-        else:
-            self.path.unlink(missing_ok=True)
+        """Remove it.
+
+        Raises:
+            OSError: It, or a part of it, cannot be removed.
+        """
+        with suppress(FileNotFoundError):  # somebody else has
+            if self.path.is_dir() and not self.path.is_symlink():
+                shutil.rmtree(self.path)
+            else:
+                self.path.unlink()
 
 
 def find_litter(folder: RunFolder, artifacts: Path | None = None) -> list[Litter]:

@@ -31,7 +31,7 @@ def merge(into: RunFolder, others: Sequence[RunFolder], preview: bool = False) -
 
     Raises:
         RunError: A folder is at work or holds results of a later ddbench, or two hold different
-            sets under one id; nothing is copied.
+            sets under one id: nothing is copied. Or a file cannot be copied: those before it are.
     """
     for folder in (into, *others):
         if running(folder):
@@ -102,17 +102,43 @@ def _better(record: dict[str, Any] | None, own: dict[str, Any] | None) -> bool:
 
 
 def _bring(copy: Copy) -> None:
-    """Copy a file or a folder so that it appears whole or not at all."""
+    """Copy a file or a folder so that it appears whole or not at all.
+
+    Raises:
+        RunError: It cannot be read, or not be written.
+    """
+    try:
+        _copy(copy)
+    except OSError as error:
+        raise RunError(
+            f"{copy.source}: cannot be copied to {copy.target} ({_reason(error)}); mend it and "
+            "merge again: what was copied before is whole"
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    """Return why a copy has failed, of a whole folder the first of the reasons."""
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        return str(error.args[0][0][-1])
+    return error.strerror or str(error)
+
+
+def _copy(copy: Copy) -> None:
     copy.target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=".merge.", suffix=HALF, dir=copy.target.parent))
     try:
-        fresh = beside / copy.target.name
+        fresh, replaced = beside / copy.target.name, beside / "replaced"
         if copy.source.is_dir():
             shutil.copytree(copy.source, fresh, ignore=shutil.ignore_patterns(f"*{HALF}"))
             if copy.target.exists():
-                os.replace(copy.target, beside / "replaced")
+                os.replace(copy.target, replaced)
         else:
             shutil.copy2(copy.source, fresh)
-        os.replace(fresh, copy.target)
+        try:
+            os.replace(fresh, copy.target)
+        except OSError:
+            if replaced.exists():
+                os.replace(replaced, copy.target)
+            raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
