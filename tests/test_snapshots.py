@@ -103,6 +103,56 @@ def test_snapshots_of_an_interrupted_run_are_those_of_a_straight_one(setting, tm
         assert one.sha256() == two.sha256()
 
 
+def torn(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def foreign(path):
+    whole = SyntheticSet.load(path)
+    replace(whole, provenance={**whole.provenance, "id": "another"}).save(path)
+
+
+@pytest.mark.parametrize("harm", [torn, foreign])
+def test_a_snapshot_or_an_initial_set_that_is_not_whole_or_not_ours_is_written_anew(setting, harm):
+    wanted = job(snapshots=(0, 2))
+    condense(wanted, setting)
+    folder = setting.run.condensation(wanted.id)
+    paths = [folder / "initial.safetensors", *sorted((folder / "snapshots").iterdir())]
+    contents = [path.read_bytes() for path in paths]
+    for path in paths:
+        harm(path)
+    setting.run.result(wanted.id).unlink()  # as `retry` does
+    condense(wanted, setting)
+    assert len(paths) == 3 and [path.read_bytes() for path in paths] == contents
+
+
+@pytest.mark.parametrize("harm", [torn, foreign, lambda path: path.unlink()])
+def test_a_condensation_past_a_snapshot_that_is_not_whole_starts_over(setting, capsys, harm):
+    wanted, steps = job(snapshots=(2,)), []
+    with pytest.raises(Stopped):
+        condense(wanted, setting, Control(lambda: len(steps) >= 4, steps.append))
+    snapshot = setting.run.set_file(wanted.id, 2)
+    content = snapshot.read_bytes()
+    harm(snapshot)
+    assert condense(wanted, setting)["resumed"] == 0 and snapshot.read_bytes() == content
+    assert f"starting over: {snapshot}: no whole snapshot" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("harm", [torn, foreign, None])
+def test_whole_snapshots_alone_are_taken_over_and_are_the_extensions_own(setting, harm):
+    kept = replace(setting, keep_state=True)
+    short = condense(job(steps=4, snapshots=(2,)), kept)
+    if harm:
+        harm(setting.run.set_file(short["id"], 2))
+    longer = condense(job(snapshots=(2,)), setting)
+    assert longer["extended_from"] == (None if harm else short["id"])
+    for path in (
+        setting.run.set_file(longer["id"], 2),
+        setting.run.condensation(longer["id"]) / "initial.safetensors",
+    ):
+        assert SyntheticSet.load(path).provenance["id"] == longer["id"]
+
+
 def test_snapshots_are_named_by_steps_or_shares():
     assert snapshot_steps(("0", "10%", "50%", "100%"), 200, None) == (0, 20, 100)
     assert snapshot_steps(("5", "5", "300"), 200, None) == (5,)

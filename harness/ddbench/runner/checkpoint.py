@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ddbench.files import write_whole
 from ddbench.plan import Condensation
 from ddbench.results import DONE, INITIAL, RunFolder, read_run
+from ddbench.synthetic import SetError, SyntheticSet
 from ddbench.trees import TreeError, load_tree, save_tree
 
 
@@ -81,6 +82,14 @@ def remove_checkpoint(path: Path) -> None:
             path.parent.rmdir()
 
 
+def holds_set_of(id: str, path: Path) -> bool:
+    """Say whether a file holds a whole set of the condensation `id`."""
+    try:
+        return SyntheticSet.load(path).provenance.get("id") == id
+    except (OSError, SetError):
+        return False
+
+
 def take_over(job: Condensation, run: RunFolder) -> str | None:
     """Start `job` from the kept state of the same condensation with fewer steps, if there is one.
 
@@ -92,11 +101,13 @@ def take_over(job: Condensation, run: RunFolder) -> str | None:
         return None
     base = str(found["id"])
     behind = [s for s in job.snapshots if s < _steps_done(found)]
-    files = [(run.set_file(base, s), run.set_file(job.id, s)) for s in behind]
-    files += [(run.condensation(base) / INITIAL, run.condensation(job.id) / INITIAL)]
-    files += [(run.checkpoint(base), run.checkpoint(job.id))]  # last: it says that all is there
-    for source, target in files:
-        _copy_whole(source, target)
+    sets = [(run.set_file(base, s), run.set_file(job.id, s)) for s in behind]
+    sets += [(run.condensation(base) / INITIAL, run.condensation(job.id) / INITIAL)]
+    for source, target in sets:
+        taken = SyntheticSet.load(source)
+        replace(taken, provenance={**taken.provenance, "id": job.id}).save(target)
+    # Last: it says that all is there.
+    write_whole(run.checkpoint(job.id), run.checkpoint(base).read_bytes())
     return base
 
 
@@ -120,13 +131,8 @@ def _extends(job: Condensation, record: Mapping[str, Any], run: RunFolder) -> bo
     if record.get("converged") or record.get("budget_s") is not None:
         return False
     done = _steps_done(record)
+    if not (0 < done < job.steps and run.checkpoint(record["id"]).exists()):
+        return False
     behind = [run.set_file(record["id"], s) for s in job.snapshots if s < done]
-    kept = (run.checkpoint(record["id"]), run.condensation(record["id"]) / INITIAL, *behind)
-    return 0 < done < job.steps and all(path.exists() for path in kept)
-
-
-def _copy_whole(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.copy.half")
-    shutil.copyfile(source, beside)
-    os.replace(beside, target)
+    sets = (run.condensation(record["id"]) / INITIAL, *behind)
+    return all(holds_set_of(record["id"], path) for path in sets)

@@ -22,7 +22,7 @@ from ddbench.methods import Method
 from ddbench.options import make_config
 from ddbench.plan import Condensation
 from ddbench.results import INITIAL
-from ddbench.runner.checkpoint import Checkpoint, Progress, take_over
+from ddbench.runner.checkpoint import Checkpoint, Progress, holds_set_of, take_over
 from ddbench.runner.control import Control, Stopped
 from ddbench.runner.guard import Guard, MisbehavedError
 from ddbench.setting import Setting
@@ -126,7 +126,7 @@ class Condensing:
         if state is None:
             raise MisbehavedError("init returned None; expected the state to condense from")
         path = self.run_folder.condensation(self.job.id) / INITIAL
-        if not path.exists():
+        if not holds_set_of(self.job.id, path):
             untouched.save(path)
         self.made_by_init = self._kinds(state)
         self._resume(state)
@@ -217,7 +217,7 @@ class Condensing:
         An identity does not depend on the snapshots taken, so exporting must change nothing.
         """
         path = self.run_folder.set_file(self.job.id, self.at.step)
-        if self.at.step not in self.job.snapshots or path.exists():
+        if self.at.step not in self.job.snapshots or holds_set_of(self.job.id, path):
             return
         saved, generators = copied(self._saved(state)), self.task.generator_states()
         with self.task.metered_by(None):
@@ -272,6 +272,11 @@ class Condensing:
         except TreeError as error:
             print(f"starting over: {error}")  # into the job's log
             return
+        behind = [s for s in self.job.snapshots if s < saved.progress.step]
+        for taken in (self.run_folder.set_file(self.job.id, step) for step in behind):
+            if not holds_set_of(self.job.id, taken):  # its step comes no more
+                print(f"starting over: {taken}: no whole snapshot of this condensation")
+                return
         self._lay_over(state, saved.state)
         self.task.restore_generators(saved.generators)
         self.task.chose_on_split |= saved.chose_on_split
