@@ -1,5 +1,6 @@
 """Engines: two runs on one folder, signals, time limits of a run, full disks, lost runners."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -9,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from ddbench.cli import main
 from ddbench.engines import Jobs, outcome
 from ddbench.engines.inline import run_inline
 from ddbench.engines.limits import free_memory, memory_of_a_job, relieve_log, shorten_log
@@ -20,6 +23,7 @@ from ddbench.plan import Plan
 from ddbench.results import RunFolder, read_run
 from ddbench.runner import Control, Stopped
 from ddbench.setting import Setting
+from ddbench.synthetic import SyntheticSet
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +248,28 @@ def test_a_failed_evaluation_of_another_set_is_done_again(kills, tmp_path, monke
     path.write_text(json.dumps(json.loads(path.read_text()) | {"set_sha256": "other"}))
     jobs, *_ = left(kills, tmp_path / "run")
     assert [job.id for job in jobs.pending] == [path.stem]
+
+
+def test_a_foreign_set_beside_a_finished_record_fails_its_evaluation_by_name(kills, tmp_path):
+    run = tmp_path / "run"
+    do_inline(*left(kills, run))
+    [evaluated] = run.glob("evaluations/*.json")
+    [path] = run.glob("condensations/*/synthetic.safetensors")
+    whole, own = json.loads(evaluated.read_text())["accuracies"], SyntheticSet.load(path)
+    dataclasses.replace(own, images=own.images + 1).save(path)
+    evaluated.unlink()  # as that of a set that has changed, or is to be evaluated on more networks
+    do_inline(*left(kills, run))
+    failed = json.loads(evaluated.read_text())
+    retry = f"retry RUN {path.parent.name} --failed"
+    assert failed["status"] == "failed" and failed["set_sha256"] == own.sha256()
+    assert f"{path}: is not the set that was condensed" in failed["reason"]
+    assert f"`ddbench {retry}`" in failed["reason"]
+    assert left(kills, run)[0].pending == []  # it is not done again by each run
+    assert (
+        CliRunner().invoke(main, [*retry.replace("RUN", str(run)).split(), "--yes"]).exit_code == 0
+    )
+    do_inline(*left(kills, run))
+    assert json.loads(evaluated.read_text())["accuracies"] == whole
 
 
 def test_an_evaluation_that_has_died_stays_failed(kills, tmp_path):

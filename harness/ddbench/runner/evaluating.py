@@ -12,9 +12,10 @@ from ddbench.evaluate import evaluate
 from ddbench.extensions import Extensions
 from ddbench.meter import PeakMemory, warm_up
 from ddbench.plan import Evaluation
+from ddbench.results import hash_of_set
 from ddbench.runner.control import Control, Stopped
 from ddbench.setting import Setting
-from ddbench.synthetic import SyntheticSet
+from ddbench.synthetic import SetError, SyntheticSet
 from ddbench.training import Recipe
 
 
@@ -76,9 +77,20 @@ def evaluate_set(
 def _set_of(
     job: Evaluation, setting: Setting, images: torch.Tensor, labels: torch.Tensor
 ) -> tuple[SyntheticSet, str | None]:
-    """Return the set to train on and its hash: the whole training set has none."""
+    """Return the set to train on and its hash: the whole training set has none.
+
+    Raises:
+        SetError: The file is torn, or holds another set than the condensation's record tells of.
+    """
     if job.condensation is None:
         return SyntheticSet(images, labels), None
     path = setting.run.set_file(job.condensation, job.snapshot)
     synthetic = SyntheticSet.load(path, setting.device)
-    return synthetic, synthetic.sha256()
+    sha256, recorded = synthetic.sha256(), hash_of_set(setting.run, job.condensation, job.snapshot)
+    if recorded is not None and sha256 != recorded:
+        raise SetError(
+            f"{path}: is not the set that was condensed (hash {sha256[:8]}, recorded "
+            f"{str(recorded)[:8]}); restore it, or "
+            f"`ddbench retry RUN {job.condensation} --failed`"
+        )
+    return synthetic, sha256
