@@ -10,12 +10,14 @@ import tarfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.files import claimed
 from ddbench.housekeeping import find_litter, merge, pack, status_of, to_retry, unpack
 from ddbench.results import RunError, RunFolder, read_run, refuse_newer, write_record
+from safetensors.numpy import save as to_safetensors
 
 
 @pytest.fixture
@@ -36,7 +38,8 @@ def folder(tmp_path) -> RunFolder:
 
 def condense(run, id, status="done", reason=None, content=b"set"):
     run.condensation(id).mkdir(parents=True, exist_ok=True)
-    run.set_file(id).write_bytes(content)
+    tensors = {"images": np.zeros((1, 1, 2, 2), np.float32), "labels": np.zeros(1, np.int64)}
+    run.set_file(id).write_bytes(to_safetensors(tensors, {"what": content.hex()}))
     record = {"id": id, "status": status, "reason": reason}
     record["set_sha256"] = hashlib.sha256(content).hexdigest() if status == "done" else None
     write_record(run.result(id), "condensation", record)
@@ -76,6 +79,33 @@ def test_status_tells_done_failed_interrupted_running_and_missing(folder):
     assert "2 done, 1 failed, 1 interrupted, 2 missing" in text
     plain = CliRunner().invoke(main, ["status", str(folder.root), "--json"]).stdout
     assert {job["id"] for job in json.loads(plain)} == set(states)
+
+
+@pytest.mark.parametrize(
+    "name", ["synthetic.safetensors", "initial.safetensors", "snapshots/3.safetensors"]
+)
+def test_status_names_torn_sets_of_finished_jobs_and_the_remedy(folder, name):
+    path, whole = folder.condensation("a") / name, folder.set_file("a").read_bytes()
+    path.parent.mkdir(exist_ok=True)
+    for content in (b"", b"set", whole[:-1], to_safetensors({"images": np.zeros(1)})):
+        path.write_bytes(content)
+        [note] = [job.note for job in status_of(folder) if job.id == "a"]
+        assert note.startswith(f"{path}: torn, or another program's (")
+        assert note.endswith(f"`ddbench retry {folder.root} a` and the next run mend it")
+    plain = " ".join(invoke("status", folder.root)[1].split())
+    assert "torn" in plain and "2 done, 1 failed" in plain
+    path.write_bytes(whole)
+    assert [job.note for job in status_of(folder) if job.id == "a"] == [""]
+
+
+@pytest.mark.parametrize("text", ["", "step,loss\n1,2\n2,", "step,loss\n1\n", "step\n\udc80\n"])
+def test_status_names_a_torn_curve(folder, text):
+    path = folder.condensation("a") / "curve.csv"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    [note] = [job.note for job in status_of(folder) if job.id == "a"]
+    assert note.startswith(f"{path}: torn, or another program's (")
+    path.write_text("step,loss\n1,\n2,3\n")
+    assert [job.note for job in status_of(folder) if job.id == "a"] == [""]
 
 
 def test_a_stale_claim_is_not_running(folder):

@@ -15,7 +15,9 @@ A record is one JSON object with ``schema``, ``kind`` ("condensation" or "evalua
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -23,11 +25,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from ddbench.files import check_plain, write_json
 
 SCHEMA = 1
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 RESULT, SET, INITIAL = "result.json", "synthetic.safetensors", "initial.safetensors"
+CURVE = "curve.csv"
 
 
 class RunError(Exception):
@@ -289,6 +294,42 @@ def write_record(path: Path, kind: str, record: Mapping[str, Any]) -> dict[str, 
     record = {"schema": SCHEMA, "kind": kind, **record}
     write_json(path, record)
     return dict(json.loads(json.dumps(record)))
+
+
+def torn_files(folder: RunFolder, id: str) -> list[tuple[Path, str]]:
+    """Return the sets and the curve of a condensation that are torn: (file, reason).
+
+    Of sets the header alone is read: it tells how long the file must be.
+    """
+    home = folder.condensation(id)
+    sets = [home / SET, home / INITIAL, *sorted((home / "snapshots").glob("*.safetensors"))]
+    checks = [*((path, _check_set) for path in sets), (home / CURVE, _check_curve)]
+    torn = []
+    for path, check in checks:
+        try:
+            check(path)
+        except FileNotFoundError:
+            continue  # one that was never written, or is not needed
+        except OSError as error:
+            torn.append((path, f"cannot be read ({error.strerror or error})"))
+        except (ValueError, csv.Error, SafetensorError) as error:
+            torn.append((path, f"torn, or another program's ({error})"))
+    return torn
+
+
+def _check_set(path: Path) -> None:
+    with safe_open(str(path), framework="numpy") as file:
+        lacking = {"images", "labels"} - {*file.keys()}
+    if lacking:
+        raise ValueError(f"no {' and no '.join(sorted(lacking))}")
+
+
+def _check_curve(path: Path) -> None:
+    text = path.read_bytes().decode()
+    if not text.endswith("\n"):
+        raise ValueError("its last line is not whole")
+    if len({len(row) for row in csv.reader(io.StringIO(text, newline=""))}) != 1:
+        raise ValueError("its lines differ in length")
 
 
 def all_sets(folder: RunFolder) -> Iterator[tuple[str, Path]]:

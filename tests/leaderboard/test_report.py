@@ -457,6 +457,18 @@ def test_a_torn_or_missing_set_is_named_and_not_fatal(made):
     text = section(text_of(made), "### The sets")
     assert "dm: not shown, no synthetic set (" in text
     assert "random: not shown, its file is not there." in text
+    assert f"condensations/{dm}/synthetic.safetensors: torn, or another program's (" in text
+    assert f"`ddbench retry RUN {dm}` and the next run mend it." in text
+
+
+@pytest.mark.parametrize("name", ["initial.safetensors", "curve.csv", "snapshots/5.safetensors"])
+def test_what_is_torn_beside_a_shown_set_is_named(made, name):
+    dm = fill(made)
+    path = made.folder.condensation(dm) / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"torn")
+    text = section(text_of(made), "### The sets")
+    assert f"condensations/{dm}/{name}: torn" in text and "dm: not shown" not in text
 
 
 def test_whitened_sets_are_said_to_be(made):

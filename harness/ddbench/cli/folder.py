@@ -24,7 +24,7 @@ def status(folder: Path, everything: bool, as_json: bool) -> None:
     from ddbench.results import DONE, open_run
 
     jobs = status_of(open_run(folder))
-    shown = [vars(job) for job in jobs if everything or as_json or job.state != DONE]
+    shown = [vars(job) for job in jobs if everything or as_json or job.state != DONE or job.note]
     if shown or as_json:
         print_table(shown, as_json=as_json)
     counts = Counter(job.state for job in jobs)

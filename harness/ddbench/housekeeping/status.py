@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ddbench.files import claim_note, is_claimed
-from ddbench.results import DONE, FAILED, SKIPPED, Records, RunFolder, read_run
+from ddbench.results import DONE, FAILED, SKIPPED, Records, RunFolder, read_run, torn_files
 
 RUNNING, INTERRUPTED, MISSING = "running", "interrupted", "missing"
 STATES = (DONE, RUNNING, INTERRUPTED, MISSING, FAILED, SKIPPED)
@@ -23,7 +23,8 @@ class JobStatus:
         id: Of the job.
         state: One of `STATES`; "interrupted" has a checkpoint to go on from; an evaluation
             whose condensation has failed, or ended before its snapshot, is "missing".
-        note: The reason, who runs it, or when the checkpoint was written.
+        note: The reason, who runs it, when the checkpoint was written, or which files beside the
+            record of a finished condensation are torn.
     """
 
     kind: str
@@ -73,6 +74,11 @@ def _condensation(id: str, records: Records, folder: RunFolder) -> JobStatus:
     if is_claimed(folder.claim(id)):  # it may be done again
         return JobStatus("condensation", id, RUNNING, claim_note(folder.claim(id)))
     if record is not None:
+        torn = torn_files(folder, id) if record["status"] == DONE else []
+        if torn:
+            words = [f"{path}: {reason}" for path, reason in torn]
+            remedy = f"`ddbench retry {folder.root} {id}` and the next run mend it"
+            return JobStatus("condensation", id, DONE, "; ".join([*words, remedy]))
         return _ended("condensation", id, record)
     checkpoint = folder.checkpoint(id)
     if checkpoint.exists():

@@ -13,15 +13,18 @@ from ddbench.leaderboard.boards import Board, Place
 from ddbench.leaderboard.entries import Entry
 from ddbench.leaderboard.frames import Frames
 from ddbench.leaderboard.scores import Score, mean
-from ddbench.results import RunFolder
+from ddbench.results import CURVE, RunFolder
 
 NOT_METRICS = ("step", "seconds", "flops")
 
 
 def read_curve(folder: RunFolder, id: str) -> pd.DataFrame:
-    """Return a condensation's curve, (steps, columns) float; empty if none can be read."""
+    """Return a condensation's curve, (steps, columns) float; empty if none can be read.
+
+    What is torn is named by `results.torn_files`; here its whole rows count.
+    """
     try:
-        with open(folder.condensation(id) / "curve.csv", newline="") as file:
+        with open(folder.condensation(id) / CURVE, newline="") as file:
             rows = [{k: _float(v) for k, v in row.items() if k} for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error):
         return pd.DataFrame()

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from ddbench import pictures
 from ddbench.leaderboard import Board, Leaderboard, Place, cells
 from ddbench.report.document import Document, escaped, image
-from ddbench.results import INITIAL, SET
+from ddbench.results import INITIAL, SET, torn_files
 
 CLASSES, EACH = 10, 10  # shown at most: classes, and images of each
 WIDTH = {1: 600}  # pixels of a picture in the document, by ipc
@@ -65,6 +65,7 @@ def gallery_section(document: Document, leaderboard: Leaderboard, boards: Sequen
             rows.append(_row(document, leaderboard, board, place))
         except (OSError, ValueError) as error:
             notes.append(f"{escaped(place.entry.label)}: not shown, {escaped(_reason(error))}.")
+    notes += [note for place in board.places for note in _torn(leaderboard, place)]
     if not rows and not notes:
         return
     document.heading(3, "The sets")
@@ -77,6 +78,17 @@ def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
         return "its file is not there"
     return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
+
+
+def _torn(leaderboard: Leaderboard, place: Place) -> list[str]:
+    """Return a note for each file of a row that is torn: which, and what to do."""
+    folder = leaderboard.folder
+    return [
+        f"{escaped(str(path.relative_to(folder.root)))}: {escaped(reason)}; "
+        f"`ddbench retry RUN {id}` and the next run mend it."
+        for id in place.entry.ids
+        for path, reason in torn_files(folder, id)
+    ]
 
 
 def _row(

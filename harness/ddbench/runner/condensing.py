@@ -21,7 +21,7 @@ from ddbench.meter import PeakMemory, StepMeter, warm_up
 from ddbench.methods import Method
 from ddbench.options import make_config
 from ddbench.plan import Condensation
-from ddbench.results import INITIAL
+from ddbench.results import CURVE, INITIAL
 from ddbench.runner.checkpoint import Checkpoint, Progress, holds_set_of, take_over
 from ddbench.runner.control import Control, Stopped
 from ddbench.runner.guard import Guard, MisbehavedError
@@ -304,7 +304,7 @@ class Condensing:
         self.check_folder()
         folder, task = self.run_folder.condensation(self.job.id), self.task
         result.save(self.run_folder.set_file(self.job.id))
-        write_whole(folder / "curve.csv", _csv(self.at.curve))
+        write_whole(folder / CURVE, _csv(self.at.curve))
         present = set(result.hard_labels().tolist())
         last = {k: v for k, v in (self.at.curve or [{}])[-1].items() if math.isfinite(v)}
         return {
