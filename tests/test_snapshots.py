@@ -12,6 +12,7 @@ from ddbench.plan import Condensation, snapshot_steps, with_ids
 from ddbench.registry import RegistryError
 from ddbench.runner import Control, Stopped, run_condensation
 from ddbench.setting import Setting
+from safetensors.torch import save
 
 TOY = load_dataset("toy").fingerprint
 
@@ -124,6 +125,16 @@ def test_a_snapshot_or_an_initial_set_that_is_not_whole_or_not_ours_is_written_a
     setting.run.result(wanted.id).unlink()  # as `retry` does
     condense(wanted, setting)
     assert len(paths) == 3 and [path.read_bytes() for path in paths] == contents
+
+
+def test_a_snapshot_of_a_later_ddbench_is_not_replaced(setting):
+    wanted = job(snapshots=(2,))
+    path = setting.run.set_file(wanted.id, 2)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(save({}, {"ddbench": '{"format": 99}'}))
+    content, record = path.read_bytes(), condense(wanted, setting)
+    assert record["status"] == "failed" and f"{path}: format 99 is newer" in record["reason"]
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("harm", [torn, foreign, lambda path: path.unlink()])

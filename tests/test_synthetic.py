@@ -19,6 +19,44 @@ def test_metadata_of_somebody_else_make_no_set(tmp_path, text):
         SyntheticSet.load(path)
 
 
+RECORDS = '"recipe": {}, "measures": {}, "provenance": {}'
+
+
+def test_a_set_of_a_later_ddbench_is_refused_by_name_whatever_it_holds(tmp_path):
+    path = tmp_path / "set.safetensors"
+    save_file({"pictures": torch.zeros(1)}, path, {"ddbench": '{"format": 99, "x": 3}'})
+    with pytest.raises(SetError, match="set.safetensors: format 99 is newer .* upgrade ddbench"):
+        SyntheticSet.load(path)
+
+
+@pytest.mark.parametrize("number", ["null", "true", '"1"', "1.5"])
+def test_a_format_that_is_no_number_makes_no_set(tmp_path, number):
+    path = tmp_path / "set.safetensors"
+    save_file(TENSORS, path, {"ddbench": f'{{"format": {number}, {RECORDS}}}'})
+    with pytest.raises(SetError, match=r"not a synthetic set written by ddbench \(format"):
+        SyntheticSet.load(path)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"images": torch.zeros(1)},
+        {"images": torch.zeros(2, 4, 4)},
+        {"images": torch.zeros(2, 1, 4, 4, dtype=torch.float64)},
+        {"images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8)},
+        {"labels": torch.zeros(2)},
+        {"labels": torch.zeros(2, 3, dtype=torch.int64)},
+        {"labels": torch.zeros((), dtype=torch.int64)},
+        {"labels": torch.arange(3)},
+    ],
+)
+def test_tensors_that_are_no_images_or_labels_make_no_set(tmp_path, tensors):
+    path = tmp_path / "set.safetensors"
+    save_file(TENSORS | tensors, path, {"ddbench": f'{{"format": 1, {RECORDS}}}'})
+    with pytest.raises(SetError, match=r"not a synthetic set written by ddbench \((images|labels)"):
+        SyntheticSet.load(path)
+
+
 def test_a_set_comes_back_as_saved(tmp_path):
     path = tmp_path / "set.safetensors"
     whole = SyntheticSet(**TENSORS, recipe={"lr": 0.1})

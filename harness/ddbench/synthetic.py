@@ -27,6 +27,10 @@ class SetError(ValueError):
     """A synthetic set, in memory or in a file, that breaks the contract; says where and how."""
 
 
+class NewerFormatError(SetError):
+    """The file of a set that a later ddbench wrote."""
+
+
 @dataclass(frozen=True)
 class SyntheticSet:
     """Synthetic images with their labels, and the recipe they want to be trained by.
@@ -100,15 +104,18 @@ class SyntheticSet:
         """Read a set that `save` wrote. Runs no code from the file.
 
         Raises:
-            SetError: The file is torn, not a safetensors file, or not a synthetic set.
+            SetError: The file is torn, not a safetensors file, not a synthetic set, or of a later
+                ddbench.
         """
         try:
             with safe_open(str(path), framework="pt", device=str(device)) as file:
                 metadata = json.loads((file.metadata() or {})["ddbench"])
+                _check_format(path, metadata["format"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             records = {name: dict(metadata[name]) for name in RECORDS}
             images, labels = tensors.pop("images"), tensors.pop("labels")
-        except FileNotFoundError:
+            _check_form(images, labels)
+        except (FileNotFoundError, NewerFormatError):
             raise
         except _NOT_OURS as error:
             raise SetError(
@@ -128,6 +135,24 @@ class SyntheticSet:
         from ddbench.pictures import as_html
 
         return as_html(self)
+
+
+def _check_format(path: Path | str, number: object) -> None:
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ValueError(f"format {number!r}")
+    if number > FORMAT:
+        raise NewerFormatError(
+            f"{path}: format {number} is newer than this ddbench reads ({FORMAT}); upgrade ddbench"
+        )
+
+
+def _check_form(images: torch.Tensor, labels: torch.Tensor) -> None:
+    """See that tensors of a file can be images and labels."""
+    if images.ndim != 4 or images.dtype != torch.float32:
+        raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}")
+    kinds = {1: torch.int64, 2: torch.float32}
+    if kinds.get(labels.ndim) != labels.dtype or len(labels) != len(images):
+        raise ValueError(f"labels are {labels.dtype} of shape {tuple(labels.shape)}")
 
 
 def check(

@@ -149,6 +149,12 @@ def test_a_set_whose_metadata_never_end_is_not_shown(written):
     assert "not shown, no synthetic set" in report(made)
 
 
+def test_a_set_of_a_later_ddbench_is_not_shown(written):
+    made, path = written
+    save_file({"images": np.zeros(1)}, path, {"ddbench": '{"format": 99}'})
+    assert "not shown, of a later ddbench (format 99): upgrade ddbench" in report(made)
+
+
 @pytest.mark.parametrize("kind", ["BF16", "F8_E4M3", "F8_E5M2"])
 def test_a_set_in_a_format_that_numpy_has_not_is_not_shown(written, kind):
     made, path = written

@@ -16,6 +16,7 @@ from ddbench.leaderboard import Board, Leaderboard, Place, cells
 from ddbench.report.document import Document, escaped, image
 from ddbench.results import INITIAL, SET, torn_files
 
+FORMAT = 1  # of `synthetic`, which imports torch
 CLASSES, EACH = 10, 10  # shown at most: classes, and images of each
 WIDTH = {1: 600}  # pixels of a picture in the document, by ipc
 NARROW = 340
@@ -40,6 +41,9 @@ def read_set(path: Path) -> StoredSet:
     try:
         with safe_open(str(path), framework="numpy") as file:
             about = json.loads((file.metadata() or {}).get("ddbench", "{}"))
+            number = about.get("format", 1) if isinstance(about, dict) else None
+            if isinstance(number, int) and number > FORMAT:
+                raise ValueError(f"of a later ddbench (format {number}): upgrade ddbench")
             images, labels = file.get_tensor("images"), file.get_tensor("labels")
     except (SafetensorError, TypeError, AttributeError, RecursionError) as error:
         # Metadata nested without end; a number format that numpy has no name for.

@@ -14,7 +14,7 @@ import torch
 from ddbench.files import write_whole
 from ddbench.plan import Condensation
 from ddbench.results import DONE, INITIAL, RunFolder, read_run
-from ddbench.synthetic import SetError, SyntheticSet
+from ddbench.synthetic import NewerFormatError, SetError, SyntheticSet
 from ddbench.trees import TreeError, load_tree, save_tree
 
 
@@ -83,9 +83,15 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def holds_set_of(id: str, path: Path) -> bool:
-    """Say whether a file holds a whole set of the condensation `id`."""
+    """Say whether a file holds a whole set of the condensation `id`.
+
+    Raises:
+        NewerFormatError: A later ddbench wrote it, and nothing may replace it.
+    """
     try:
         return SyntheticSet.load(path).provenance.get("id") == id
+    except NewerFormatError:
+        raise
     except (OSError, SetError):
         return False
 
