@@ -1,11 +1,13 @@
 """Artifacts: built once, metered once, resumed after a kill, and never half there."""
 
+import json
 import multiprocessing
 import os
 
 import pytest
 import torch
 from ddbench.artifacts import METER, ArtifactStore, artifact_id
+from ddbench.meter import StepMeter
 
 CPU = torch.device("cpu")
 
@@ -90,21 +92,50 @@ def test_a_killed_build_goes_on_from_what_it_saved(store):
     assert found == [(16, True)]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"meter": {}, "seconds": 1}', '{"meter": 3}'])
+METERS = [
+    "", "{", "[]", '{"meter": {}, "seconds": 1}', '{"meter": 3}', "[" * 100_000,
+    '{"meter": %s, "seconds": "x"}', '{"meter": %s, "seconds": null}',
+    '{"meter": %s, "seconds": NaN}',
+    '{"meter": {"steps": "x", "waited": 0, "declared": {}, "uncounted": {}, "opaque": [], '
+    '"phases": [{}]}, "seconds": 1}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", METERS)
 def test_unreadable_costs_of_an_earlier_attempt_do_not_stop_a_build(store, content):
     folder = store.root / artifact_id("experts", {})
     folder.mkdir(parents=True)
-    (folder / METER).write_text(content)
-    assert get(store, write_part).bytes == 10
+    (folder / METER).write_text(content.replace("%s", json.dumps(StepMeter("cpu").state())))
+    built = get(store, write_part)
+    assert built.bytes == 10 and built.seconds < 1 and built.flops == 0
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"id": 1', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[]", "null", '{"id": 1', b"\xff\xfe", "[" * 100_000]
+)
 def test_an_artifact_without_a_whole_manifest_is_not_finished(store, content):
     built = get(store, write_part)
     manifest = built.folder / "manifest.json"
     manifest.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert store.find(built.id) is None and list(store) == []
     assert get(store, write_part).folder == built.folder
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seconds": "x"}, {"seconds": None}, {"seconds": -1}, {"seconds": float("nan")},
+        {"flops": 1.5}, {"bytes": True}, {"lower_bound": 0}, {"spec": []}, {"kind": None},
+        {"id": "experts-another"},
+    ],
+)  # fmt: skip
+def test_a_manifest_of_other_values_or_of_another_artifact_is_none(store, changes):
+    built = get(store, write_part)
+    manifest = built.folder / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | changes))
+    assert store.find(built.id) is None and store.half_built() == [built.folder]
+    again = get(store, write_part)
+    assert again.id == built.id and store.half_built() == []
 
 
 def test_several_processes_build_it_once_and_the_others_wait(store, tmp_path):

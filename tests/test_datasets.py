@@ -308,7 +308,9 @@ def test_without_a_cache_nothing_is_written(theirs, tmp_path):
     assert source.reads == 2 and not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "json", "facts"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "gone", "json", "facts", "deep", "mean", "zip", "no zip", "shape", "header"]
+)
 def test_a_damaged_entry_is_built_again(theirs, tmp_path, damage):
     source, load = theirs
     expected = load().fingerprint
@@ -320,6 +322,19 @@ def test_a_damaged_entry_is_built_again(theirs, tmp_path, damage):
         array.unlink()
     elif damage == "json":
         facts.write_text('{"classes": [')
+    elif damage == "deep":
+        facts.write_text("[" * 100_000)
+    elif damage == "mean":
+        facts.write_text(json.dumps(json.loads(facts.read_text()) | {"mean": "x"}))
+    elif damage == "zip":
+        with open(facts.with_name("train_labels.npy"), "wb") as file:
+            np.savez(file, np.zeros(3))
+    elif damage == "no zip":
+        facts.with_name("train_labels.npy").write_bytes(b"PK\x03\x04aaaa")
+    elif damage == "shape":
+        np.save(facts.with_name("test_labels.npy"), np.zeros((), np.int64))
+    elif damage == "header":
+        array.write_bytes(array.read_bytes().replace(b"{'descr'", b"(((((((("))
     else:
         facts.write_text(json.dumps({"classes": []}))
     assert load().fingerprint == expected and source.reads == 2

@@ -1,12 +1,13 @@
 """The process that answers about plugins: whatever one does when imported is its own loss."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 from ddbench import MethodInfo, hookimpl, probe
 from ddbench.extensions import Extensions
-from ddbench.methods import bind, discover, load
+from ddbench.methods import Found, bind, discover, load
 from ddbench.probe import Child, answer
 
 SOUND = """
@@ -150,6 +151,26 @@ def test_extensions_of_this_process_are_known_to_what_is_asked(tmp_path):
 
     answers = answer({"inits": True}, {}, Extensions({"me": Inits()}))
     assert answers["inits"]["mine"] == "me, in this process" and answers["inits"]["real"] == ""
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, "[1]", '{"describe": {"random": 5}}', "{", "{}", "\udc80",
+     '{"describe": {"random": 5}, "inits": {}, "configure": [], "architectures": []}',
+     '{"describe": {}, "inits": {}, "configure": [], "architectures": []}'],
+)  # fmt: skip
+def test_kept_answers_that_are_none_are_asked_for_again(tmp_path, monkeypatch, content):
+    found = Found("random", "random", "random", "1", "code")
+    child = Child({"random": found}, tmp_path)
+    whole = {"describe": {"random": {"step": "step"}}, "inits": {}}
+    whole |= {"configure": [], "architectures": []}
+    monkeypatch.setattr(child, "_answers", lambda request, asked: whole)
+    assert child({"describe": ["random"]}) == whole
+    [kept] = tmp_path.rglob("*.json")
+    kept.write_bytes(content.encode(errors="surrogateescape"))
+    assert child({"describe": ["random"]}) == whole == json.loads(kept.read_text())
+    monkeypatch.setattr(child, "_answers", None)
+    assert child({"describe": ["random"]}) == whole
 
 
 def test_answers_that_cannot_be_kept_are_given_all_the_same(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ import pytest
 import torch
 from ddbench import Converged, MethodInfo, SyntheticSet, Unsupported, hookimpl
 from ddbench.datasets import load as load_dataset
+from ddbench.datasets.tensors import Whitening
 from ddbench.engines.outcome import dead
 from ddbench.extensions import Extensions
 from ddbench.files import umask
@@ -26,6 +27,7 @@ from ddbench.runner import Control, Guard, MisbehavedError, Stopped, in_words, r
 from ddbench.setting import Setting
 from ddbench.synthetic import SyntheticSet as Set
 from ddbench.testing import toy_task
+from safetensors.torch import save
 
 TOY = load_dataset("toy").fingerprint
 
@@ -744,6 +746,21 @@ def test_whitening_is_fitted_once_and_its_cost_stands_in_each_record(tmp_path):
     # every row on the data has it alike: it is in nobody's costs
     assert first["artifacts"] == [] and first["costs"]["artifact_s"] == 0
     assert first["costs"]["flops_artifact"] == 0
+
+
+@pytest.mark.parametrize("content", [None, b"", b"torn", save({"mean": torch.zeros(3)})])
+def test_a_torn_whitening_is_named_and_fitted_anew(tmp_path, content):
+    setting = Setting(tmp_path / "run", tmp_path, datasets={"white": ("toy", {"zca": True})})
+    whole = condense(setting, dataset="white", steps=1)
+    [path] = tmp_path.glob("artifacts/zca-*/whitening.safetensors")
+    path.unlink() if content is None else path.write_bytes(content)
+    if content is not None:
+        with pytest.raises(ValueError, match=f"{path}: holds no whitening"):
+            Whitening.load(path)
+    other = replace(setting, folder=tmp_path / "other")
+    again = condense(other, dataset="white", steps=1)
+    assert again["set_sha256"] == whole["set_sha256"] and again["whitening"] == whole["whitening"]
+    Whitening.load(path)
 
 
 def test_data_that_are_not_whitened_have_no_whitening(setting):

@@ -18,6 +18,7 @@ from ddbench.trees import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 TREES = st.recursive(
@@ -80,6 +81,21 @@ def test_nan_payloads_survive(tmp_path):
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
     path = tmp_path / "state.safetensors"
     path.write_bytes(content)
+    with pytest.raises(TreeError, match="state.safetensors: not a checkpoint"):
+        load_tree(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"t": "0", "grad": true}', '{"t": "0", "grad": "x"}', '{"t": ["0"]}', '{"t": "1"}',
+        '{"f": "0x1p99999"}', '{"f": 3}', '{"h": ["module"]}', '{"d": [[{"l": []}, 1]]}',
+        '{"d": [1]}', '{"x": 1}', "{}", "[" * 100_000, '{"l": ' * 50_000,
+    ],
+)  # fmt: skip
+def test_a_tree_that_save_never_wrote_is_named(tmp_path, text):
+    path = tmp_path / "state.safetensors"
+    save_file({"0": torch.arange(3)}, path, {"tree": text})
     with pytest.raises(TreeError, match="state.safetensors: not a checkpoint"):
         load_tree(path)
 

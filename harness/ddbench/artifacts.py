@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import time
@@ -20,6 +21,10 @@ from ddbench.meter import StepMeter
 
 MANIFEST = "manifest.json"
 METER = "meter.json"
+
+# What reading a file of somebody else can end in, JSON nested without end among it.
+_NOT_OURS = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+             RecursionError)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,12 @@ class Work:
         self.meter = StepMeter(device)
         self._elsewhere = 0.0
         self._since = time.perf_counter()
-        with suppress(OSError, ValueError, LookupError, TypeError):  # else it starts from nothing
+        with suppress(*_NOT_OURS):  # else it starts from nothing
             saved = json.loads((folder / METER).read_text())
-            self.meter.load(saved["meter"])
-            self._elsewhere = float(saved["seconds"])
+            meter, seconds = StepMeter(device), float(saved["seconds"])
+            meter.load(saved["meter"])
+            if math.isfinite(seconds + meter.seconds + meter.waited + meter.flops):
+                self.meter, self._elsewhere = meter, seconds
 
     @property
     def seconds(self) -> float:
@@ -114,8 +121,9 @@ class ArtifactStore:
         folder = self.root / name
         try:
             manifest = json.loads((folder / MANIFEST).read_text())
-            return Artifact(folder=folder, **{key: manifest[key] for key in _KEPT})
-        except (OSError, ValueError, KeyError, TypeError):
+            artifact = Artifact(folder=folder, **{key: manifest[key] for key in _KEPT})
+            return artifact if _is_sound(artifact) else None
+        except _NOT_OURS:
             return None
 
     def __iter__(self) -> Iterator[Artifact]:
@@ -165,6 +173,20 @@ class ArtifactStore:
         }
         write_json(folder / MANIFEST, manifest)
         return Artifact(folder=folder, **{key: manifest[key] for key in _KEPT})
+
+
+def _is_sound(artifact: Artifact) -> bool:
+    """Say whether what a manifest holds is what `_build` writes, and of this very folder."""
+    counts = (artifact.flops, artifact.bytes)
+    return (
+        artifact.id == artifact.folder.name
+        and isinstance(artifact.kind, str)
+        and isinstance(artifact.spec, dict)
+        and isinstance(artifact.lower_bound, bool)
+        and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts)
+        and isinstance(artifact.seconds, int | float)
+        and 0 <= artifact.seconds < math.inf
+    )
 
 
 _KEPT = ("id", "kind", "spec", "seconds", "flops", "lower_bound", "bytes")

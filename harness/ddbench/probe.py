@@ -243,10 +243,11 @@ class Child:
         text = json.dumps(question, sort_keys=True)
         key = hashlib.sha256(f"{self.core}\0{sys.prefix}\0{text}".encode()).hexdigest()[:24]
         kept = self.kept / f"{key}.json"
-        try:
-            return json.loads(kept.read_bytes())
-        except (OSError, ValueError):
-            answers = self._answers(request, asked)
+        with suppress(OSError, ValueError, RecursionError):
+            answers = json.loads(kept.read_bytes())
+            if _answers_to(request, answers):
+                return answers
+        answers = self._answers(request, asked)
         if "error" not in json.dumps(answers):  # a broken install may be mended without a trace
             with suppress(OSError):  # where they cannot be kept they are asked for again
                 write_json(kept, answers)
@@ -307,6 +308,23 @@ class Child:
             self.close()
             raise _Lost(f"ended the process (exit code {code})")
         return dict(json.loads(line))
+
+
+def _answers_to(request: Mapping[str, Any], answers: Any) -> bool:  # noqa: ANN401
+    """Say whether what a file holds has the form of answers to a request."""
+    kinds = {"describe": dict, "inits": dict, "configure": list, "architectures": list}
+    if not isinstance(answers, dict):
+        return False
+    if not all(isinstance(answers.get(key), kind) for key, kind in kinds.items()):
+        return False
+    parts = [answers["describe"][name] for name in answers["describe"]]
+    for key in ("configure", "architectures", "price"):
+        given = answers.get(key, [])
+        if not isinstance(given, list) or len(given) != len(request.get(key, ())):
+            return False
+        parts += given
+    named = {*request.get("describe", ())} <= {*answers["describe"]}
+    return named and all(isinstance(part, dict) for part in parts)
 
 
 class _Lost(Exception):

@@ -125,12 +125,18 @@ class Setting:
         """Return the dataset on the device, normalised, or whitened by a shared artifact."""
         import torch
 
-        from ddbench.datasets.tensors import Whitening, prepare
+        from ddbench.datasets.tensors import Whitening, fit_zca, prepare
 
         device, artifact = torch.device(self.device), self.whitening(dataset)
         if artifact is None:
             return prepare(dataset, device)
-        return prepare(dataset, device, Whitening.load(artifact.folder / WHITENING))
+        path = artifact.folder / WHITENING
+        try:
+            whitening = Whitening.load(path)
+        except (FileNotFoundError, ValueError):  # torn: fitted anew; what it costs is on record
+            whitening = fit_zca(dataset.train_images)
+            whitening.save(path)
+        return prepare(dataset, device, whitening)
 
     def whitening(self, dataset: Dataset) -> Artifact | None:
         """Return the artifact that whitens a dataset, fitted now if nobody has, metered as a whole.

@@ -18,6 +18,13 @@ from ddbench.files import write_whole
 PLAIN = (bool, int, float, str, type(None))
 
 
+# What reading a file of somebody else can end in: a gradient of whole numbers and a float beyond
+# all floats among them.
+_NOT_OURS = (
+    SafetensorError, LookupError, ValueError, TypeError, OSError, RuntimeError, ArithmeticError,
+)  # fmt: skip
+
+
 class TreeError(ValueError):
     """A value that no checkpoint can hold, or a file that holds no tree; says where."""
 
@@ -59,7 +66,7 @@ def load_tree(path: Path, device: torch.device | str = "cpu") -> Any:  # noqa: A
         return _decode(skeleton, tensors, torch.device(device))
     except FileNotFoundError:
         raise
-    except (SafetensorError, LookupError, ValueError, TypeError, OSError, RecursionError) as error:
+    except _NOT_OURS as error:
         raise TreeError(f"{path}: not a checkpoint written by ddbench ({error})") from error
 
 

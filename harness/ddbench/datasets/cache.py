@@ -15,11 +15,12 @@ import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
 
-from ddbench.datasets.dataset import Dataset
+from ddbench.datasets.dataset import Dataset, check
 from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.source import Source
 from ddbench.files import locked
@@ -43,26 +44,42 @@ def read_facts(entry: Path) -> dict[str, Any] | None:
     """Return what an entry says beside its arrays, or None where there is no such entry."""
     try:
         facts = json.loads((entry / "dataset.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # absent, unreadable, or not JSON
+    except (OSError, ValueError, RecursionError):  # absent, unreadable, or not JSON
         return None
-    return facts if isinstance(facts, dict) and {*TEXTS} <= {*facts} else None
+    return facts if isinstance(facts, dict) and _are_sound(facts) else None
+
+
+def _are_sound(facts: Mapping[str, Any]) -> bool:
+    """Say whether the values are of the kinds that `_write` writes."""
+    lists = {"classes": str, "mean": int | float, "std": int | float}
+    return all(
+        isinstance(facts.get(key), list) and all(isinstance(value, kind) for value in facts[key])
+        for key, kind in lists.items()
+    ) and all(isinstance(facts.get(key), str) for key in TEXTS if key not in lists)
 
 
 def read(entry: Path, name: str, options: Mapping[str, Any]) -> Dataset | None:
     """Return the entry's dataset, mapped read-only, or None where it is absent or damaged."""
+    try:
+        return _read(entry, name, options)
+    except (OSError, ValueError, EOFError, TokenError, DatasetError):
+        return None  # a file that is gone, cut short, or another program's
+
+
+def _read(entry: Path, name: str, options: Mapping[str, Any]) -> Dataset | None:
     facts = read_facts(entry)
     if facts is None:
         return None
-    try:
-        arrays: dict[str, Any] = {key: _mapped(entry / f"{key}.npy") for key in ARRAYS}
-    except (OSError, ValueError, EOFError):  # a file that is gone, or cut short
-        return None
+    arrays: dict[str, Any] = {key: _mapped(entry / f"{key}.npy") for key in ARRAYS}
     arrays |= {key: tuple(v) if isinstance(v := facts[key], list) else v for key in TEXTS}
-    return Dataset(name, **arrays, options=dict(options))
+    dataset = Dataset(name, **arrays, options=dict(options))
+    check(dataset, str(entry))
+    return dataset
 
 
 def _mapped(path: Path) -> np.ndarray:
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    # Not np.load, which opens archives too.
+    return np.asarray(np.lib.format.open_memmap(path, mode="r"))
 
 
 def read_or_build(

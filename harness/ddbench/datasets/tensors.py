@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ddbench.datasets.dataset import Dataset
+from ddbench.files import write_whole
 
 ZCA_EPSILON = 0.1  # added to the eigenvalues before the root; MTT's and DATM's choice
 CHUNK = 4096  # images at a time, where a float64 copy of all would not fit
@@ -57,18 +58,35 @@ class Whitening:
         return (images.flatten(1) @ inverse + mean).view_as(images)
 
     def save(self, path: Path) -> None:
-        """Write the three tensors as safetensors."""
-        from safetensors.torch import save_file
+        """Write the three tensors as safetensors, whole or not at all."""
+        from safetensors.torch import save
 
         tensors = {"mean": self.mean, "matrix": self.matrix, "inverse": self.inverse}
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path)
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        write_whole(path, save(tensors))
 
     @classmethod
     def load(cls, path: Path) -> Whitening:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ValueError: The file is torn, or another program's; names it.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return cls(**load_file(path))
+        try:
+            whitening = cls(**load_file(path))
+            d = len(whitening.mean)
+            tensors = (whitening.mean, whitening.matrix, whitening.inverse)
+            if [tensor.shape for tensor in tensors] != [(d,), (d, d), (d, d)]:
+                raise ValueError("shapes are not (d,), (d, d) and (d, d)")
+            if {tensor.dtype for tensor in tensors} != {torch.float32}:
+                raise ValueError("not all of float32")
+        except (SafetensorError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: holds no whitening ({error}); fit it anew") from error
+        return whitening
 
 
 def fit_zca(
