@@ -197,6 +197,34 @@ def test_clean_finds_all_litter_and_nothing_else(folder, tmp_path):
         assert {item.path for item in find_litter(folder, artifacts)} == litter
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_clean_leaves_records_that_could_not_be_opened_now(folder, monkeypatch, number):
+    def gone(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", gone)
+        unreadable = read_run(folder).unreadable
+        assert len(unreadable) == 4 and "cannot be read (" in unreadable[0][1]
+        assert find_litter(folder) == []
+
+
+def test_merge_replaces_no_record_that_cannot_be_opened_now(folder, other, monkeypatch):
+    condense(other, "b")
+    before, read = files_of(folder), Path.read_bytes
+
+    def gone(path):
+        if path == folder.result("b"):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", gone)
+        with pytest.raises(RunError, match=r"condensations/b/result.json: cannot be read \(Input"):
+            merge(folder, [other])
+    assert files_of(folder) == before
+
+
 def test_clean_previews_and_then_removes(folder, tmp_path):
     claim, before = old(folder.claim("z")), files_of(folder)
     code, text = invoke("clean", folder.root, "--cache", tmp_path / "cache")
@@ -296,6 +324,21 @@ def test_merge_joins_what_two_machines_have_done(folder, other):
     assert files_of(other) == before
     settled = files_of(folder)
     assert merge(folder, [other]) == [] and files_of(folder) == settled
+
+
+def test_merge_leaves_out_what_is_no_file_by_name(folder, other):
+    for part in ("manifests", "logs"):
+        (other.root / part / "sub").mkdir(parents=True)
+        (other.root / part / "dangling.json").symlink_to("nowhere")
+    (other.root / "manifests" / "host-1.json").write_text('{"started": "2026-01-02"}')
+    (folder.root / "manifests" / "host-1.json").unlink()
+    (folder.root / "manifests" / "host-1.json").symlink_to("nowhere")
+    code, text = invoke("merge", folder.root, other.root)
+    assert code == 0
+    for part in ("manifests", "logs"):
+        for name in ("sub", "dangling.json"):
+            assert f"{other.root / part / name}: is no file; left out" in text
+    assert [len(read_run(folder).manifests)] == [1]
 
 
 def test_merge_does_not_replace_a_finished_job_by_a_failed_one(folder, other):

@@ -39,6 +39,10 @@ class RunError(Exception):
     """A folder that is no run, or cannot be one; says which and what to do."""
 
 
+class UnopenedError(ValueError):
+    """A file that the system does not give out now: it may be whole, and open another time."""
+
+
 class NewerSchemaError(ValueError):
     """A record that a later ddbench wrote: a result all the same, which nothing may replace."""
 
@@ -148,6 +152,7 @@ class Records:
         manifests: In order of their start.
         unreadable: (file, reason) of torn, foreign or newer files.
         newer: Those of them that a later ddbench wrote.
+        unopened: Those of them that the system did not give out, for a reason that may pass.
     """
 
     condensations: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -155,6 +160,13 @@ class Records:
     manifests: list[dict[str, Any]] = field(default_factory=list)
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
     newer: list[Path] = field(default_factory=list)
+    unopened: list[Path] = field(default_factory=list)
+
+    def note(self, path: Path, error: ValueError) -> None:
+        """List a file that could not be read."""
+        self.unreadable.append((path, str(error)))
+        self.newer += [path] if isinstance(error, NewerSchemaError) else []
+        self.unopened += [path] if isinstance(error, UnopenedError) else []
 
 
 def read_run(folder: RunFolder) -> Records:
@@ -169,15 +181,14 @@ def read_run(folder: RunFolder) -> Records:
             try:
                 record = read_record(path, kind)
             except ValueError as error:
-                records.unreadable.append((path, str(error)))
-                records.newer += [path] if isinstance(error, NewerSchemaError) else []
+                records.note(path, error)
             else:
                 into[record["id"]] = record
     for path in sorted((folder.root / "manifests").glob("*.json")):
         try:
             records.manifests.append(_read_object(path))
         except ValueError as error:
-            records.unreadable.append((path, str(error)))
+            records.note(path, error)
     records.manifests.sort(key=lambda manifest: str(manifest.get("started", "")))
     return records
 
@@ -228,7 +239,8 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
     except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from error
+        kind = ValueError if isinstance(error, IsADirectoryError) else UnopenedError
+        raise kind(f"cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not whole JSON ({error})") from error
     if not isinstance(record, dict):

@@ -94,10 +94,14 @@ def clean(folder: Path, cache: Path | None, yes: bool) -> None:
 @explained
 def merge(into: Path, others: tuple[Path, ...], preview: bool) -> None:
     """Bring the results of other run folders into INTO; refuses different sets under one id."""
+    from ddbench.housekeeping import left_out
     from ddbench.housekeeping import merge as join
     from ddbench.results import open_run
 
-    copies = join(open_run(into), [open_run(other) for other in others], preview)
+    folders = [open_run(other) for other in others]
+    copies = join(open_run(into), folders, preview)
+    for path in left_out(folders):
+        click.echo(f"{path}: is no file; left out", err=True)
     for copy in copies:
         click.echo(f"{copy.source} -> {copy.target}")
     click.echo(f"{len(copies)} things {'to copy' if preview else 'copied'}", err=True)

@@ -60,7 +60,8 @@ def _of_run(folder: RunFolder) -> Iterator[Litter]:
         if not is_claimed(path):
             yield Litter(path, "a claim that nobody holds any more")
     for path, reason in records.unreadable:
-        if path not in records.newer:  # a later ddbench reads it
+        # A later ddbench reads what it wrote, and what could not be opened may be whole.
+        if path not in records.newer and path not in records.unopened:
             yield Litter(path, f"unreadable: {reason}")
     for id, record in records.condensations.items():
         checkpoint = folder.checkpoint(id).parent

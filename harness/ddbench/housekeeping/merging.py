@@ -37,8 +37,13 @@ def merge(into: RunFolder, others: Sequence[RunFolder], preview: bool = False) -
         if running(folder):
             raise RunError(f"{folder.root}: a run is at work in it; stop it first")
         refuse_newer(folder, "merge")
-    copies, problems = [], []
-    have = dict(read_run(into).condensations)
+    mine, copies = read_run(into), []
+    problems = [
+        f"{path}: {reason}; merge when it can be, or what it holds might be replaced"
+        for path, reason in mine.unreadable
+        if path in mine.unopened and path.parent.name != "manifests"
+    ]
+    have = dict(mine.condensations)
     for other in others:
         problems += _conflicts(have, other, into)
         copies += list(_copies(into, other))
@@ -84,14 +89,31 @@ def _copies(into: RunFolder, other: RunFolder) -> Iterator[Copy]:
         if _better(record, mine.evaluations.get(id)):
             yield Copy(other.evaluation(id), into.evaluation(id))
     for part in ("manifests", "logs"):
-        for file in sorted((other.root / part).glob("*")):
+        for file in _files(other.root / part):
             target = into.root / part / file.name
-            if file.is_file() and not target.exists():
+            if not os.path.lexists(target):
                 yield Copy(file, target)
-            elif part == "manifests" and not filecmp.cmp(file, target, shallow=False):
+            elif part == "manifests" and not _alike(file, target):
                 named = target.with_name(f"{file.stem}-{other.name}{file.suffix}")
                 if not named.exists():
                     yield Copy(file, named)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files in a folder; folders and links to nothing are none."""
+    return [path for path in sorted(folder.glob("*")) if path.is_file()]
+
+
+def _alike(file: Path, other: Path) -> bool:
+    return other.is_file() and filecmp.cmp(file, other, shallow=False)
+
+
+def left_out(others: Sequence[RunFolder]) -> list[Path]:
+    """Return what `merge` passes over: entries beside manifests and logs that are no files."""
+    found = []
+    for folder in (other.root / part for other in others for part in ("manifests", "logs")):
+        found += [path for path in sorted(folder.glob("*")) if not path.is_file()]
+    return found
 
 
 def _better(record: dict[str, Any] | None, own: dict[str, Any] | None) -> bool:
