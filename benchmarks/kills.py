@@ -6,7 +6,8 @@ The run condenses with a small method (below a second a job) and evaluates each 
 time behind the first sign of work, SIGKILL goes in turn to the whole process group of the run and
 to the runner alone; the workers must be gone two seconds later (`--gone` sets another limit, for
 machines whose cores are busy) and no finished record may have changed. In the end every result must
-equal that of an undisturbed run bit by bit. Prints what it has seen; exits with 1 if anything was
+equal that of an undisturbed run bit by bit, and no condensation may have done more steps again than
+lie between two checkpoints. Prints what it has seen; exits with 1 if anything was
 lost or late. The seed is printed, and `--seed` repeats it.
 """
 
@@ -15,8 +16,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -25,12 +28,14 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 
 METHOD = Path(__file__).parents[1] / "tests" / "methods_for_tests" / "steady.py"
-CHECKPOINT_S = 0.1
+CHECKPOINT_S, STEP_S = 0.1, 0.02
+AGAIN = math.ceil(CHECKPOINT_S / STEP_S)  # steps that a kill may cost, as none is shorter
 GONE_S = 2.0  # in which workers must end that have lost their runner
 WAIT_S = 20.0  # for those that have not, to tell the late from the living
 
@@ -54,7 +59,7 @@ def plan_of(jobs: int, steps: int):
         job = Condensation(
             id="", options_id="", row="steady", method="steady", source=found.source,
             code=found.code, dataset="toy", dataset_fingerprint=toy, architecture="mlp",
-            init="noise", ipc=1, seed=seed, config={"seconds": 0.02}, steps=steps,
+            init="noise", ipc=1, seed=seed, config={"seconds": STEP_S}, steps=steps,
             published_steps=steps, budget_s=None, cycle=1, step_unit="step", labels="hard",
             balanced=True, reduced={}, quick=False, control_of=None, paper="", bibtex="",
         )  # fmt: skip
@@ -221,6 +226,7 @@ class Tally:
     kills: int = 0
     of_group: int = 0
     resumed: int = 0
+    again: int = 0  # the most steps that a condensation has done again after one kill
     finished_at_kill: int = 0
     slowest_end_s: float = 0.0
     faults: list[str] = field(default_factory=list)
@@ -246,6 +252,10 @@ def campaign(
                 differing = [id for id in expected if found.get(id) != expected[id]]
                 tally.faults.append(f"{folder.name}: results differ or are missing: {differing}")
             tally.resumed += resumed_in(folder)
+            tally.again = max(tally.again, again := steps_again(folder))
+            if again > AGAIN:
+                lost = f"{again} steps were done again, of {AGAIN} between two checkpoints"
+                tally.faults.append(f"{folder.name}: {lost}")
             shutil.rmtree(folder)
     return tally
 
@@ -344,6 +354,8 @@ def records_of(folder: Path) -> dict[str, str]:
 
 def results_of(folder: Path) -> dict[str, object]:
     """Return what must be equal in every run: sets, curves without seconds, accuracies."""
+    from ddbench.synthetic import SyntheticSet
+
     results: dict[str, object] = {}
     for path in record_files(folder):
         record = json.loads(path.read_bytes())
@@ -352,9 +364,18 @@ def results_of(folder: Path) -> dict[str, object]:
             continue
         lines = (path.parent / "curve.csv").read_text().splitlines()
         curve = [line.split(",")[::2] for line in lines]  # step, speed; without the seconds
-        stored = (path.parent / "synthetic.safetensors").read_bytes()
-        results[record["id"]] = (record["status"], record["set_sha256"], curve, len(stored))
+        stored = SyntheticSet.load(path.parent / "synthetic.safetensors").sha256()
+        results[record["id"]] = (record["status"], record["set_sha256"], curve, stored)
     return results
+
+
+def steps_again(folder: Path) -> int:
+    """Return the most steps of a condensation that were done again after one kill, by the logs."""
+    most = 0
+    for log in folder.glob("condensations/*/log.txt"):
+        done = [int(step) for step in re.findall(r"^did (\d+)$", log.read_text(), re.MULTILINE)]
+        most = max([most, *(before + 1 - step for before, step in pairwise(done))])
+    return most
 
 
 def resumed_in(folder: Path) -> int:
@@ -381,6 +402,7 @@ def main() -> None:
     print(
         f"{tally.kills} kills ({tally.of_group} of the whole group), "
         f"{tally.finished_at_kill} finished records seen after them, {tally.resumed} resumptions, "
+        f"at most {tally.again} steps done again, "
         f"last process gone after at most {tally.slowest_end_s:.2f} s; "
         f"{len(tally.faults)} faults"
     )

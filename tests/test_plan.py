@@ -1,17 +1,25 @@
 """The plan: what is crossed with what, which options win, and what an identity depends on."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
-from ddbench import MethodInfo, hookimpl
+from ddbench import NUMERICS, MethodInfo, hookimpl
 from ddbench.extensions import Extensions
 from ddbench.fingerprints import seed_name
 from ddbench.methods import bind
-from ddbench.plan import Choices, digest, slug, with_ids
+from ddbench.plan import (
+    Choices,
+    Condensation,
+    Evaluation,
+    digest,
+    slug,
+    with_ids,
+)
+from ddbench.plan.identity import with_evaluation_id
 from ddbench.registry import RegistryError, parse
 from ddbench.session import Places, Session, parse_duration
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 TEXT = """
@@ -364,6 +372,119 @@ def test_an_identity_depends_on_all_that_determines_the_result(session):
     assert len(ids) == len(changes) and job.id not in ids
     assert with_ids(replace(job, code="sha256:other")).options_id == job.options_id
     assert with_ids(replace(job, paper="another", published_steps=3, snapshots=(1,))).id == job.id
+
+
+TEXT_VALUES = st.text(max_size=5)
+NAMES = st.from_regex("[a-z]{1,5}", fullmatch=True)
+COUNTS = st.integers(0, 10**6)
+VALUES = st.dictionaries(TEXT_VALUES, st.booleans() | COUNTS | TEXT_VALUES, max_size=3)
+CODE = st.dictionaries(NAMES, NAMES, max_size=3)
+ALL, OPTIONS, NONE = {"id", "options_id", "series_id"}, {"id", "options_id"}, set()
+OF_CODE = {"id", "series_id"}
+
+# Which values each field takes, and into which ids it enters; ids themselves are made of the rest.
+CONDENSATION = {
+    "id": (TEXT_VALUES, NONE),
+    "options_id": (TEXT_VALUES, NONE),
+    "series_id": (TEXT_VALUES, NONE),
+    "row": (TEXT_VALUES, NONE),
+    "method": (TEXT_VALUES, ALL),
+    "source": (TEXT_VALUES, NONE),
+    "code": (TEXT_VALUES, OF_CODE),
+    "dataset": (NAMES, ALL),
+    "dataset_fingerprint": (TEXT_VALUES, ALL),
+    "architecture": (TEXT_VALUES, ALL),
+    "init": (TEXT_VALUES, ALL),
+    "ipc": (COUNTS, ALL),
+    "seed": (COUNTS, ALL),
+    "config": (VALUES, ALL),
+    "steps": (COUNTS, OPTIONS),
+    "published_steps": (COUNTS, NONE),
+    "budget_s": (st.none() | st.floats(1, 10**6), OPTIONS),
+    "cycle": (COUNTS, NONE),
+    "step_unit": (TEXT_VALUES, NONE),
+    "labels": (TEXT_VALUES, NONE),
+    "balanced": (st.booleans(), NONE),
+    "reduced": (VALUES, NONE),
+    "quick": (st.booleans(), NONE),
+    "control_of": (st.none() | TEXT_VALUES, NONE),
+    "paper": (TEXT_VALUES, NONE),
+    "bibtex": (TEXT_VALUES, NONE),
+    "snapshots": (st.lists(COUNTS).map(tuple), NONE),
+    "precision": (TEXT_VALUES, ALL),
+    "numerics": (COUNTS, OF_CODE),
+    "extensions": (CODE, OF_CODE),
+}
+SET, WHOLE = "an evaluation of a set", "of the whole training set"
+EVALUATION = {
+    "id": (TEXT_VALUES, NONE),
+    "condensation": (st.none() | TEXT_VALUES, NONE),  # the condensation itself is given beside it
+    "snapshot": (st.none() | COUNTS, {SET, WHOLE}),
+    "dataset": (NAMES, NONE),
+    "dataset_fingerprint": (TEXT_VALUES, {WHOLE}),
+    "architecture": (TEXT_VALUES, {SET, WHOLE}),
+    "protocol": (TEXT_VALUES, NONE),
+    "recipe": (VALUES, {SET, WHOLE}),
+    "own_recipe": (st.booleans(), {SET, WHOLE}),
+    "networks": (COUNTS, {SET, WHOLE}),
+    "extensions": (CODE, {SET, WHOLE}),
+}
+
+
+def any_of(record, table):
+    return st.builds(record, **{name: values for name, (values, _) in table.items()})
+
+
+def another(data, job, table, name):
+    """Return the job with another value of one field."""
+    old = getattr(job, name)
+    return replace(job, **{name: data.draw(table[name][0].filter(lambda value: value != old))})
+
+
+def hash_in(id):
+    """Return the hash at the end of an id, whose readable part says some of it again."""
+    return id.rsplit("-", 1)[-1]
+
+
+@pytest.mark.parametrize(
+    ("record", "table"), [(Condensation, CONDENSATION), (Evaluation, EVALUATION)]
+)
+def test_of_every_field_it_is_known_into_which_ids_it_enters(record, table):
+    assert {field.name for field in fields(record)} == {*table}
+
+
+@pytest.mark.parametrize("name", CONDENSATION)
+@settings(max_examples=25)
+@given(data=st.data())
+def test_a_field_of_a_condensation_changes_the_ids_that_it_enters_and_no_other(name, data):
+    job = data.draw(any_of(Condensation, CONDENSATION))
+    one, two = with_ids(job), with_ids(another(data, job, CONDENSATION, name))
+    changed = {id for id in ALL if hash_in(getattr(one, id)) != hash_in(getattr(two, id))}
+    unasked = name == "steps" and job.budget_s is not None  # a budget is instead of steps
+    assert changed == (NONE if unasked else CONDENSATION[name][1])
+
+
+@pytest.mark.parametrize("name", EVALUATION)
+@settings(max_examples=25)
+@given(data=st.data())
+def test_a_field_of_an_evaluation_changes_its_id_where_it_enters(name, data):
+    job = data.draw(any_of(Evaluation, EVALUATION))
+    of = with_ids(data.draw(any_of(Condensation, CONDENSATION)))
+    other = another(data, job, EVALUATION, name)
+    for about, condensation in ((SET, of), (WHOLE, None)):
+        one, two = (with_evaluation_id(which, condensation).id for which in (job, other))
+        assert (hash_in(one) != hash_in(two)) == (about in EVALUATION[name][1]), about
+
+
+@settings(max_examples=25)
+@given(any_of(Evaluation, EVALUATION), any_of(Condensation, CONDENSATION))
+def test_an_evaluations_id_depends_on_its_set_and_on_the_cores_numerics(job, of):
+    of = with_ids(of)
+    ids = {with_evaluation_id(job, one).id for one in (of, replace(of, id="another"), None)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ddbench.plan.identity.NUMERICS", NUMERICS + 1)
+        ids |= {with_evaluation_id(job, one).id for one in (of, None)}
+    assert len({hash_in(id) for id in ids}) == 5
 
 
 def test_snapshots_are_steps_or_percentages(session):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ddbench.results import (
+    DEEPEST,
     SCHEMA,
     RunError,
     RunFolder,
@@ -72,6 +73,18 @@ def test_a_bad_file_is_reported_by_name_and_costs_nothing_else(run, content, rea
     assert path == run.result("a") and reason in why
     assert list(records.condensations) == ["fine"]
     assert finished(run.result("a"), "condensation") is None
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"x": ', "}")])
+def test_records_nested_to_the_limit_are_read_and_deeper_ones_reported(run, opening, closing):
+    for levels, known in ((DEEPEST - 2, True), (DEEPEST + 1, False), (10 * DEEPEST, False)):
+        value = opening * levels + "1" + closing * levels
+        record = '{"schema": 1, "kind": "condensation", "id": "a", "status": "done", "x": '
+        good(run).write_text(f"{record}{value}}}")
+        records = read_run(run)
+        assert ("a" in records.condensations) == known
+        reasons = [] if known else [f"nested deeper than {DEEPEST} levels"]
+        assert [why for _, why in records.unreadable] == reasons
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -40,6 +40,7 @@ def condense_step(state, task, step):
     noise = torch.randn(state.images.shape, generator=task.generator)
     state.speed = 0.9 * state.speed + pull + task.augment(noise)
     state.images += 0.01 * state.speed
+    print(f"did {step}", flush=True)  # into the log, which outlives a kill
     return {"speed": state.speed.norm().item()}
 
 
