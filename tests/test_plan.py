@@ -454,7 +454,7 @@ def test_of_every_field_it_is_known_into_which_ids_it_enters(record, table):
 
 
 @pytest.mark.parametrize("name", CONDENSATION)
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_a_field_of_a_condensation_changes_the_ids_that_it_enters_and_no_other(name, data):
     job = data.draw(any_of(Condensation, CONDENSATION))
@@ -465,7 +465,7 @@ def test_a_field_of_a_condensation_changes_the_ids_that_it_enters_and_no_other(n
 
 
 @pytest.mark.parametrize("name", EVALUATION)
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_a_field_of_an_evaluation_changes_its_id_where_it_enters(name, data):
     job = data.draw(any_of(Evaluation, EVALUATION))
@@ -476,7 +476,7 @@ def test_a_field_of_an_evaluation_changes_its_id_where_it_enters(name, data):
         assert (hash_in(one) != hash_in(two)) == (about in EVALUATION[name][1]), about
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(any_of(Evaluation, EVALUATION), any_of(Condensation, CONDENSATION))
 def test_an_evaluations_id_depends_on_its_set_and_on_the_cores_numerics(job, of):
     of = with_ids(of)
