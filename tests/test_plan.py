@@ -414,6 +414,7 @@ CONDENSATION = {
     "precision": (TEXT_VALUES, ALL),
     "numerics": (COUNTS, OF_CODE),
     "extensions": (CODE, OF_CODE),
+    "published": (st.booleans(), NONE),
 }
 SET, WHOLE = "an evaluation of a set", "of the whole training set"
 EVALUATION = {
