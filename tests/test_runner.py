@@ -30,6 +30,10 @@ from ddbench.testing import toy_task
 from safetensors.torch import save
 
 TOY = load_dataset("toy").fingerprint
+WHITE = {
+    "dataset": "white",
+    "dataset_fingerprint": load_dataset("toy", options={"zca": True}).fingerprint,
+}
 
 STEPS = 5
 
@@ -734,10 +738,7 @@ def test_the_initial_set_is_stored_as_it_was_before_init_wrote_into_it(setting):
 
 def test_whitening_is_fitted_once_and_its_cost_stands_in_each_record(tmp_path):
     setting = Setting(tmp_path / "run", tmp_path, datasets={"white": ("toy", {"zca": True})})
-    white = load_dataset("toy", options={"zca": True}).fingerprint
-    first, second = (
-        condense(setting, dataset="white", dataset_fingerprint=white, seed=seed) for seed in (0, 1)
-    )
+    first, second = (condense(setting, **WHITE, seed=seed) for seed in (0, 1))
     whitening = first["whitening"]
     assert whitening["kind"] == "zca" and whitening == second["whitening"]
     pixels, images = 64, 80  # at least the covariance, 2 operations a multiply-add
@@ -751,14 +752,14 @@ def test_whitening_is_fitted_once_and_its_cost_stands_in_each_record(tmp_path):
 @pytest.mark.parametrize("content", [None, b"", b"torn", save({"mean": torch.zeros(3)})])
 def test_a_torn_whitening_is_named_and_fitted_anew(tmp_path, content):
     setting = Setting(tmp_path / "run", tmp_path, datasets={"white": ("toy", {"zca": True})})
-    whole = condense(setting, dataset="white", steps=1)
+    whole = condense(setting, **WHITE, steps=1)
     [path] = tmp_path.glob("artifacts/zca-*/whitening.safetensors")
     path.unlink() if content is None else path.write_bytes(content)
     if content is not None:
         with pytest.raises(ValueError, match=f"{path}: holds no whitening"):
             Whitening.load(path)
     other = replace(setting, folder=tmp_path / "other")
-    again = condense(other, dataset="white", steps=1)
+    again = condense(other, **WHITE, steps=1)
     assert again["set_sha256"] == whole["set_sha256"] and again["whitening"] == whole["whitening"]
     Whitening.load(path)
 
