@@ -7,7 +7,15 @@ import os
 
 import pytest
 from ddbench import files
-from ddbench.files import claimed, half_written, is_claimed, locked, write_json, write_whole
+from ddbench.files import (
+    claimed,
+    half_written,
+    is_claimed,
+    locked,
+    try_lock,
+    write_json,
+    write_whole,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,6 +121,20 @@ def test_a_claim_removed_while_we_waited_to_lock_it_is_opened_anew(tmp_path, mon
     monkeypatch.setattr(files, "try_lock", lock_after_the_holder_has_gone)
     with claimed(path) as free:
         assert free and len(calls) == 2 and path.exists()
+
+
+def test_a_lock_removed_while_we_waited_for_it_is_opened_anew(tmp_path):
+    path = tmp_path / "lock"
+
+    def removed():
+        path.unlink()  # by one who saw it free; whoever comes next makes another
+        holder.close()
+
+    holder = open(path, "a")
+    assert try_lock(holder.fileno())
+    with locked(path, removed, poll=0.0):
+        with open(path, "a") as next_one:
+            assert not try_lock(next_one.fileno())
 
 
 def test_who_waits_for_a_lock_is_asked_at_each_poll(tmp_path):

@@ -225,6 +225,27 @@ def test_merge_replaces_no_record_that_cannot_be_opened_now(folder, other, monke
     assert files_of(folder) == before
 
 
+def test_clean_leaves_what_a_job_that_is_done_again_goes_on_from(folder):
+    checkpoint = folder.checkpoint("a")
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"state")
+    [found] = find_litter(folder)
+    assert found.path == checkpoint.parent
+    with claimed(folder.claim("a")):
+        assert find_litter(folder) == []
+        found.remove()  # it was found before the job began
+        assert checkpoint.exists()
+    found.remove()
+    assert not checkpoint.parent.exists()
+
+
+def test_clean_finds_the_folder_that_a_killed_merge_leaves(folder):
+    left = folder.root / "condensations" / ".merge.x.half"
+    (left / "a").mkdir(parents=True)
+    os.utime(left, (0, 0))
+    assert [item.path for item in find_litter(folder)] == [left]
+
+
 def test_clean_previews_and_then_removes(folder, tmp_path):
     claim, before = old(folder.claim("z")), files_of(folder)
     code, text = invoke("clean", folder.root, "--cache", tmp_path / "cache")
@@ -369,6 +390,32 @@ def test_merge_refuses_two_sets_among_the_others(folder, other, tmp_path):
     with pytest.raises(RunError, match="new: .*third holds another set"):
         merge(folder, [other, third])
     assert "new" not in read_run(folder).condensations
+
+
+def test_of_several_folders_the_best_record_of_a_job_counts(tmp_path):
+    into, done, failed, another = (RunFolder(tmp_path / name) for name in "idfa")
+    for run in (into, done, failed, another):
+        run.create()
+    condense(done, "x")
+    condense(failed, "x", "failed", "it broke")
+    condense(another, "x", content=b"another set")
+    merge(into, [done, failed])
+    assert read_run(into).condensations["x"]["status"] == "done"
+    late = RunFolder(tmp_path / "late")
+    late.create()
+    condense(late, "x", "failed", "it broke")
+    with pytest.raises(RunError, match="x: .*a holds another set"):
+        merge(late, [done, another])
+
+
+def test_a_run_is_not_packed_into_itself(folder):
+    with pytest.raises(RunError, match="lies in the run"):
+        pack(folder, folder.root / "run.tar.gz")
+
+
+def test_a_run_whose_manifests_have_gone_is_still_one(folder):
+    shutil.rmtree(folder.root / "manifests")
+    assert folder.is_run() and "a" in {job.id for job in status_of(folder)}
 
 
 @pytest.mark.parametrize("changes", [{}, {"set_sha256": 5}])

@@ -59,8 +59,8 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def half_written(folder: Path) -> list[Path]:
-    """Return the files below `folder` whose writer died before they were whole."""
-    return sorted(path for path in folder.rglob(f".*{HALF}") if path.is_file())
+    """Return what lies below `folder` whose writer died before it was whole."""
+    return sorted(folder.rglob(f".*{HALF}"))
 
 
 def _sync_folder(folder: Path) -> None:
@@ -120,14 +120,18 @@ def locked(
 ) -> Iterator[None]:
     """Hold the lock file `path` for the block; call `waiting` at each poll while another has it.
 
-    The lock is the kernel's (flock): it ends with the process, however that dies.
+    The lock is the kernel's (flock): it ends with the process, however that dies. A file that
+    somebody has removed meanwhile locks nobody else out: another one is opened.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file, _not_inherited(file.fileno()):
-        while not try_lock(file.fileno()):
-            waiting()
-            time.sleep(poll)
-        yield
+    while True:
+        with open(path, "a") as file, _not_inherited(file.fileno()):
+            while not try_lock(file.fileno()):
+                waiting()
+                time.sleep(poll)
+            if _still_there(path, file.fileno()):
+                yield
+                return
 
 
 _ours: set[int] = set()  # descriptors of lock files

@@ -108,8 +108,11 @@ class RunFolder:
             ) from error
 
     def is_run(self) -> bool:
-        """Say whether the folder looks like a run."""
-        return (self.root / "manifests").is_dir() and (self.root / "condensations").is_dir()
+        """Say whether the folder looks like a run; its manifests may have been removed."""
+        others = ("manifests", "evaluations")
+        return (self.root / "condensations").is_dir() and any(
+            (self.root / name).is_dir() for name in others
+        )
 
     def check_there(self) -> None:
         """See that the folder has not gone while a run was at work in it.

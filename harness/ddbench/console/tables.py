@@ -15,6 +15,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from ddbench.messages import printable
+
 UNCUT = 100_000  # columns; rich would cut tables to 80 where stdout is no terminal
 LABEL = 18  # columns that words need at least; longer ones go on in the next line
 
@@ -145,5 +147,5 @@ def cell(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, list | tuple):
         return ", ".join(cell(v) for v in value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{k}={cell(v)}" for k, v in value.items())
-    return str(value)
+        return ", ".join(f"{cell(k)}={cell(v)}" for k, v in value.items())
+    return printable(str(value))

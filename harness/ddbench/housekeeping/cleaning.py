@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddbench.files import half_written, is_claimed
+from ddbench.files import claimed, half_written, is_claimed
 from ddbench.results import DONE, RunFolder, read_run
 
 QUIET = 60.0  # seconds that a half-written file must have been left alone
@@ -21,6 +21,7 @@ class Litter:
 
     path: Path
     why: str
+    lock: Path | None = None  # whoever holds it needs what lies at `path`
 
     @property
     def bytes(self) -> int:
@@ -33,11 +34,19 @@ class Litter:
         return total
 
     def remove(self) -> None:
-        """Remove it.
+        """Remove it, unless somebody has begun to work with it.
 
         Raises:
             OSError: It, or a part of it, cannot be removed.
         """
+        if self.lock is None:
+            self._remove()
+        else:
+            with claimed(self.lock) as free:
+                if free:
+                    self._remove()
+
+    def _remove(self) -> None:
         with suppress(FileNotFoundError):  # somebody else has
             if self.path.is_dir() and not self.path.is_symlink():
                 shutil.rmtree(self.path)
@@ -54,19 +63,21 @@ def find_litter(folder: RunFolder, artifacts: Path | None = None) -> list[Litter
 def _of_run(folder: RunFolder) -> Iterator[Litter]:
     records = read_run(folder)
     for path in half_written(folder.root):
-        if time.time() - path.stat().st_mtime > QUIET:
-            yield Litter(path, "half written by a process that died")
+        with suppress(FileNotFoundError):  # its writer lives, and has just ended
+            if time.time() - path.stat().st_mtime > QUIET:
+                yield Litter(path, "half written by a process that died")
     for path in (folder.root / "claims").glob("*"):
         if not is_claimed(path):
-            yield Litter(path, "a claim that nobody holds any more")
+            yield Litter(path, "a claim that nobody holds any more", lock=path)
     for path, reason in records.unreadable:
         # A later ddbench reads what it wrote, and what could not be opened may be whole.
         if path not in records.newer and path not in records.unopened:
             yield Litter(path, f"unreadable: {reason}")
     for id, record in records.condensations.items():
         checkpoint = folder.checkpoint(id).parent
-        if record["status"] == DONE and not record.get("kept_state") and checkpoint.exists():
-            yield Litter(checkpoint, "the checkpoint of a finished condensation")
+        of_no_use = record["status"] == DONE and not record.get("kept_state")
+        if of_no_use and checkpoint.exists() and not is_claimed(claim := folder.claim(id)):
+            yield Litter(checkpoint, "the checkpoint of a finished condensation", lock=claim)
     for id, record in records.evaluations.items():
         of = record.get("condensation")
         if of is not None and not folder.condensation(of).exists():
@@ -77,8 +88,8 @@ def _of_artifacts(root: Path) -> Iterator[Litter]:
     from ddbench.artifacts import ArtifactStore
 
     for path in ArtifactStore(root).half_built():
-        if not is_claimed(root / "locks" / path.name):
-            yield Litter(path, "a half-built artifact (a build would go on from it)")
+        if not is_claimed(lock := root / "locks" / path.name):
+            yield Litter(path, "a half-built artifact (a build would go on from it)", lock=lock)
     for path in (root / "locks").glob("*"):
         if not is_claimed(path):
-            yield Litter(path, "a lock that nobody holds any more")
+            yield Litter(path, "a lock that nobody holds any more", lock=path)

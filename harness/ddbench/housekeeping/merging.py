@@ -13,7 +13,7 @@ from typing import Any
 
 from ddbench.files import HALF
 from ddbench.housekeeping.status import running
-from ddbench.results import DONE, RunError, RunFolder, read_run, refuse_newer, shortened
+from ddbench.results import DONE, Records, RunError, RunFolder, read_run, refuse_newer, shortened
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,19 @@ def merge(into: RunFolder, others: Sequence[RunFolder], preview: bool = False) -
         if running(folder):
             raise RunError(f"{folder.root}: a run is at work in it; stop it first")
         refuse_newer(folder, "merge")
-    mine, copies = read_run(into), []
+    mine, copies = read_run(into), list[Copy]()
     problems = [
         f"{path}: {reason}; merge when it can be, or what it holds might be replaced"
         for path, reason in mine.unreadable
         if path in mine.unopened and path.parent.name != "manifests"
     ]
-    have = dict(mine.condensations)
+    best = Records(dict(mine.condensations), dict(mine.evaluations))
     for other in others:
-        problems += _conflicts(have, other, into)
-        copies += list(_copies(into, other))
-        have = read_run(other).condensations | have
+        theirs = read_run(other)
+        problems += _conflicts(best, theirs, other, into)
+        copies += _copies(best, theirs, other, into)
+        for have, new in _pairs(best, theirs):
+            have |= {id: record for id, record in new.items() if _better(record, have.get(id))}
     if problems:
         raise RunError("\n  ".join(["these cannot be merged:", *problems]))
     for copy in () if preview else copies:
@@ -55,38 +57,46 @@ def merge(into: RunFolder, others: Sequence[RunFolder], preview: bool = False) -
     return copies
 
 
-def _conflicts(have: dict[str, dict[str, Any]], other: RunFolder, into: RunFolder) -> list[str]:
-    """Return a sentence for each id under which two folders hold different sets."""
+def _pairs(best: Records, theirs: Records) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    yield best.condensations, theirs.condensations
+    yield best.evaluations, theirs.evaluations
+
+
+def _conflicts(best: Records, theirs: Records, other: RunFolder, into: RunFolder) -> list[str]:
+    """Return a sentence for each id under which two folders hold different sets.
+
+    `best` are the records that stand so far: of `into`, and of the folders before.
+    """
     problems = []
-    for id, record in read_run(other).condensations.items():
-        mine = have.get(id)
+    for id, record in theirs.condensations.items():
+        mine = best.condensations.get(id)
         both_done = mine is not None and mine["status"] == record["status"] == DONE
         if not both_done or mine is None:
             continue
-        theirs, ours = record.get("set_sha256"), mine.get("set_sha256")
-        if not (isinstance(theirs, str) and isinstance(ours, str)):
+        other_set, ours = record.get("set_sha256"), mine.get("set_sha256")
+        if not (isinstance(other_set, str) and isinstance(ours, str)):
             problems.append(
                 f"{id}: nothing says whether {other.root} holds the same set as {into.root} or a "
-                f"folder before it (set_sha256 {shortened(theirs)} and {shortened(ours)}); remove "
-                "one of them"
+                f"folder before it (set_sha256 {shortened(other_set)} and {shortened(ours)}); "
+                "remove one of them"
             )
-        elif theirs != ours:
+        elif other_set != ours:
             problems.append(
                 f"{id}: {other.root} holds another set than {into.root} or a folder before it "
-                f"({theirs[:12]} and {ours[:12]}); remove one of them"
+                f"({other_set[:12]} and {ours[:12]}); remove one of them"
             )
     return problems
 
 
-def _copies(into: RunFolder, other: RunFolder) -> Iterator[Copy]:
-    mine, theirs = read_run(into), read_run(other)
+def _copies(best: Records, theirs: Records, other: RunFolder, into: RunFolder) -> Iterator[Copy]:
     for folder in sorted((other.root / "condensations").glob("*")):
-        record, own = theirs.condensations.get(folder.name), mine.condensations.get(folder.name)
+        record, own = theirs.condensations.get(folder.name), best.condensations.get(folder.name)
         target = into.condensation(folder.name)
-        if folder.is_dir() and (_better(record, own) or not target.exists()):
+        new = own is None and not target.exists()
+        if folder.is_dir() and (_better(record, own) or new):
             yield Copy(folder, target)
     for id, record in theirs.evaluations.items():
-        if _better(record, mine.evaluations.get(id)):
+        if _better(record, best.evaluations.get(id)):
             yield Copy(other.evaluation(id), into.evaluation(id))
     for part in ("manifests", "logs"):
         for file in _files(other.root / part):

@@ -30,13 +30,15 @@ def pack(folder: RunFolder, target: Path) -> Path:
     What links to a file is packed as that file.
 
     Raises:
-        RunError: A run is at work in it, it holds nothing or a link to a folder, or the file exists
-            or cannot be written.
+        RunError: A run is at work in it, it holds nothing or a link to a folder, or the file
+            exists, lies in it or cannot be written.
     """
     if running(folder):
         raise RunError(f"{folder.root}: a run is at work in it; stop it first")
     if target.exists():
         raise RunError(f"{target}: exists already; name another file")
+    if target.resolve().is_relative_to(folder.root.resolve()):
+        raise RunError(f"{target}: lies in the run that is to be packed; name a file outside of it")
     files = _to_pack(folder)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

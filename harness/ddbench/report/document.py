@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
+from ddbench.messages import printable
+
 
 @dataclass
 class Document:
@@ -77,13 +79,13 @@ class Document:
 
 def escaped(text: str) -> str:
     """Return words of others so that markdown and its tables show them as they are."""
-    text = " ".join(text.split())
+    text = " ".join(printable(text).split())
     return re.sub(r"([\\`*_{}\[\]<>|#~$])", r"\\\1", text)
 
 
 def code(text: str) -> str:
     """Return words of others as code inside a line or a table cell."""
-    text = " ".join(text.split()).replace("|", "\\|")
+    text = " ".join(printable(text).split()).replace("|", "\\|")
     fence = "``" if "`" in text else "`"
     return f"{fence}{text}{fence}"
 
