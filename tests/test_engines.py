@@ -325,6 +325,9 @@ def test_slots_share_the_gpus_evenly():
 
 
 def test_a_job_may_hold_its_share_of_what_is_free(tmp_path, monkeypatch):
+    monkeypatch.setattr("ddbench.engines.limits.free_memory", lambda: 0)
+    assert memory_of_a_job(2) == 2**30  # a limit of nothing would end every job
+    monkeypatch.undo()
     assert 0 < memory_of_a_job(4) < memory_of_a_job(1) < free_memory() * 1.5
     monkeypatch.setattr("ddbench.engines.limits.CGROUP", tmp_path)
     (tmp_path / "memory.max").write_text("1000000\n")

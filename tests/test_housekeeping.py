@@ -408,6 +408,23 @@ def test_of_several_folders_the_best_record_of_a_job_counts(tmp_path):
         merge(late, [done, another])
 
 
+def test_what_a_killed_merge_leaves_goes_nowhere(folder, tmp_path):
+    left = folder.root / "condensations" / ".merge.x.half" / "a"
+    left.mkdir(parents=True)
+    (left / "result.json").write_text("{}")
+    into = RunFolder(tmp_path / "into")
+    into.create()
+    merge(into, [folder])
+    assert not (into.root / "condensations" / left.parent.name).exists()
+    with tarfile.open(pack(folder, tmp_path / "run.tar.gz")) as archive:
+        assert not [name for name in archive.getnames() if ".merge." in name]
+
+
+def test_a_packed_run_is_as_readable_as_its_records(folder, tmp_path):
+    packed = pack(folder, tmp_path / "run.tar.gz")
+    assert packed.stat().st_mode == folder.result("a").stat().st_mode
+
+
 def test_a_run_is_not_packed_into_itself(folder):
     with pytest.raises(RunError, match="lies in the run"):
         pack(folder, folder.root / "run.tar.gz")

@@ -13,6 +13,7 @@ from ddbench.plan import (
     Condensation,
     Evaluation,
     digest,
+    keeping,
     slug,
     with_ids,
 )
@@ -671,3 +672,12 @@ def test_a_control_has_its_rows_settings_and_its_own_over_all(tmp_path):
 def test_defaults_are_published_where_a_paper_gives_them(tmp_path, info, published):
     plan = open_session(tmp_path, step=method(**info)).plan(Choices(rows=("step",), steps=7))
     assert {job.published for job in plan.condensations} == {published}
+
+
+def test_results_of_other_code_are_kept_without_the_snapshots_that_it_did_not_take(session):
+    plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,), snapshots=("3",)))
+    [job] = plan.condensations
+    assert {evaluation.snapshot for evaluation in plan.evaluations} == {None, 3}
+    kept = keeping(plan, {job.id: "of-before"})
+    assert [(one.id, one.snapshots) for one in kept.condensations] == [("of-before", ())]
+    assert {(one.condensation, one.snapshot) for one in kept.evaluations} == {("of-before", None)}

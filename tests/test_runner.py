@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import errno
 import json
 import os
 import random
@@ -253,6 +254,18 @@ def test_a_failure_to_do_it_again_leaves_what_was_done(setting):
     assert read_record(setting.run.result(done["id"]), "condensation")["status"] == "done"
     dead(job(snapshots=(2,)), setting.run, "signal SIGSEGV")
     assert read_record(setting.run.result(done["id"]), "condensation")["status"] == "done"
+
+    class Boasts(Momentum):
+        @hookimpl
+        def export(self, state, task):
+            task.count_flops(10**120, "all of it")
+            return SyntheticSet(state.images.detach() + 1, state.labels)
+
+    again = condense(setting, Boasts(), snapshots=(2,))
+    assert again["status"] == "failed" and "a number of 121 digits" in again["reason"]
+    stored = read_record(setting.run.result(done["id"]), "condensation")
+    kept = Set.load(setting.run.set_file(done["id"]))
+    assert stored["set_sha256"] == done["set_sha256"] == kept.sha256()
     setting.run.set_file(done["id"]).unlink()
     condense(setting, Fails(), snapshots=(2,))
     assert read_record(setting.run.result(done["id"]), "condensation")["status"] == "failed"
@@ -780,6 +793,31 @@ def test_data_that_have_changed_since_the_plan_are_not_used(setting):
     with pytest.raises(ChangedError, match="dataset toy has changed since the plan was made"):
         condense(setting, dataset_fingerprint="other")
     assert not setting.run.condensation(job(dataset_fingerprint="other").id).exists()
+
+
+def test_extensions_that_have_been_edited_since_the_plan_are_not_used(setting):
+    with pytest.raises(ChangedError, match="the code that brings real has been edited"):
+        condense(setting, extensions={"real": "sha256:old"})
+
+
+def test_a_checkpoint_that_cannot_be_opened_now_is_not_given_up(setting, monkeypatch):
+    with pytest.raises(Stopped):
+        condense(setting, stop_at=2)
+    path = setting.run.checkpoint(job().id)
+    whole = path.read_bytes()
+
+    usual = Path.open
+
+    def refuse(self, *arguments, **options):
+        if self == path:
+            raise OSError(errno.EIO, "Input/output error", str(self))
+        return usual(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        record = condense(setting)
+    assert record["status"] == "failed" and "Input/output error" in record["reason"]
+    assert path.read_bytes() == whole
 
 
 def test_a_cache_that_has_gone_does_not_stop_a_job_and_a_file_in_its_place_is_named(tmp_path):

@@ -100,3 +100,10 @@ def test_a_right_set_has_no_problems():
 def test_what_is_no_set_is_said_in_one_sentence(fields, problem):
     [said] = problems(**fields)
     assert said.startswith(problem)
+
+
+def test_the_hash_does_not_depend_on_how_the_keys_of_a_recipe_are_written(tmp_path):
+    images, labels = torch.zeros(1, 1, 2, 2), torch.zeros(1, dtype=torch.int64)
+    made = SyntheticSet(images, labels, recipe={"lr": {2: 1.0, 10: 0.1}})
+    made.save(tmp_path / "set.safetensors")
+    assert SyntheticSet.load(tmp_path / "set.safetensors").sha256() == made.sha256()

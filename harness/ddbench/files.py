@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 DEEPEST = 50  # levels of nesting in a file: what reads, hashes or prints it goes down by itself
 DIGITS = 100  # of a whole number in a file: a table can show it, and a float hold it
@@ -36,17 +36,20 @@ def write_whole(path: Path, content: bytes) -> None:
             be told apart. The old file stays.
     """
     try:
-        _write_whole(path, content)
+        with appearing_whole(path) as file:
+            file.write(content)
     except OSError as error:  # of a full disk the system names no file, else the half-written one
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+@contextmanager
+def appearing_whole(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write, which takes its name at the end of the block, or never."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=HALF, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(beside, 0o666 & ~UMASK)

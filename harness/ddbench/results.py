@@ -20,7 +20,7 @@ import errno
 import io
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -292,6 +292,13 @@ def stands(folder: RunFolder, id: str) -> bool:
     return record is not None and record["status"] == DONE and folder.set_file(id).exists()
 
 
+def steps_done(record: Mapping[str, Any]) -> int:
+    """Return the steps of a finished condensation: a budget or convergence may end it early."""
+    costs = record.get("costs")
+    done = costs.get("steps_done") if isinstance(costs, dict) else None
+    return done if isinstance(done, int) else int(record.get("steps") or 0)
+
+
 def hash_of_set(folder: RunFolder, id: str | None, snapshot: int | None = None) -> str | None:
     """Return the hash of a condensation's final set as its record has it, None if it has none."""
     if id is None or snapshot is not None:
@@ -345,9 +352,3 @@ def _check_curve(path: Path) -> None:
         raise ValueError("its last line is not whole")
     if len({len(row) for row in csv.reader(io.StringIO(text, newline=""))}) != 1:
         raise ValueError("its lines differ in length")
-
-
-def all_sets(folder: RunFolder) -> Iterator[tuple[str, Path]]:
-    """Go through the final synthetic sets of a run, (condensation id, file)."""
-    for path in sorted((folder.root / "condensations").glob(f"*/{SET}")):
-        yield path.parent.name, path

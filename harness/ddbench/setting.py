@@ -88,11 +88,19 @@ class Setting:
         )
 
     def dataset_of(self, job: Condensation | Evaluation, extensions: Extensions) -> Dataset:
-        """Return the dataset of a job.
+        """Return the dataset of a job, if it and the extensions' code are what was planned for.
 
         Raises:
-            ChangedError: It is not the one that the job was planned for.
+            ChangedError: They are not.
         """
+        for name, code in job.extensions.items():
+            is_init = name == getattr(job, "init", None)
+            of = extensions.code_of_init if is_init else extensions.code_of_architecture
+            if of(name) != code:
+                raise ChangedError(
+                    f"the code that brings {name} has been edited since the plan was made; "
+                    "the same command plans anew"
+                )
         dataset = self.dataset(job.dataset, extensions)
         if dataset.fingerprint != job.dataset_fingerprint:
             raise ChangedError(

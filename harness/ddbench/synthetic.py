@@ -86,7 +86,8 @@ class SyntheticSet:
             tensor = tensor.detach().cpu().contiguous()
             digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(tensor.numpy().tobytes())
-        digest.update(json.dumps(dict(self.recipe), sort_keys=True).encode())
+        recipe = json.loads(json.dumps(dict(self.recipe)))  # as it will be read: keys are strings
+        digest.update(json.dumps(recipe, sort_keys=True).encode())
         return digest.hexdigest()
 
     def save(self, path: Path | str) -> None:

@@ -58,7 +58,10 @@ def load_tree(path: Path, device: torch.device | str = "cpu") -> Any:  # noqa: A
 
     Raises:
         TreeError: The file is torn or not a tree.
+        OSError: It cannot be opened now, and may be whole.
     """
+    if path.is_file():
+        path.open("rb").close()
     try:
         with safe_open(str(path), framework="pt") as file:
             skeleton = json.loads((file.metadata() or {})["tree"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ddbench.plan import Condensation, Evaluation, Plan
-from ddbench.results import DONE, FAILED, RunFolder, finished, hash_of_set
+from ddbench.results import DONE, FAILED, RunFolder, finished, hash_of_set, steps_done
 
 Job = Condensation | Evaluation
 Event = Mapping[str, Any]
@@ -34,13 +34,6 @@ def record_of(job: Job, folder: RunFolder) -> dict[str, Any] | None:
         return record
     current = hash_of_set(folder, job.condensation)
     return record if current is not None and record.get("set_sha256") == current else None
-
-
-def steps_done(record: Mapping[str, Any]) -> int:
-    """Return the steps of a finished condensation: a budget or convergence may end it early."""
-    costs = record.get("costs")
-    done = costs.get("steps_done") if isinstance(costs, dict) else None
-    return done if isinstance(done, int) else int(record.get("steps") or 0)
 
 
 @dataclass

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+LEAST = 2**30  # bytes that a job may hold however little is free: a process with torch and data
 SHARE = 0.9  # of what is free that all jobs together may take
 LOG = 2**20  # bytes kept of a job's log: the first half, and the last
 CGROUP = Path("/sys/fs/cgroup")
@@ -53,7 +54,7 @@ def _given_back_on_demand(group: Path) -> int:
 
 def memory_of_a_job(jobs: int) -> int:
     """Return the bytes that each of `jobs` at once may hold by default."""
-    return int(SHARE * free_memory()) // jobs
+    return max(LEAST, int(SHARE * free_memory()) // jobs)
 
 
 def memory_held(pid: int, shared_once: bool = False) -> int:

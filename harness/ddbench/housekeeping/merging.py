@@ -90,6 +90,8 @@ def _conflicts(best: Records, theirs: Records, other: RunFolder, into: RunFolder
 
 def _copies(best: Records, theirs: Records, other: RunFolder, into: RunFolder) -> Iterator[Copy]:
     for folder in sorted((other.root / "condensations").glob("*")):
+        if folder.name.endswith(HALF):
+            continue
         record, own = theirs.condensations.get(folder.name), best.condensations.get(folder.name)
         target = into.condensation(folder.name)
         new = own is None and not target.exists()

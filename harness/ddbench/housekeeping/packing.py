@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ddbench.files import HALF
+from ddbench.files import HALF, appearing_whole
 from ddbench.housekeeping.status import running
 from ddbench.results import RunError, RunFolder
 
@@ -41,18 +41,8 @@ def pack(folder: RunFolder, target: Path) -> Path:
         raise RunError(f"{target}: lies in the run that is to be packed; name a file outside of it")
     files = _to_pack(folder)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, half = tempfile.mkstemp(
-            prefix=f".{target.name}.", suffix=HALF, dir=target.parent
-        )
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                _write_archive(file, folder, files)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(half, target)
-        finally:
-            Path(half).unlink(missing_ok=True)
+        with appearing_whole(target) as file:
+            _write_archive(file, folder, files)
     except OSError as error:
         raise RunError(
             f"{target}: cannot be written ({error.strerror or error}); name another file with --to"
@@ -65,7 +55,7 @@ def _to_pack(folder: RunFolder) -> list[Path]:
     found = []
     for path in sorted(folder.root.rglob("*")):
         inside = path.relative_to(folder.root)
-        if inside.parts[0] in LEFT_OUT or path.suffix == HALF:
+        if inside.parts[0] in LEFT_OUT or any(part.endswith(HALF) for part in inside.parts):
             continue
         if path.is_symlink() and path.is_dir():
             raise RunError(f"{path}: links to a folder; put the folder itself there, and pack then")

@@ -77,13 +77,15 @@ def with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:
 
 def keeping(plan: Plan, stale: Mapping[str, str]) -> Plan:
     """Return the plan with results of other code in place: planned id -> the one kept."""
-    kept = {
-        job.id: replace(job, id=stale[job.id]) if job.id in stale else job
+    kept = {  # without the snapshots: other code could not take them of what is kept
+        job.id: replace(job, id=stale[job.id], snapshots=()) if job.id in stale else job
         for job in plan.condensations
     }
     evaluations = []
     for evaluation in plan.evaluations:
         if evaluation.condensation is not None and evaluation.condensation in stale:
+            if evaluation.snapshot is not None:
+                continue
             of = kept[evaluation.condensation]
             evaluation = with_evaluation_id(replace(evaluation, condensation=of.id), of)
         evaluations.append(evaluation)

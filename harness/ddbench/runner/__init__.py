@@ -63,8 +63,9 @@ def run_condensation(
         outcome = _outcome(work.run)
     check_folder()
     if outcome["status"] != DONE and stands(setting.run, job.id):
-        return {**record, **outcome, "ended": _now()}
-    record = _written(setting.run.result(job.id), "condensation", record, outcome)
+        record |= {**outcome, "ended": _now()}
+    else:
+        record = _written(setting.run.result(job.id), "condensation", record, outcome)
     if record["status"] == DONE and not setting.keep_state:
         # Only now: until the record is there, the checkpoint is all that a kill would leave.
         remove_checkpoint(setting.run.checkpoint(job.id))

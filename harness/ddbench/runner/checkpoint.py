@@ -13,7 +13,7 @@ import torch
 
 from ddbench.files import write_whole
 from ddbench.plan import Condensation
-from ddbench.results import DONE, INITIAL, RunFolder, read_run
+from ddbench.results import DONE, INITIAL, RunFolder, read_run, steps_done
 from ddbench.synthetic import NewerFormatError, SetError, SyntheticSet
 from ddbench.trees import TreeError, load_tree, save_tree
 
@@ -106,7 +106,7 @@ def take_over(job: Condensation, run: RunFolder) -> str | None:
     if found is None:
         return None
     base = str(found["id"])
-    behind = [s for s in job.snapshots if s < _steps_done(found)]
+    behind = [s for s in job.snapshots if s < steps_done(found)]
     sets = [(run.set_file(base, s), run.set_file(job.id, s)) for s in behind]
     sets += [(run.condensation(base) / INITIAL, run.condensation(job.id) / INITIAL)]
     for source, target in sets:
@@ -122,13 +122,7 @@ def _shorter(job: Condensation, run: RunFolder) -> dict[str, Any] | None:
         return None
     records = read_run(run).condensations.values()
     fitting = [record for record in records if _extends(job, record, run)]
-    return max(fitting, key=_steps_done, default=None)
-
-
-def _steps_done(record: Mapping[str, Any]) -> int:
-    costs = record.get("costs")
-    done = costs.get("steps_done") if isinstance(costs, dict) else None
-    return done if isinstance(done, int) else 0
+    return max(fitting, key=steps_done, default=None)
 
 
 def _extends(job: Condensation, record: Mapping[str, Any], run: RunFolder) -> bool:
@@ -136,9 +130,12 @@ def _extends(job: Condensation, record: Mapping[str, Any], run: RunFolder) -> bo
         return False
     if record.get("converged") or record.get("budget_s") is not None:
         return False
-    done = _steps_done(record)
+    done = steps_done(record)
     if not (0 < done < job.steps and run.checkpoint(record["id"]).exists()):
         return False
     behind = [run.set_file(record["id"], s) for s in job.snapshots if s < done]
     sets = (run.condensation(record["id"]) / INITIAL, *behind)
-    return all(holds_set_of(record["id"], path) for path in sets)
+    try:
+        return all(holds_set_of(record["id"], path) for path in sets)
+    except NewerFormatError:
+        return False

@@ -301,10 +301,18 @@ class Condensing:
     # -- the record --------------------------------------------------------------------------
 
     def _finish(self, result: SyntheticSet, peak: int | None) -> dict[str, Any]:
+        fields = self._fields(result, peak)
+        try:
+            check_plain(fields)  # before it takes the place of an earlier result
+        except ValueError as error:
+            raise MisbehavedError(f"the result cannot be stored: {error}") from error
         self.check_folder()
-        folder, task = self.run_folder.condensation(self.job.id), self.task
         result.save(self.run_folder.set_file(self.job.id))
-        write_whole(folder / CURVE, _csv(self.at.curve))
+        write_whole(self.run_folder.condensation(self.job.id) / CURVE, _csv(self.at.curve))
+        return fields
+
+    def _fields(self, result: SyntheticSet, peak: int | None) -> dict[str, Any]:
+        task = self.task
         present = set(result.hard_labels().tolist())
         last = {k: v for k, v in (self.at.curve or [{}])[-1].items() if math.isfinite(v)}
         return {
