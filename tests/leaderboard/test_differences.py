@@ -64,6 +64,15 @@ def test_only_networks_that_both_rows_have_are_paired():
     assert (found.mean, found.networks) == (pytest.approx(0.1), 2)
 
 
+def test_a_gain_beside_an_interval_is_of_the_same_networks(made):
+    made.row("dm", [[0.80, 0.82]])
+    made.row("random", [[0.70, 0.71, 0.30]])
+    best, baseline = load(made.folder).ranking().to_dict("records")
+    assert best["over_random"] == pytest.approx(0.105)  # over all networks it would be 24 points
+    assert sum(best["over_random_interval"]) / 2 == pytest.approx(0.105)
+    assert baseline["over_random"] == 0
+
+
 def test_the_quantiles_fall_and_end_near_the_normal_one():
     assert list(T) == sorted(T, reverse=True) and len(T) == 30
     assert 1.96 < T[-1] < 2.05

@@ -125,6 +125,23 @@ def test_it_is_honest_when_nothing_beats_random(made, dm, random, said):
     assert said in text_of(made)
 
 
+@pytest.mark.parametrize(
+    ("dm", "random", "said"),
+    [
+        # Pairs differ by 10 and 11 points; over all networks it would be 24.
+        ([0.80, 0.82], [0.70, 0.71, 0.30], "10.5 points more (95% interval +4.1 to +16.9"),
+        # Over all networks random images are 20 points better.
+        ([0.80, 0.82, 0.1], [0.70, 0.71], "10.5 points more (95% interval +4.1 to +16.9"),
+        # Over all networks random images are 7 points worse.
+        ([0.80, 0.82], [0.90, 0.93, 0.3], "No method beats random images. The nearest is"),
+    ],
+)
+def test_the_gain_over_random_is_of_the_networks_of_its_interval(made, dm, random, said):
+    made.row("dm", [dm])
+    made.row("random", [random])
+    assert said in text_of(made)
+
+
 def test_it_says_when_there_is_no_random_row(made):
     made.row("dm", [[0.5]])
     assert "No random images stand beside it" in text_of(made)
@@ -323,6 +340,12 @@ def test_rows_are_held_against_their_controls(made):
         "(95% interval +10.0 to +10.0) and +10.0 points (95% interval +10.0 to +10.0) by their "
         "own recipes."
     ) in text_of(made)
+
+
+def test_the_gain_over_a_control_is_of_the_networks_of_its_interval(made):
+    made.row("datm", [[0.80, 0.82]])
+    made.row("datm", [[0.70, 0.71, 0.30]], steps=0, control_of="datm")
+    assert ": +10.5 points (95% interval +4.1 to +16.9)" in text_of(made)
 
 
 def test_rows_of_one_seed_are_said_to_leave_out_the_noise_of_condensing(made):

@@ -112,6 +112,7 @@ def load(folder: RunFolder) -> Leaderboard:
 def flat(board: Board, place: Place) -> dict[str, Any]:
     """Return one row of a board as plain values; accuracies in [0, 1], unknown ones None."""
     reference, baseline, entry = board.reference, board.baseline, place.entry
+    over = board.over_random(place)
     values = {
         "dataset": board.dataset_name,
         "ipc": board.ipc,
@@ -133,8 +134,8 @@ def flat(board: Board, place: Place) -> dict[str, Any]:
         "balanced_accuracy": place.score.balanced,
         "own_recipe_accuracy": place.own.mean,
         "own_recipe_spread": place.own.spread,
-        "over_random": place.score.mean - baseline.score.mean if baseline else None,
-        "over_random_interval": _interval(board.over_random(place)),
+        "over_random": over.mean if over else 0.0 if place is baseline else None,
+        "over_random_interval": _interval(over),
         "lost_to_whole": reference.score.mean - place.score.mean if reference else None,
         "forward_macs": board.forward_macs,
         "bytes": place.bytes,

@@ -220,8 +220,8 @@ def _gain(score: Score, control: Score) -> list[str]:
     """Return a gain in words, if both are known: +3.2 points (95% interval +1.1 to +5.3)."""
     if not (score.known and control.known):
         return []
-    gain = words.difference(score.mean - control.mean)
-    return [f"{gain} points ({interval(difference(score, control))})"]
+    found = difference(score, control)
+    return [f"{words.difference(found.mean)} points ({interval(found)})"]
 
 
 def interval(found: Difference) -> str:

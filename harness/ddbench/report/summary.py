@@ -74,11 +74,10 @@ def _verdict(board: Board, best: Place) -> str:
             f"The most accurate method is {who}: {reaches}. No random images stand beside it, "
             "so nothing is said about what condensing is worth."
         )
-    gain = best.score.mean - baseline.score.mean
     found = difference(best.score, baseline.score)
     against = f"random real images give {_percent(baseline.score)} ({_sample(baseline.score)})"
-    much = f"{100 * abs(gain):.1f} points {'more' if gain >= 0 else 'less'}"
-    if gain <= 0:
+    much = f"{100 * abs(found.mean):.1f} points {'more' if found.mean >= 0 else 'less'}"
+    if found.mean <= 0:
         return f"No method beats random images. The nearest is {who}: {reaches}; {against}."
     lead = "The most accurate method is"
     if found.known and not found.decided:
