@@ -337,7 +337,7 @@ def test_rows_are_held_against_their_controls(made):
         made.evaluation(id, [accuracy, accuracy + 0.04, accuracy - 0.1], own_recipe=True)
     assert (
         r"‡ datm (real init) against datm \[steps=0\] (real init): +10.0 points "
-        "(95% interval +10.0 to +10.0) and +10.0 points (95% interval +10.0 to +10.0) by their "
+        "(95% interval +9.6 to +10.4) and +10.0 points (95% interval +9.9 to +10.1) by their "
         "own recipes."
     ) in text_of(made)
 

@@ -162,7 +162,7 @@ class Board:
         baseline = self.baseline
         if baseline is None or place is baseline or not place.score.known:
             return None
-        return difference(place.score, baseline.score)
+        return difference(place.score, baseline.score, self.data.n_test)
 
     @property
     def has_own(self) -> bool:
@@ -230,6 +230,7 @@ class _Maker:
         # A failed evaluation never got to note the recipe in its final form.
         common = common[(common["variant"] == variant) | (common["status"] != DONE)]
         first = common[common["status"] == DONE].iloc[0]
+        data = _facts(first)
         place = (dataset, fingerprint, ipc)
         entries = [e for e in self.entries if (e.dataset, e.fingerprint, e.ipc) == place]
         frames = self.frames.of(pd.concat([common, own]))
@@ -240,8 +241,10 @@ class _Maker:
             architecture=architecture,
             protocol=protocol,
             recipe=first["recipe"],
-            places=_ranked([self._place(frames, entry, common, own) for entry in entries]),
-            data=_facts(first),
+            places=_ranked(
+                [self._place(frames, entry, common, own) for entry in entries], data.n_test
+            ),
+            data=data,
             forward_macs=float(first["forward_macs"]),
             reference=self._reference(dataset, fingerprint, architecture),
             variant=variant[:6] if self._has_variants(dataset, fingerprint, protocol) else "",
@@ -311,7 +314,7 @@ def _trouble(entry: Entry, evaluations: pd.DataFrame) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _ranked(places: Sequence[Place]) -> tuple[Place, ...]:
+def _ranked(places: Sequence[Place], n_test: int) -> tuple[Place, ...]:
     """Return the rows by accuracy; controls stand among them without a rank.
 
     Rows of the same images, as selections of one image per class may be, share the first's rank.
@@ -326,15 +329,15 @@ def _ranked(places: Sequence[Place]) -> tuple[Place, ...]:
         else replace(
             place,
             rank=first.setdefault(place.entry.images, next(numbers)),
-            below=_below(place, best),
+            below=_below(place, best, n_test),
         )
         for place in scored
     ]
     return (*ranked, *rest)
 
 
-def _below(place: Place, best: Place) -> Difference | None:
-    return None if place is best else difference(best.score, place.score)
+def _below(place: Place, best: Place, n_test: int) -> Difference | None:
+    return None if place is best else difference(best.score, place.score, n_test)
 
 
 # -- the whole training set --------------------------------------------------------------------

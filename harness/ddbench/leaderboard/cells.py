@@ -208,19 +208,19 @@ def against_controls(board: Board) -> list[str]:
             own, of = place.entry, control.entry
             if own.is_control or own.row != of.control_of:
                 continue
-            gains = _gain(place.score, control.score)
-            by_own = _gain(place.own, control.own)
+            gains = _gain(place.score, control.score, board.data.n_test)
+            by_own = _gain(place.own, control.own, board.data.n_test)
             text = " and ".join([*gains, *(f"{gain} by their own recipes" for gain in by_own)])
             if text:
                 lines.append(f"{_row(own)} against {_row(of)}: {text}")
     return lines
 
 
-def _gain(score: Score, control: Score) -> list[str]:
+def _gain(score: Score, control: Score, n_test: int) -> list[str]:
     """Return a gain in words, if both are known: +3.2 points (95% interval +1.1 to +5.3)."""
     if not (score.known and control.known):
         return []
-    found = difference(score, control)
+    found = difference(score, control, n_test)
     return [f"{words.difference(found.mean)} points ({interval(found)})"]
 
 

@@ -45,16 +45,21 @@ class Difference:
         return self.known and abs(self.mean) > self.half
 
 
-def difference(one: Score, other: Score) -> Difference:
-    """Return how far `one` lies above `other`; both must have been tested.
+def difference(one: Score, other: Score, n_test: int) -> Difference:
+    """Return how far `one` lies above `other`; both must have been tested, on `n_test` images.
 
     Network k starts alike in all rows, so what it has in common cancels. The squared standard
-    error adds up what varies between networks, and between the sets of each row that has several:
+    error adds up what varies between networks, and between the sets of each row that has several,
+    none taken to vary less than rounding to a multiple of 1 / `n_test` makes it:
     docs/protocols-and-metrics.md, "Differences between rows".
     """
     networks = min(len(accuracies) for score in (one, other) for accuracies in score.sets)
     pairs = [a - b for a, b in zip(*(_by_network(s, networks) for s in (one, other)), strict=True)]
-    parts = [_Part.of(pairs), *(_Part.of(_by_set(s, networks)) for s in (one, other))]
+    rounding = 1 / (12 * n_test**2)  # the variance of one accuracy
+    parts = [
+        _Part.of(pairs, rounding / len(one.sets) + rounding / len(other.sets)),
+        *(_Part.of(_by_set(s, networks), rounding / networks) for s in (one, other)),
+    ]
     # One network of one set says nothing of the noise of that row.
     known = networks > 1 or min(len(one.sets), len(other.sets)) > 1
     half = _half([part for part in parts if part]) if known else math.nan
@@ -77,17 +82,18 @@ class _Part:
     freedom: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> _Part | None:
-        """Return what some values' mean varies by; None of a single value."""
+    def of(cls, values: Sequence[float], least: float) -> _Part | None:
+        """Return what the mean of some values of at `least` that variance varies by.
+
+        None of a single value.
+        """
         n = len(values)
-        return cls(variance(values) / n, n - 1) if n > 1 else None
+        return cls(max(variance(values), least) / n, n - 1) if n > 1 else None
 
 
 def _half(parts: Sequence[_Part]) -> float:
     """Return t times the standard error, with Welch and Satterthwaite's degrees of freedom."""
     total = sum(part.variance for part in parts)
-    if total == 0:
-        return 0.0
     freedom = total**2 / sum(part.variance**2 / part.freedom for part in parts)
     whole = int(freedom + 1e-9)  # a sum of rounded parts may fall just short of it
     return T[min(whole, len(T)) - 1] * math.sqrt(total)

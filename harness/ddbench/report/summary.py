@@ -74,7 +74,7 @@ def _verdict(board: Board, best: Place) -> str:
             f"The most accurate method is {who}: {reaches}. No random images stand beside it, "
             "so nothing is said about what condensing is worth."
         )
-    found = difference(best.score, baseline.score)
+    found = difference(best.score, baseline.score, board.data.n_test)
     against = f"random real images give {_percent(baseline.score)} ({_sample(baseline.score)})"
     much = f"{100 * abs(found.mean):.1f} points {'more' if found.mean >= 0 else 'less'}"
     if found.mean <= 0:
