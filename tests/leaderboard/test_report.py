@@ -153,6 +153,15 @@ def test_it_says_when_there_is_only_random_or_nothing(made):
     assert "Only random images have a score: 50.0%" in text_of(made)
 
 
+def test_where_random_images_lead_no_method_equals_the_best(made):
+    made.row("random", [[0.80, 0.82]])
+    made.row("dm", [[0.80, 0.81]])
+    made.row("dsa", [[0.79, 0.81]], costs={"condense_s": 1.0})
+    first = text_of(made).split("\n\n")[1]
+    assert "No method beats random images. The nearest is `dm`" in first
+    assert "cannot be told from the best" not in first
+
+
 def test_it_names_the_cheapest_of_the_equals(made):
     made.row("dm", [[0.80, 0.82]])
     made.row("dsa", [[0.80, 0.81]], costs={"condense_s": 40.0})

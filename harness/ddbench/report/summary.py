@@ -116,7 +116,9 @@ def _cost_on(cost: Costs) -> str:
 
 
 def _equals(board: Board, best: Place) -> str:
-    """Return the cheapest of the rows that cannot be told from the best."""
+    """Return the cheapest of the rows that cannot be told from the best, if that is a method."""
+    if best is not board.best:
+        return ""  # ties are with random images
     equal = [place for place in board.places if place.tied and not place.entry.is_baseline]
     if not equal:
         return ""
