@@ -20,7 +20,7 @@ from ddbench.leaderboard.boards import (
 )
 from ddbench.leaderboard.differences import Difference, difference
 from ddbench.leaderboard.entries import Entry, find_entries
-from ddbench.leaderboard.frames import UNKNOWN, Frames, make_frames, set_aside
+from ddbench.leaderboard.frames import Frames, make_frames, set_aside
 from ddbench.leaderboard.scores import Costs, Score, Training
 from ddbench.leaderboard.troubles import Trouble, find_troubles
 from ddbench.results import Records, RunFolder, read_run
@@ -76,16 +76,6 @@ class Leaderboard:
     def stale_evaluations(self) -> int:
         """How many evaluations are of a set that has changed since, or is gone."""
         return int(self.frames.evaluations["stale"].sum())
-
-    @property
-    def hardware_classes(self) -> list[str]:
-        """The classes of hardware that counted results come from."""
-        sets, scores = self.frames.condensations, self.frames.evaluations
-        found = [
-            *sets["hardware_class"][~sets["superseded"]],
-            *scores["hardware_class"][scores["current"]],
-        ]
-        return [name for name in dict.fromkeys(found) if name != UNKNOWN]
 
     def ranking(self) -> pd.DataFrame:
         """Return all boards as one flat frame, a row of a board in each."""
