@@ -105,7 +105,7 @@ def described(**changes):
         ({"cycle": lambda config, ipc: 0}, "description", "MethodInfo.cycle"),
         ({"labels": "weak"}, "description", "MethodInfo.labels"),
         ({"default_init": "noise", "inits": ("real",)}, "description", "default_init"),
-        ({"quick": {"speed": 9}}, "options", "speed"),
+        ({"quick": {"rate": "fast"}}, "options", "rate"),
         ({"steps": lambda config, ipc: 1 // 0}, "options", "ZeroDivisionError"),
         ({"needs": lambda config, facts: "nothing suits me"}, "options", "nothing suits me"),
     ],

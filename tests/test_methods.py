@@ -106,6 +106,11 @@ def test_a_config_that_is_no_frozen_dataclass_with_defaults_is_refused(config, m
 
 
 @dataclass(frozen=True)
+class Rated:
+    lr: float = 1.0
+
+
+@dataclass(frozen=True)
 class Unlimited:
     clip: float = math.inf
 
@@ -132,16 +137,56 @@ class Undefined:
         ({"controls": {"method": "random"}}, "expected a tuple of dicts"),
         ({"controls": ({"steps": {0}},)}, r"controls\[0\].steps is set; use finite numbers"),
         ({"balanced": np.bool_(True)}, "balanced is bool; use"),
+        ({"quick": {"lrr": 1}}, "quick: unknown 'lrr'; did you mean 'lr'.*available: lr, steps"),
+        ({"quick": {1: 1}}, "quick: unknown '1'; available: lr, steps"),
+        ({"quick": {"steps": "many"}}, "quick.steps is 'many'; expected a whole number from 0"),
+        ({"quick": {"steps": -3}}, "quick.steps is -3; expected a whole number from 0"),
+        ({"quick": {"steps": True}}, "quick.steps is True; expected a whole number from 0"),
+        ({"check": {"lrr": 1}}, "check: unknown 'lrr'; did you mean 'lr'"),
+        ({"check": {"steps": 2.5}}, "check.steps is 2.5; expected a whole number from 0"),
+        (
+            {"published_at": {"architecture": ("mlp",)}},
+            "published_at: unknown 'architecture'; available: arch, dataset, init, ipc, lr",
+        ),
+        ({"controls": ({"metod": "x"},)}, r"controls\[0\]: unknown 'metod'; did you mean 'method'"),
+        ({"controls": ({}, {"method": ["x"]})}, r"controls\[1\].method: .* string \(is \['x'\]\)"),
+        ({"controls": ({"steps": -1},)}, r"controls\[0\].steps: .*greater than or equal to 0"),
+        ({"controls": ({"steps": "many"},)}, r"controls\[0\].steps: .*\(is 'many'\)"),
+        ({"controls": ({"ipc": [0]},)}, r"controls\[0\].ipc.0: .*greater than or equal to 1"),
+        ({"controls": ({"options": 5},)}, r"controls\[0\].options: .*\(is 5\)"),
+        (
+            {"controls": ({"options": {"lrr": 1}},)},
+            r"controls\[0\].options: unknown 'lrr'; did you",
+        ),
+        ({"controls": ({"method": "described", "options": {"b": 1}},)}, "options: unknown 'b'"),
     ],
 )
 def test_a_field_of_the_wrong_kind_is_named_with_what_was_expected(fields, message):
     class Described(Whole):
         @hookimpl
         def describe(self):
-            return MethodInfo(**fields)
+            return MethodInfo(**{"config": Rated, **fields})
 
     with pytest.raises(MethodError, match=message):
         bind(Described())
+
+
+def test_what_a_description_may_hold_is_taken():
+    class Described(Whole):
+        @hookimpl
+        def describe(self):
+            return MethodInfo(
+                config=Rated,
+                quick={"steps": 0, "lr": 0.5},
+                check={"steps": 3},
+                published_at={"dataset": ("a",), "arch": (), "ipc": [1], "init": (), "lr": (1.0,)},
+                controls=(
+                    {"method": "other", "options": {"rate": 1}, "init": "noise"},
+                    {"steps": 0, "options": {"lr": 2}, "seeds": (0,), "ipc": [1]},
+                ),
+            )
+
+    assert bind(Described()).info.quick["steps"] == 0
 
 
 def test_an_unknown_name_suggests_a_close_one_and_else_how_to_install():

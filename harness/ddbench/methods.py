@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pluggy
+from pydantic import ValidationError
 
+from ddbench import registry
 from ddbench.files import check_plain
 from ddbench.fingerprints import ChangedError, file_fingerprint, package_fingerprint
 from ddbench.hookspecs import METHODS_GROUP, ExtensionHooks, MethodHooks, MethodInfo
@@ -284,7 +286,7 @@ def _described(manager: pluggy.PluginManager, found: Found) -> MethodInfo:
             f"{place}: a default of {config.__name__} can be in no record ({message_of(error)}); "
             "where there is no limit, use None"
         ) from error
-    if wrong := next(_wrong_fields(info), None):
+    if wrong := next(_wrong_fields(info, found.name), None):
         raise MethodError(f"{place}: MethodInfo.{shortened(wrong)}")
     return info
 
@@ -296,8 +298,11 @@ _FUNCTIONS = {
 }
 
 
-def _wrong_fields(info: MethodInfo) -> Iterator[str]:
-    """Go through what a MethodInfo holds that is of the wrong kind, in words."""
+def _wrong_fields(info: MethodInfo, method: str) -> Iterator[str]:
+    """Go through what the MethodInfo of `method` holds that cannot be, in words.
+
+    The first is the one to tell: what comes after it takes it for mended.
+    """
     for name in ("default_init", "step", "labels", "paper", "bibtex"):
         if not isinstance(value := getattr(info, name), str):
             yield f"{name} is {value!r}; expected a string"
@@ -320,6 +325,45 @@ def _wrong_fields(info: MethodInfo) -> Iterator[str]:
             check_plain(dict(value) if isinstance(value, Mapping) else value, name)
         except ValueError as error:
             yield str(error)
+    options = option_names(info)
+    for name in ("quick", "check"):
+        yield from _wrong_settings(name, getattr(info, name), options)
+    places = [*registry.AXES, "init", *options]
+    yield from _unknown_keys("published_at", info.published_at, places)
+    for i, control in enumerate(info.controls):
+        yield from _wrong_control(f"controls[{i}]", control)
+        if control.get("method", method) == method:
+            yield from _unknown_keys(f"controls[{i}].options", control.get("options", {}), options)
+
+
+def _wrong_settings(
+    place: str, settings: Mapping[str, Any], options: Iterable[str]
+) -> Iterator[str]:
+    """Go through what is wrong with options and steps; the Config refuses wrong values."""
+    yield from _unknown_keys(place, settings, [*options, "steps"])
+    steps = settings.get("steps", 0)
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
+        yield f"{place}.steps is {steps!r}; expected a whole number from 0"
+
+
+def _wrong_control(place: str, control: Mapping[str, Any]) -> Iterator[str]:
+    """Go through what a row of a preset may not hold."""
+    text = json.dumps({"method": "its own", **control})
+    try:
+        registry.Row.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        for one in error.errors():
+            if one["type"] == "extra_forbidden":
+                yield registry.unknown(place, str(one["loc"][-1]), registry.Row.model_fields)
+            else:
+                where = ".".join(map(str, (place, *one["loc"])))
+                yield f"{where}: {one['msg'].lower()} (is {one['input']!r})"
+
+
+def _unknown_keys(place: str, keys: Iterable[Any], known: Iterable[str]) -> Iterator[str]:
+    for key in keys:
+        if key not in known:
+            yield registry.unknown(place, str(key), known)
 
 
 def _is_row_of(value: object, kind: type) -> bool:
