@@ -84,8 +84,8 @@ def cancel(config, ipc):
     raise Canceled("\x1b[31mred")
 
 
-def configured(**fields):
-    """Return what is answered about a method, beside one that is sound."""
+def configured(question=QUESTION, **fields):
+    """Return what is answered to a question about a method."""
 
     class Asked:
         @hookimpl
@@ -104,7 +104,7 @@ def configured(**fields):
         def export(self):
             return None
 
-    [said] = answer({"configure": [QUESTION]}, {"asked": bind(Asked())}, Extensions())["configure"]
+    [said] = answer({"configure": [question]}, {"asked": bind(Asked())}, Extensions())["configure"]
     return said
 
 
@@ -130,6 +130,13 @@ def configured(**fields):
 )
 def test_an_answer_that_cannot_be_is_an_error_of_that_method(fields, error):
     assert error in configured(**fields)["error"]
+
+
+@pytest.mark.parametrize("steps", [-3, "many", 2.5, 10**10])
+def test_steps_that_cannot_be_are_an_error_wherever_they_come_from(steps):
+    words = f"what sets the steps of this row gives {steps!r}; expected a whole number from 0 to 1"
+    assert words in configured({**QUESTION, "steps": steps})["error"]
+    assert configured({**QUESTION, "steps": 7})["steps"] == 7
 
 
 def test_numbers_of_other_libraries_and_long_reasons_are_taken():

@@ -59,13 +59,12 @@ def describe(method: Method) -> dict[str, Any]:
     }
 
 
-def _whole(value: Any, field: str, least: int, most: int) -> int:  # noqa: ANN401
+def _whole(value: Any, giver: str, least: int, most: int) -> int:  # noqa: ANN401
     number = isinstance(value, Real)  # numpy's too
     if number and least <= value <= most and value == int(value):
         return int(value)
     raise MethodError(
-        f"MethodInfo.{field} gives {shortened(value)}; "
-        f"expected a whole number from {least} to {most:,}"
+        f"{giver} gives {shortened(value)}; expected a whole number from {least} to {most:,}"
     )
 
 
@@ -81,7 +80,9 @@ def _steps(info: MethodInfo) -> dict[str, int]:
     """Return the published steps by ipc, {} where the rule fails; planning says why."""
     try:
         steps = {str(ipc): info.steps(info.config(), ipc) for ipc in SHOWN_IPC}
-        return {ipc: _whole(count, "steps", 0, MOST_STEPS) for ipc, count in steps.items()}
+        return {
+            ipc: _whole(count, "MethodInfo.steps", 0, MOST_STEPS) for ipc, count in steps.items()
+        }
     except Exception:  # the plugin's code
         return {}
 
@@ -101,14 +102,16 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
     ipc = question["facts"]["ipc"]
     published_steps = question["published_steps"]
     if published_steps is None:
-        published_steps = _whole(info.steps(published, ipc), "steps", 0, MOST_STEPS)
+        published_steps = _whole(info.steps(published, ipc), "MethodInfo.steps", 0, MOST_STEPS)
     steps = question["steps"]
     if published_steps == 0:  # selection methods take none, whatever is asked of the others
         steps = 0
-    elif steps is None:
+    elif steps is not None:
+        steps = _whole(steps, "what sets the steps of this row", 0, MOST_STEPS)
+    else:
         own = question["published_steps"]  # of the registry; else the rule at these options
         given = info.steps(config, ipc) if own is None else own
-        steps = _whole(given, "steps", 0, MOST_STEPS)
+        steps = _whole(given, "MethodInfo.steps", 0, MOST_STEPS)
     facts = dict(question["facts"]) | {"steps": steps}
     for key in ("shape", "class_counts"):
         facts[key] = tuple(facts[key])
@@ -118,7 +121,7 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
         "published": plain_options(published),
         "steps": steps,
         "published_steps": published_steps,
-        "cycle": _whole(info.cycle(config, ipc), "cycle", 1, LONGEST_CYCLE),
+        "cycle": _whole(info.cycle(config, ipc), "MethodInfo.cycle", 1, LONGEST_CYCLE),
         "needs": _reason(info.needs(config, Facts(**facts))),
     }
 
