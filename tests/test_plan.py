@@ -324,6 +324,57 @@ def test_a_method_that_is_not_installed_is_skipped_with_the_command_that_install
     assert "pip install ddbench-frepo" in plan.skipped[0].reason
 
 
+@dataclass(frozen=True)
+class Narrow(Config):
+    def __post_init__(self):
+        if self.batch == 8:
+            raise ValueError("8 is too few")
+
+
+@pytest.mark.parametrize(
+    ("info", "reason", "left"),
+    [
+        (
+            {"default_init": "reel"},
+            "step: MethodInfo.default_init: unknown 'reel'; did you mean",
+            0,
+        ),
+        ({"quick": {"lr": "fast"}}, "step: MethodInfo.quick: ", 0),
+        ({"config": Narrow}, "step: MethodInfo.config: 8 is too few", 0),
+        ({"controls": ({"init": "reel"},)}, "step: MethodInfo.controls: unknown 'reel'", 1),
+        ({"controls": ({"options": {"lr": "fast"}},)}, "step: MethodInfo.controls: ", 1),
+        (
+            {"controls": ({"method": "other", "options": {"lrr": 1}},)},
+            "step: MethodInfo.controls: option: unknown 'lrr'",
+            1,
+        ),
+    ],
+)
+def test_what_a_method_says_wrongly_of_itself_costs_its_own_rows(tmp_path, info, reason, left):
+    text = TEXT.replace('protocol = "short"', 'protocol = "short"\nquick = true')
+    session = open_session(tmp_path, text, step=method(**info), other=method())
+    plan = session.plan(Choices(rows=("step", "other"), ipc=(1,), seeds=(0,)))
+    assert [job.method for job in plan.condensations] == ["step"] * left + ["other"]
+    [skipped] = plan.skipped
+    assert skipped.failed and reason in skipped.reason
+
+
+@pytest.mark.parametrize("where", ["registry", "--init"])
+def test_an_unknown_init_that_somebody_asked_for_is_an_error_with_its_place(tmp_path, where):
+    text = TEXT.replace('rows = ["step",', 'rows = [{ method = "step", init = "reel" },')
+    session = open_session(tmp_path, text, step=method(default_init="reel"))
+    inits = ("reel",) if where == "--init" else None
+    [problem, *_] = refused(session, inits=inits, ipc=(1,), seeds=(0,))
+    assert problem.startswith(where) and "unknown 'reel'" in problem
+
+
+def test_options_asked_for_are_an_error_beside_those_of_the_method(tmp_path):
+    text = TEXT.replace('protocol = "short"', 'protocol = "short"\nquick = true')
+    session = open_session(tmp_path, text, step=method(quick={"batch": "few"}))
+    [problem] = refused(session, rows=("step",), settings=(("step", "lr", ("fast",)),))
+    assert problem.startswith("--set step.lr: ")
+
+
 def test_a_plugin_whose_rules_raise_costs_its_own_rows(tmp_path):
     def broken(config, ipc):
         raise ZeroDivisionError("steps of nothing")

@@ -18,6 +18,12 @@ from ddbench.registry import Layer, Preset, Protocol, Registry, RegistryError, R
 from ddbench.registry import unknown as unknown_name
 
 LEAST = {"ipc": 1, "seeds": 0}  # of the numbers on the axes
+# Places that a method names, behind its name: what is wrong there costs its own rows alone.
+OWN = QUICK, CONTROLS, DEFAULT_INIT = (
+    ": MethodInfo.quick",
+    ": MethodInfo.controls",
+    ": MethodInfo.default_init",
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class _Cell:
     settings: tuple[tuple[str, str, Any], ...]
     control_of: str | None
     forced: Mapping[str, Any]  # options that make a control what it is
+    places: Mapping[str, str]  # of `init` and `options`, where a MethodInfo's control gives them
 
 
 class _Planner:
@@ -85,8 +92,7 @@ class _Planner:
         self._check_names()
         self.facts = self._datasets()
         self.canonical = self._architectures()
-        cells = [cell for row, control_of, forced in self._with_controls(rows)
-                 for cell in self._cells(row, control_of, forced)]  # fmt: skip
+        cells = [cell for one in self._with_controls(rows) for cell in self._cells(*one)]
         self._add_condensations(_without_repeats(cells))
         self._check_snapshots()
         if self.problems:
@@ -147,25 +153,29 @@ class _Planner:
 
     def _with_controls(
         self, rows: Sequence[Row]
-    ) -> Iterator[tuple[Row, str | None, Mapping[str, Any]]]:
-        """Go through the rows, then their controls: (row, of which, options that make it one).
+    ) -> Iterator[tuple[Row, str | None, Mapping[str, Any], Mapping[str, str]]]:
+        """Go through the rows, then their controls.
 
+        Each is (row, of which, options that make it one, what a MethodInfo gives of it and where).
         A control is its row with something changed, or a row of another method.
         """
         for row in rows:
-            yield row, None, {}
+            yield row, None, {}, {}
         for row in rows:
-            info = self.info.get(self.registry.method_of(row.method), {})
+            method = self.registry.method_of(row.method)
+            info = self.info.get(method, {})
             for control in info.get("controls", ()):
+                places = dict.fromkeys({*control} & {"init", "options"}, method + CONTROLS)
                 given: dict[str, Any] = {"seeds": row.seeds, "ipc": row.ipc, "method": row.method}
                 if "method" not in control:
                     steps = row.steps if self.choices.steps is None else self.choices.steps
                     given |= {"init": row.init, "steps": steps}
                     forced = control.get("options", {})
+                    places.pop("options", None)
                     control = {**control, "options": row.options}
-                    yield Row.model_validate(given | control), row.method, forced
+                    yield Row.model_validate(given | control), row.method, forced, places
                 else:
-                    yield Row.model_validate({**given, **control}), row.method, {}
+                    yield Row.model_validate({**given, **control}), row.method, {}, places
 
     # -- names -----------------------------------------------------------------------------
 
@@ -289,7 +299,11 @@ class _Planner:
     # -- condensations ---------------------------------------------------------------------
 
     def _cells(
-        self, row: Row, control_of: str | None, forced: Mapping[str, Any]
+        self,
+        row: Row,
+        control_of: str | None,
+        forced: Mapping[str, Any],
+        places: Mapping[str, str],
     ) -> Iterator[_Cell]:
         preset, method = self.preset, self.registry.method_of(row.method)
         seeds = row.seeds if row.seeds and self.choices.seeds is None else preset.seeds
@@ -310,7 +324,8 @@ class _Planner:
                 for settings, seed in itertools.product(itertools.product(*axes.values()), seeds):
                     of = control_of and _label(control_of, settings)
                     left = tuple(setting for setting in settings if setting[1] not in forced)
-                    yield _Cell(row, dataset, architecture, init, ipc, seed, left, of, forced)
+                    where = (dataset, architecture, init, ipc, seed)
+                    yield _Cell(row, *where, left, of, forced, places)
 
     def _inits(self, row: Row, where: Where) -> tuple[str, ...]:
         """Return the inits of a row; `--init` passes over methods that it was not meant for."""
@@ -331,9 +346,7 @@ class _Planner:
             if "error" in answer:
                 self._skip(cell, answer["error"], failed=True)
             elif answer["problems"]:
-                for option, text in answer["problems"]:
-                    place = _place_of(option, text, question["places"]) or cell.row.method
-                    self.problems.append(f"{place}: {text}")
+                self._refuse(cell, question["places"], answer["problems"])
             elif answer["needs"]:
                 self._skip(cell, answer["needs"])
             else:
@@ -341,6 +354,21 @@ class _Planner:
                 if not (job.control_of and job.options_id in planned):  # it stands there anyway
                     self.result.condensations.append(job)
                     planned.add(job.options_id)
+
+    def _refuse(
+        self, cell: _Cell, places: Mapping[str, str], refused: Iterable[tuple[str, str]]
+    ) -> None:
+        """Take options that a method refuses for mistakes, or for its own where it gave them."""
+        named = [(_place_of(option, text, places), text) for option, text in refused]
+        unasked = all(place.endswith(OWN) for place in places.values())
+        others = [(place, text) for place, text in named
+                  if not (place.endswith(OWN) if place else unasked)]  # fmt: skip
+        for place, text in others:
+            self.problems.append(f"{place or cell.row.method}: {text}")
+        if not others:
+            place, text = named[0]
+            place = place or f"{self.registry.method_of(cell.row.method)}: MethodInfo.config"
+            self._skip(cell, f"{place}: {text}", failed=True)
 
     def _possible(self, cell: _Cell) -> bool:
         method = self.registry.method_of(cell.row.method)
@@ -356,8 +384,11 @@ class _Planner:
         elif "error" in (fits := self.canonical[cell.architecture, cell.dataset]):
             self._skip(cell, fits["error"])
         elif cell.init not in self.inits:
-            place = "--init" if self.choices.inits else f"{self._row_place(cell.row)} init"
-            self.problems.append(unknown_name(place, cell.init, self.inits))
+            text = unknown_name(self._init_place(cell), cell.init, self.inits)
+            if self._init_place(cell).endswith(OWN):
+                self._skip(cell, text, failed=True)
+            else:
+                self.problems.append(text)
         elif info["inits"] and cell.init not in info["inits"]:
             self._skip(cell, f"starts from {' or '.join(info['inits'])}, not from {cell.init}")
         elif cell.init != "noise" and (short := _short_of(facts, cell.ipc)):
@@ -365,6 +396,17 @@ class _Planner:
         else:
             return True
         return False
+
+    def _init_place(self, cell: _Cell) -> str:
+        """Return where the init of a row was named."""
+        row, where = cell.row, Where(cell.dataset, self._canonical(cell), cell.ipc)
+        if cell.init in (self.choices.inits or ()):
+            return "--init"
+        if row.init is not None and "init" in cell.places:
+            return cell.places["init"]
+        if row.init or self.registry.table_value(row.method, "init", where):
+            return f"{self._row_place(row)} init"
+        return self.registry.method_of(row.method) + DEFAULT_INIT
 
     def _skip(self, cell: _Cell, reason: str, failed: bool = False) -> None:
         where = (cell.dataset, cell.architecture, cell.init, cell.ipc, cell.seed)
@@ -377,13 +419,13 @@ class _Planner:
         where = Where(cell.dataset, self._canonical(cell), cell.ipc)
         tables = registry.layers(row.method, where)
         published = registry.layers(row.method, where, published=True)
-        given = [Layer(row.options, place=self._row_place(row))]
+        given = [Layer(row.options, place=cell.places.get("options") or self._row_place(row))]
         given += [Layer({option: value}, place=f"--set {name}.{option}")
                   for name, option, value in cell.settings]  # fmt: skip
-        given.append(Layer(cell.forced, place=f"{method}: MethodInfo.controls"))
+        given.append(Layer(cell.forced, place=method + CONTROLS))
         quick = dict(self.info[method]["quick"]) if self.preset.quick else {}
         quick_steps = quick.pop("steps", None)
-        layers = [*tables, Layer(quick, place=f"{method}: MethodInfo.quick"), *given]
+        layers = [*tables, Layer(quick, place=method + QUICK), *given]
         asked = self.choices.steps if cell.control_of is None else None
         own = registry.table_value(row.method, "steps", where)
         chosen = (asked, row.steps, quick_steps, own)
@@ -617,7 +659,7 @@ def _without_repeats(cells: Iterable[_Cell]) -> list[_Cell]:
     kept: dict[str, _Cell] = {}
     for cell in cells:
         row = cell.row.model_copy(update={"seeds": None, "ipc": None, "init": None})
-        kept.setdefault(repr(replace(cell, row=row, control_of=None)), cell)
+        kept.setdefault(repr(replace(cell, row=row, control_of=None, places={})), cell)
     return list(kept.values())
 
 
