@@ -199,6 +199,18 @@ lr = 1
     assert "did you mean 'steps'" in found[6] and "did you mean 'long'" in found[7]
 
 
+@pytest.mark.parametrize("table", ["m", '"m@v"', '"m@v".dataset.toy', "m.dataset.toy.ipc.1"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("3", "expected lists of values"), ("{ ipc = 3 }", "expected lists of values"),
+     ("{ ipcs = [3] }", "unknown 'ipcs'; did you mean 'ipc'?")],
+)  # fmt: skip
+def test_where_settings_were_published_is_checked_in_every_table(table, value, words):
+    [problem] = problems(f"[methods.{table}]\npublished_at = {value}\n")
+    place = f"registry.toml:2: [methods.{table}] published_at: ".replace('"', "")
+    assert problem.startswith(place) and words in problem
+
+
 def test_the_augmentations_are_those_there_are():
     from ddbench.augment import operations
 

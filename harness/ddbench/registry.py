@@ -337,8 +337,6 @@ def _dangling(registry: Registry, raw: Mapping[str, Any]) -> list[Problem]:
             problem(keys, text)
         if "published" in table and not isinstance(table["published"], bool):
             problem(("methods", name, "published"), "expected true or false")
-        if wrong := _wrong_published_at(table.get("published_at", {})):
-            problem(("methods", name, "published_at"), wrong)
         if "method" in table and not isinstance(table["method"], str):
             problem(("methods", name, "method"), "expected the name of a method")
     return found
@@ -360,6 +358,8 @@ def _wrong_in_table(
         yield (*keys, "steps"), f"is {steps!r}; expected a whole number from 0"
     if not isinstance(init, str):
         yield (*keys, "init"), f"is {init!r}; expected the name of an init"
+    if wrong := _wrong_published_at(table.get("published_at", {})):
+        yield (*keys, "published_at"), wrong
     for axis in axes:
         within = table.get(axis, {})
         if not (isinstance(within, dict) and all(isinstance(v, dict) for v in within.values())):
