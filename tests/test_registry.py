@@ -211,6 +211,30 @@ def test_where_settings_were_published_is_checked_in_every_table(table, value, w
     assert problem.startswith(place) and words in problem
 
 
+@pytest.mark.parametrize(
+    ("text", "place", "value"),
+    [
+        ("[methods.other]\nlr = inf\n", "2: [methods.other] lr", "inf"),
+        ("[methods.other]\nlr = nan\n", "2: [methods.other] lr", "nan"),
+        ("[methods.m.ipc.1]\na = 1\nlr = [1, -inf]\n", "3: [methods.m.ipc.1.lr] 1", "-inf"),
+        ('[datasets.d]\nsource = "toy"\noptions = { size = inf }\n',
+         "3: [datasets.d.options] size", "inf"),
+        (PROTOCOL + "optimizer = { lr = inf }\n", "5: [protocols.short.optimizer] lr", "inf"),
+        (PROTOCOL + PRESET.replace('init = "noise"', "options = { lr = inf }"),
+         "12: [presets.quick.rows.1.options] lr", "inf"),
+        (f"[methods.m]\nlr = 1{'0' * 200}\n", "2: [methods.m] lr", "a number of 201 digits"),
+    ],
+)  # fmt: skip
+def test_a_number_that_no_record_holds_is_refused_with_its_line(text, place, value):
+    [problem] = problems(text)
+    assert problem.startswith(f"registry.toml:{place}: is {value}; ") and "leave it out" in problem
+
+
+def test_a_number_that_is_wrong_in_two_ways_is_told_once():
+    [problem] = problems("[methods.m]\nsteps = inf\n")
+    assert problem.startswith("registry.toml:2: [methods.m] steps: is inf; expected a whole number")
+
+
 def test_the_augmentations_are_those_there_are():
     from ddbench.augment import operations
 

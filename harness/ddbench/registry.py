@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ddbench.files import check_plain
+
 AXES = ("dataset", "arch", "ipc")  # what a method table may have settings of its own for
 RESERVED = (
     "method",
@@ -262,9 +264,26 @@ def parse(text: str, path: Path) -> Registry:
     file, found = _validated(raw, path, lines)
     registry = Registry(path, file.presets, file.protocols, file.methods, file.datasets, lines)
     found += _dangling(registry, raw)
+    told = {problem for _, problem in found}
+    for keys, wrong in _unfit(raw):
+        place = registry.place(*keys)
+        if not any(problem.startswith(f"{place}: ") for problem in told):
+            found.append((_line(lines, keys), f"{place}: {wrong}"))
     if found:
         raise RegistryError(problem for _, problem in sorted(found))
     return registry
+
+
+def _unfit(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:  # noqa: ANN401
+    """Go through the numbers that no record could hold, with what is wrong of each."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _unfit(inner, (*keys, str(key)))
+    elif isinstance(value, int | float):
+        try:
+            check_plain(value)
+        except ValueError as error:
+            yield keys, f"{str(error).strip()}; where there is no limit, leave it out"
 
 
 Problem = tuple[int, str]  # line, and what is wrong there
