@@ -180,6 +180,32 @@ def test_kept_answers_that_are_none_are_asked_for_again(tmp_path, monkeypatch, c
     assert child({"describe": ["random"]}) == whole
 
 
+@pytest.mark.parametrize(
+    ("about", "kept"),
+    [
+        ({"options": {"error_weight": 1.0}}, True),
+        ({"bibtex": '@misc{a, title={An error of "error"}}'}, True),
+        ({"error": "it does not import"}, False),
+    ],
+)
+def test_what_is_kept_are_answers_without_an_error(tmp_path, monkeypatch, about, kept):
+    child = Child({"random": Found("random", "random", "random", "1", "code")}, tmp_path)
+    whole = {"describe": {"random": about}, "configure": [], "architectures": [], "inits": {}}
+    monkeypatch.setattr(child, "_answers", lambda request, asked: whole)
+    assert child({"describe": ["random"]}) == whole
+    assert bool([*tmp_path.rglob("*.json")]) == kept
+
+
+@pytest.mark.parametrize("key", ["configure", "architectures"])
+def test_answers_with_an_error_in_a_list_are_not_kept(tmp_path, monkeypatch, key):
+    child = Child({"random": Found("random", "random", "random", "1", "code")}, tmp_path)
+    whole = {"describe": {}, "configure": [], "architectures": [], "inits": {}}
+    whole[key] = [{"error": "no"}]
+    monkeypatch.setattr(child, "_answers", lambda request, asked: whole)
+    child({key: []})
+    assert not [*tmp_path.rglob("*.json")]
+
+
 def test_answers_that_cannot_be_kept_are_given_all_the_same(tmp_path, monkeypatch):
     def full(path, record):
         raise OSError(28, "No space left on device", str(path))

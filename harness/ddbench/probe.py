@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import select
@@ -251,7 +252,8 @@ class Child:
             if _answers_to(request, answers):
                 return answers
         answers = self._answers(request, asked)
-        if "error" not in json.dumps(answers):  # a broken install may be mended without a trace
+        # a broken install may be mended without a trace
+        if not any("error" in part for part in _parts(answers)):
             with suppress(OSError):  # where they cannot be kept they are asked for again
                 write_json(kept, answers)
         return answers
@@ -311,6 +313,12 @@ class Child:
             self.close()
             raise _Lost(f"ended the process (exit code {code})")
         return dict(json.loads(line))
+
+
+def _parts(answers: Mapping[str, Any]) -> list[Any]:
+    """Return the answers about one thing each; where something is wrong they have an ``error``."""
+    lists = (answers.get(key, []) for key in ("configure", "architectures", "price"))
+    return [*answers["describe"].values(), *itertools.chain.from_iterable(lists)]
 
 
 def _answers_to(request: Mapping[str, Any], answers: Any) -> bool:  # noqa: ANN401
