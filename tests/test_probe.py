@@ -160,17 +160,23 @@ def test_extensions_of_this_process_are_known_to_what_is_asked(tmp_path):
     assert answers["inits"]["mine"] == "me, in this process" and answers["inits"]["real"] == ""
 
 
+WHOLE = {"describe": {"random": dict.fromkeys(probe.DESCRIBED, "")}, "inits": {}}
+WHOLE |= {"configure": [], "architectures": []}
+
+
 @pytest.mark.parametrize(
     "content",
     ["[" * 100_000, "[1]", '{"describe": {"random": 5}}', "{", "{}", "\udc80",
      '{"describe": {"random": 5}, "inits": {}, "configure": [], "architectures": []}',
-     '{"describe": {}, "inits": {}, "configure": [], "architectures": []}'],
+     '{"describe": {}, "inits": {}, "configure": [], "architectures": []}',
+     '{"describe": {"random": {}}, "inits": {}, "configure": [], "architectures": []}',
+     json.dumps(WHOLE | {"describe": {"random": {"step": "step"}}}),
+     json.dumps(WHOLE | {"inits": {"real": 5}})],
 )  # fmt: skip
 def test_kept_answers_that_are_none_are_asked_for_again(tmp_path, monkeypatch, content):
     found = Found("random", "random", "random", "1", "code")
     child = Child({"random": found}, tmp_path)
-    whole = {"describe": {"random": {"step": "step"}}, "inits": {}}
-    whole |= {"configure": [], "architectures": []}
+    whole = WHOLE
     monkeypatch.setattr(child, "_answers", lambda request, asked: whole)
     assert child({"describe": ["random"]}) == whole
     [kept] = tmp_path.rglob("*.json")
@@ -204,6 +210,37 @@ def test_answers_with_an_error_in_a_list_are_not_kept(tmp_path, monkeypatch, key
     monkeypatch.setattr(child, "_answers", lambda request, asked: whole)
     child({key: []})
     assert not [*tmp_path.rglob("*.json")]
+
+
+@pytest.mark.parametrize(
+    ("request_", "damaged"),
+    [
+        ({"configure": [{"method": "random"}]}, {"configure": [{}]}),
+        ({"configure": [{"method": "random"}]}, {"configure": [{"problems": []}]}),
+        ({"architectures": [["mlp", [1, 8, 8], 2]]}, {"architectures": [{}]}),
+        ({"inits": True}, {"inits": {}}),
+        ({"inits": True}, {"inits": {"real": None}}),
+    ],
+)
+def test_kept_answers_with_something_missing_are_none(request_, damaged):
+    sound = {
+        "describe": {},
+        "inits": {"real": ""},
+        "configure": [dict.fromkeys(probe.CONFIGURED, "")] * len(request_.get("configure", ())),
+        "architectures": [{"canonical": "mlp"}] * len(request_.get("architectures", ())),
+    }
+    assert probe._answers_to(request_, sound)
+    assert not probe._answers_to(request_, sound | damaged)
+
+
+def test_the_keys_of_answers_are_those_that_are_demanded(described):
+    assert tuple(described["sound"]) == probe.DESCRIBED
+    assert tuple(configured()) == probe.CONFIGURED
+    refused = configured({**QUESTION, "options": {"x": 1}})
+    assert probe._answers_to(
+        {"configure": [QUESTION]},
+        {"describe": {}, "inits": {}, "configure": [refused], "architectures": []},
+    )
 
 
 def test_answers_that_cannot_be_kept_are_given_all_the_same(tmp_path, monkeypatch):

@@ -36,6 +36,13 @@ MOST_STEPS, LONGEST_CYCLE = 10**9, 10**6  # a meter keeps an account of each ste
 PATIENCE_S = 120.0  # for importing torch and every plugin on a slow disk
 SHOWN_IPC = (1, 10, 50)  # whose steps stand in a method's description
 
+# What the answers of `describe` and `configure` hold, where nothing is wrong.
+DESCRIBED = (
+    "options", "steps", "inits", "default_init", "step", "quick", "labels", "own_recipe",
+    "published_at", "published", "balanced", "controls", "paper", "bibtex",
+)  # fmt: skip
+CONFIGURED = ("problems", "config", "published", "steps", "published_steps", "cycle", "needs")
+
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
@@ -328,14 +335,29 @@ def _answers_to(request: Mapping[str, Any], answers: Any) -> bool:  # noqa: ANN4
         return False
     if not all(isinstance(answers.get(key), kind) for key, kind in kinds.items()):
         return False
-    parts = [answers["describe"][name] for name in answers["describe"]]
     for key in ("configure", "architectures", "price"):
         given = answers.get(key, [])
         if not isinstance(given, list) or len(given) != len(request.get(key, ())):
             return False
-        parts += given
+    inits = answers["inits"]
+    if (
+        request.get("inits")
+        and not inits
+        or not all(isinstance(one, str) for one in inits.values())
+    ):
+        return False
     named = {*request.get("describe", ())} <= {*answers["describe"]}
-    return named and all(isinstance(part, dict) for part in parts)
+    return (
+        named
+        and all(isinstance(part, dict) for part in _parts(answers))
+        and all(_holds(one, DESCRIBED) for one in answers["describe"].values())
+        and all(_holds(one, CONFIGURED) for one in answers["configure"] if not one.get("problems"))
+        and all("unknown" in one or "canonical" in one for one in answers["architectures"])
+    )
+
+
+def _holds(part: Mapping[str, Any], keys: Iterable[str]) -> bool:
+    return "error" in part or all(key in part for key in keys)
 
 
 class _Lost(Exception):
