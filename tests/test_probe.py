@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ddbench import MethodInfo, hookimpl, probe
 from ddbench.extensions import Extensions
-from ddbench.methods import Found, bind, discover, load
+from ddbench.methods import Found, MethodError, bind, discover, load
 from ddbench.probe import Child, answer
 
 SOUND = """
@@ -241,6 +241,29 @@ def test_the_keys_of_answers_are_those_that_are_demanded(described):
         {"configure": [QUESTION]},
         {"describe": {}, "inits": {}, "configure": [refused], "architectures": []},
     )
+
+
+def test_an_extension_that_ends_the_process_is_named(tmp_path):
+    path = tmp_path / "fatal.py"
+    text = "import os\nfrom ddbench import hookimpl\nos._exit(7)\n"
+    path.write_text(text + "@hookimpl\ndef register_inits():\n    return {}\n")
+    child = Child({}, tmp_path / "cache", [path])
+    words = f"one of the extensions .*{path} ended the process .exit code 7. when asked for"
+    with pytest.raises(MethodError, match=words):
+        child({"inits": True})
+    child.close()
+
+
+def test_without_extensions_none_is_blamed(tmp_path, monkeypatch):
+    child = Child({}, tmp_path)
+    child.extensions = {}
+
+    def lost(request, asked):
+        raise probe._Lost("ended the process (exit code 9)")
+
+    monkeypatch.setattr(child, "_ask", lost)
+    with pytest.raises(MethodError, match="architectures and inits ended the process"):
+        child({"inits": True})
 
 
 def test_answers_that_cannot_be_kept_are_given_all_the_same(tmp_path, monkeypatch):

@@ -288,10 +288,20 @@ class Child:
         try:
             return self._ask(request, asked)
         except _Lost as lost:
-            raise MethodError(
-                f"one of the methods {', '.join(asked)} {lost} when asked about its settings; "
+            raise MethodError(self._suspects(asked, lost)) from lost
+
+    def _suspects(self, asked: Iterable[str], lost: _Lost) -> str:
+        if methods := ", ".join(asked):
+            return (
+                f"one of the methods {methods} {lost} when asked about its settings; "
                 "run them one by one to see which"
-            ) from lost
+            )
+        if extensions := ", ".join(self.extensions):
+            return (
+                f"one of the extensions {extensions} {lost} when asked for architectures and "
+                "inits; leave them out one by one to see which"
+            )
+        return f"what answers about architectures and inits {lost}; is torch installed whole?"
 
     def _ask(self, request: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
         if self._process is not None and self._process.poll() is not None:
