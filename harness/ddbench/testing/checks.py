@@ -6,7 +6,6 @@ whatever else it raises is the method's.
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -95,9 +94,6 @@ def describes_itself(subject: Subject) -> Faults:
         yield 'MethodInfo.labels to be "hard" or "soft"', repr(info.labels)
     if info.inits and info.default_init not in info.inits:
         yield f"MethodInfo.default_init to be one of {info.inits}", repr(info.default_init)
-    names = {field.name for field in dataclasses.fields(info.config)} | {"steps"}
-    for name in info.quick.keys() - names:
-        yield f"the keys of MethodInfo.quick to be among {sorted(names)}", repr(name)
 
 
 # -- the set ---------------------------------------------------------------------------------
