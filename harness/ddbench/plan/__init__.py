@@ -1,7 +1,7 @@
 """The plan: registry and choices crossed into jobs, each with the id of all that determines it."""
 
 from ddbench.plan.identity import digest, keeping, slug, with_ids
-from ddbench.plan.planner import MissingData, World, make, recipe_of, snapshot_steps
+from ddbench.plan.planner import MissingData, World, make, recipe_of
 from ddbench.plan.records import (
     Choices,
     Condensation,
@@ -10,6 +10,7 @@ from ddbench.plan.records import (
     Plan,
     Skipped,
 )
+from ddbench.plan.snapshots import snapshot_steps
 
 __all__ = [
     "Choices",

@@ -11,13 +11,14 @@ from typing import Any
 
 from ddbench.datasets import split_options
 from ddbench.methods import Found, install, unknown
+from ddbench.plan.choosing import at_ipc, chosen, impossible, rows_named
 from ddbench.plan.identity import with_evaluation_id, with_ids
 from ddbench.plan.records import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
+from ddbench.plan.snapshots import snapshot_steps
 from ddbench.probe import Answer
-from ddbench.registry import Layer, Preset, Protocol, Registry, RegistryError, Row, Where
+from ddbench.registry import Layer, Protocol, Registry, RegistryError, Row, Where
 from ddbench.registry import unknown as unknown_name
 
-LEAST = {"ipc": 1, "seeds": 0}  # of the numbers on the axes
 # Places that a method names, behind its name: what is wrong there costs its own rows alone.
 OWN = QUICK, CONTROLS, DEFAULT_INIT = (
     ": MethodInfo.quick",
@@ -82,8 +83,8 @@ class _Planner:
             unknown_preset = unknown_name(place, choices.preset, registry.presets)
             raise RegistryError([*choices.faults, unknown_preset])
         self.as_written = registry.presets[choices.preset]
-        self.preset = _chosen(self.as_written, choices)
-        self.problems = [*choices.faults, *_impossible(choices)]
+        self.preset = chosen(self.as_written, choices)
+        self.problems = [*choices.faults, *impossible(choices)]
         self.result = Plan()
 
     def plan(self) -> Plan:
@@ -106,9 +107,9 @@ class _Planner:
         choices, registry = self.choices, self.registry
         rows = list(self.preset.rows)
         if choices.rows is not None:
-            rows = [row for name in choices.rows for row in _rows_named(name, rows)]
+            rows = [row for name in choices.rows for row in rows_named(name, rows)]
         if choices.ipc is not None:
-            rows = _at_ipc(rows, self.preset.ipc)
+            rows = at_ipc(rows, self.preset.ipc)
         if choices.all_methods or (choices.rows is None and self.preset.others):
             named = {registry.method_of(row.method) for row in rows}
             rows += [Row(method=name) for name in self.world.found if name not in named]
@@ -428,7 +429,7 @@ class _Planner:
         layers = [*tables, Layer(quick, place=method + QUICK), *given]
         asked = self.choices.steps if cell.control_of is None else None
         own = registry.table_value(row.method, "steps", where)
-        chosen = (asked, row.steps, quick_steps, own)
+        given_steps = (asked, row.steps, quick_steps, own)
         facts = self.facts[cell.dataset]
         assert not isinstance(facts, str)  # noqa: S101  (`_possible` has sorted those out)
         return {
@@ -436,7 +437,7 @@ class _Planner:
             "options": _merged(layers),
             "published": _merged(published),
             "places": self._places(layers),
-            "steps": next((steps for steps in chosen if steps is not None), None),
+            "steps": next((steps for steps in given_steps if steps is not None), None),
             "published_steps": registry.table_value(row.method, "steps", where, published=True),
             "facts": {
                 "dataset": cell.dataset,
@@ -577,57 +578,10 @@ class _Planner:
         self.result.evaluations.append(with_evaluation_id(evaluation, job))
 
 
-def _chosen(preset: Preset, choices: Choices) -> Preset:
-    fields = ("datasets", "architectures", "evaluate_on", "ipc", "seeds", "protocol")
-    given = {name: getattr(choices, name) for name in fields if getattr(choices, name) is not None}
-    for name, least in LEAST.items():  # what cannot be is a problem of its own
-        if name in given:
-            possible = tuple(value for value in given[name] if value >= least)
-            given[name] = possible or getattr(preset, name)
-    if "architectures" in given and "evaluate_on" not in given:
-        given["evaluate_on"] = given["architectures"]
-    given["reference_on"] = preset.reference_on or preset.evaluate_on[0]
-    if choices.published:
-        plain = [row.model_copy(update={"options": {}, "steps": None}) for row in preset.rows]
-        given |= {"quick": False, "rows": tuple(plain)}
-    return preset.model_copy(update=given)
-
-
-def _impossible(choices: Choices) -> Iterator[str]:
-    """Go through the numbers among the choices that no run can have."""
-    for name, option in (("ipc", "--ipc"), ("seeds", "--seed")):
-        for value in getattr(choices, name) or ():
-            if value < LEAST[name]:
-                yield f"{option} {value}: is not possible; at least {LEAST[name]}"
-
-
 def _label(row: str, settings: Iterable[tuple[str, str, Any]]) -> str:
     """Return the name that a row goes by: with what `--set` has changed in it."""
     labels = [f"{option}={value}" for _, option, value in settings]
     return row + (f"[{','.join(labels)}]" if labels else "")
-
-
-def _rows_named(name: str, rows: Sequence[Row]) -> list[Row]:
-    """Return the preset's rows of this name, or a plain one."""
-    return [row for row in rows if row.method == name] or [Row(method=name)]
-
-
-def _at_ipc(rows: Sequence[Row], wanted: tuple[int, ...]) -> list[Row]:
-    """Return the rows at the ipc asked for.
-
-    A row that the preset restricts to others is left out; where that leaves a method without a row
-    at some ipc, it gets a plain one.
-    """
-    kept = []
-    for row in rows:
-        ipc = wanted if row.ipc is None else tuple(i for i in wanted if i in row.ipc)
-        if ipc:
-            kept.append(row if row.ipc is None else row.model_copy(update={"ipc": ipc}))
-    for name in dict.fromkeys(row.method for row in rows):
-        covered = {ipc for row in kept if row.method == name for ipc in row.ipc or wanted}
-        left = tuple(ipc for ipc in wanted if ipc not in covered)
-        kept += [Row(method=name, ipc=left)] if left else []
-    return kept
 
 
 def _typo(name: str, known: Iterable[str]) -> bool:
@@ -683,35 +637,6 @@ def _reduced(answer: Mapping[str, Any], budget: float | None) -> dict[str, list[
     elif answer["steps"] != answer["published_steps"]:
         reduced["steps"] = [answer["steps"], answer["published_steps"]]
     return reduced
-
-
-def snapshot_steps(wanted: Iterable[str], steps: int, budget: float | None) -> tuple[int, ...]:
-    """Return the steps, in order, that `wanted` names in numbers or percentages.
-
-    Raises:
-        RegistryError: Those that are neither, or above 100%, or a percentage of an unknown number.
-    """
-    wanted = tuple(wanted)
-    wrong = {text: why for text in wanted if (why := _wrong_snapshot(text, budget))}
-    if wrong:
-        raise RegistryError(f"--snapshots {text}: {why}" for text, why in wrong.items())
-    taken = {
-        round(steps * float(text[:-1]) / 100) if text.endswith("%") else int(text)
-        for text in wanted
-    }
-    # the final set is evaluated anyway
-    return tuple(sorted(step for step in taken if step < steps or budget is not None))
-
-
-def _wrong_snapshot(text: str, budget: float | None) -> str:
-    percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
-    if not percent:
-        return "" if text.isdecimal() else "expected steps or percentages, as 0,10%,500"
-    if float(percent[1]) > 100:
-        return "is more than the whole; at most 100%"
-    if float(percent[1]) and budget is not None:
-        return "of how many steps is unknown under --budget; name steps"
-    return ""
 
 
 def recipe_of(protocol: Protocol, strategy: str) -> dict[str, Any]:
