@@ -27,7 +27,8 @@ def test_the_time_limit_counts_from_the_beginning():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_a_signal_becomes_the_reason_while_jobs_run_and_ends_everything_else(number):
-    before = signal.getsignal(number)
+    before = lambda *_: None  # noqa: E731  (under nohup SIGHUP would be ignored)
+    inherited = signal.signal(number, before)
     stop = Stop()
     with stop.heard():
         with stop.heard(gently=True):
@@ -36,7 +37,7 @@ def test_a_signal_becomes_the_reason_while_jobs_run_and_ends_everything_else(num
             assert stop() and stop.reason == number.name
         with pytest.raises(ToldToStop, match=number.name):
             signal.raise_signal(number)
-    assert signal.getsignal(number) is before
+    assert signal.signal(number, inherited) is before
 
 
 def test_ctrl_c_is_a_reason_once_while_jobs_run():
@@ -59,6 +60,12 @@ def test_a_hangup_that_nohup_has_switched_off_stays_so():
         signal.signal(signal.SIGHUP, before)
 
 
+def take_terminal():
+    """Make file 0 the terminal of a session, whose closing is heard even if we run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def test_a_run_whose_terminal_closes_ends_with_exit_code_4(tmp_path):
     (tmp_path / "slow.py").write_text(SLOW.format(marker=str(tmp_path / "imported")))
     words = "run --plugin slow.py --method slow --cache cache --out run".split()
@@ -66,7 +73,7 @@ def test_a_run_whose_terminal_closes_ends_with_exit_code_4(tmp_path):
     run = subprocess.Popen(
         [sys.executable, "-m", "ddbench.cli", *words], cwd=tmp_path, start_new_session=True,
         stdin=theirs, stdout=theirs, stderr=theirs,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     )  # fmt: skip
     os.close(theirs)
     while not (tmp_path / "imported").exists():
