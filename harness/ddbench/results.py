@@ -81,6 +81,12 @@ class RunFolder:
         """Return the file of an evaluation's record."""
         return self.root / "evaluations" / f"{id}.json"
 
+    def log(self, id: str, of_condensation: bool) -> Path:
+        """Return the file that holds what a job printed."""
+        if of_condensation:
+            return self.condensation(id) / "log.txt"
+        return self.root / "logs" / f"{id}.txt"
+
     def claim(self, id: str) -> Path:
         """Return the lock file of a job."""
         return self.root / "claims" / id

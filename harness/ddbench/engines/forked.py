@@ -25,7 +25,6 @@ from ddbench.engines.worker import do, limited
 from ddbench.extensions import Extensions
 from ddbench.fingerprints import ChangedError
 from ddbench.methods import Found, load
-from ddbench.results import RunFolder
 from ddbench.runner import Control, Stopped, failure
 from ddbench.setting import Setting
 from ddbench.stopping import leave_signals_to_parent
@@ -71,7 +70,7 @@ def main(
     extensions = Extensions()
     try:
         setting.run.check_there()
-        _log_to(log_path(setting.run, record))
+        _log_to(setting.run.log(job.id, "method" in record))
         extensions = Extensions.installed(
             setting.observers, setting.folder, setting.silenced, setting.plugins
         )
@@ -106,7 +105,7 @@ def _as_a_program_of_its_own() -> None:
 
 def _listen(pipe: Connection, told_to_stop: threading.Event) -> None:
     """Hear the runner; its death closes the pipe, and then nobody wants the result."""
-    with suppress(EOFError, OSError):
+    with suppress(EOFError, OSError, ValueError):
         while messages.receive(pipe)["event"] == "stop":
             told_to_stop.set()
     _end()
@@ -117,13 +116,6 @@ def _end() -> None:
     if os.getpgrp() == os.getpid():
         kill_group(os.getpid())
     os._exit(1)
-
-
-def log_path(run: RunFolder, record: Mapping[str, Any]) -> Path:
-    """Return where the output of a job goes."""
-    if "method" in record:
-        return run.condensation(record["id"]) / "log.txt"
-    return run.root / "logs" / f"{record['id']}.txt"
 
 
 def _log_to(path: Path) -> None:

@@ -257,9 +257,7 @@ class _Local:
             kill_family(worker.pid)
 
     def _log(self, job: Job) -> Path:
-        if isinstance(job, Condensation):
-            return self.jobs.folder.condensation(job.id) / "log.txt"
-        return self.jobs.folder.root / "logs" / f"{job.id}.txt"
+        return self.jobs.folder.log(job.id, isinstance(job, Condensation))
 
     # -- hearing -----------------------------------------------------------------------------
 
