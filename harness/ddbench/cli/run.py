@@ -147,11 +147,12 @@ def _show(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
     from ddbench.report import write_report
     from ddbench.results import RunError
 
-    print_leaderboard(load(outcome.folder), as_json=as_json)
-    try:
-        click.echo(f"report: {write_report(outcome.folder)}", err=True)
+    try:  # first, for whoever reads the leaderboard may close the pipe
+        said = f"report: {write_report(outcome.folder)}"
     except (OSError, RunError) as error:
-        click.echo(f"ddbench: the report cannot be written: {error}", err=True)
+        said = f"ddbench: the report cannot be written: {error}"
+    print_leaderboard(load(outcome.folder), as_json=as_json)
+    click.echo(said, err=True)
 
 
 @click.command()
