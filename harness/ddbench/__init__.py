@@ -13,17 +13,28 @@ if TYPE_CHECKING:
     from ddbench.api import load_run as load_run
     from ddbench.api import run as run
     from ddbench.architectures import Architecture as Architecture
+    from ddbench.architectures import Network as Network
     from ddbench.architectures import has_batchnorm as has_batchnorm
     from ddbench.artifacts import Work as Work
     from ddbench.datasets import Dataset as Dataset
+    from ddbench.extensions import canonical_architecture as canonical_architecture
+    from ddbench.files import write_json as write_json
+    from ddbench.files import write_whole as write_whole
+    from ddbench.fingerprints import edited_code as edited_code
     from ddbench.hookspecs import Converged as Converged
     from ddbench.hookspecs import Facts as Facts
     from ddbench.hookspecs import MethodInfo as MethodInfo
     from ddbench.hookspecs import Unsupported as Unsupported
     from ddbench.hookspecs import hookimpl as hookimpl
+    from ddbench.hookspecs import missing_classes as missing_classes
+    from ddbench.hookspecs import require as require
+    from ddbench.hookspecs import shortage as shortage
     from ddbench.inits import Init as Init
     from ddbench.synthetic import SyntheticSet as SyntheticSet
     from ddbench.task import Task as Task
+    from ddbench.task import seed_of as seed_of
+    from ddbench.trees import load_tree as load_tree
+    from ddbench.trees import save_tree as save_tree
 
 __version__ = "0.1.0"
 
@@ -38,16 +49,27 @@ _HOMES = {
     "Facts": "ddbench.hookspecs",
     "Init": "ddbench.inits",
     "MethodInfo": "ddbench.hookspecs",
+    "Network": "ddbench.architectures",
     "Run": "ddbench.api",
     "SyntheticSet": "ddbench.synthetic",
     "Task": "ddbench.task",
     "Unsupported": "ddbench.hookspecs",
     "Work": "ddbench.artifacts",
+    "canonical_architecture": "ddbench.extensions",
+    "edited_code": "ddbench.fingerprints",
     "evaluate": "ddbench.api",
     "has_batchnorm": "ddbench.architectures",
     "hookimpl": "ddbench.hookspecs",
     "load_run": "ddbench.api",
+    "load_tree": "ddbench.trees",
+    "missing_classes": "ddbench.hookspecs",
+    "require": "ddbench.hookspecs",
     "run": "ddbench.api",
+    "save_tree": "ddbench.trees",
+    "seed_of": "ddbench.task",
+    "shortage": "ddbench.hookspecs",
+    "write_json": "ddbench.files",
+    "write_whole": "ddbench.files",
 }
 __all__ = [*_HOMES, "NUMERICS", "__version__"]  # noqa: PLE0604
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from functools import cache
+from importlib import metadata
 from importlib.metadata import Distribution
 from pathlib import Path
 
@@ -23,6 +25,23 @@ def package_fingerprint(distribution: Distribution, module: str) -> str:
         return distribution.version
     folder = _locate(module.split(".")[0])
     return code_fingerprint(folder) if folder else distribution.version
+
+
+@cache  # of the files as they were first asked for: an edit does not reach a process that runs
+def edited_code(distribution: str, package: str, *files: Path) -> str | None:
+    """Return the hash of `files`, or None where `distribution` is a release, whose version says it.
+
+    For the spec of an artifact: in an editable or local install, that an edit of the files that
+    build it makes another artifact. `package` is what the distribution is imported as.
+    """
+    try:
+        installed = metadata.distribution(distribution)
+        if package_fingerprint(installed, package) == installed.version:
+            return None
+    except metadata.PackageNotFoundError:  # on the path without an install
+        pass
+    hashes = "".join(file_fingerprint(file) for file in files)
+    return f"sha256:{hashlib.sha256(hashes.encode()).hexdigest()[:16]}"
 
 
 def _is_local(distribution: Distribution) -> bool:
