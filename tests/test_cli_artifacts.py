@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 from click.testing import CliRunner
-from ddbench.artifacts import ArtifactStore
 from ddbench.cli import main
+from ddbench.contract.artifacts import ArtifactStore
 
 REGISTRY = """
 [protocols.short]

@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from ddbench.architectures import Architecture as Architecture
     from ddbench.architectures import Network as Network
     from ddbench.architectures import has_batchnorm as has_batchnorm
-    from ddbench.artifacts import Work as Work
+    from ddbench.contract.artifacts import BuildContext as BuildContext
+    from ddbench.contract.hookspecs import Converged as Converged
+    from ddbench.contract.hookspecs import Facts as Facts
+    from ddbench.contract.hookspecs import MethodInfo as MethodInfo
+    from ddbench.contract.hookspecs import Unsupported as Unsupported
+    from ddbench.contract.hookspecs import hookimpl as hookimpl
+    from ddbench.contract.hookspecs import missing_classes as missing_classes
+    from ddbench.contract.hookspecs import require as require
+    from ddbench.contract.hookspecs import shortage as shortage
+    from ddbench.contract.synthetic_set import SyntheticSet as SyntheticSet
+    from ddbench.contract.task import Task as Task
+    from ddbench.contract.task import seed_of as seed_of
     from ddbench.datasets import Dataset as Dataset
-    from ddbench.extensions import canonical_architecture as canonical_architecture
-    from ddbench.files import write_json as write_json
-    from ddbench.files import write_whole as write_whole
-    from ddbench.fingerprints import edited_code as edited_code
-    from ddbench.hookspecs import Converged as Converged
-    from ddbench.hookspecs import Facts as Facts
-    from ddbench.hookspecs import MethodInfo as MethodInfo
-    from ddbench.hookspecs import Unsupported as Unsupported
-    from ddbench.hookspecs import hookimpl as hookimpl
-    from ddbench.hookspecs import missing_classes as missing_classes
-    from ddbench.hookspecs import require as require
-    from ddbench.hookspecs import shortage as shortage
+    from ddbench.discovery.extensions import canonical_architecture as canonical_architecture
+    from ddbench.discovery.fingerprints import edited_code as edited_code
     from ddbench.inits import Init as Init
-    from ddbench.synthetic import SyntheticSet as SyntheticSet
-    from ddbench.task import Task as Task
-    from ddbench.task import seed_of as seed_of
-    from ddbench.trees import load_tree as load_tree
-    from ddbench.trees import save_tree as save_tree
+    from ddbench.store.atomic_files import write_json as write_json
+    from ddbench.store.atomic_files import write_whole as write_whole
+    from ddbench.store.tensor_trees import load_tree as load_tree
+    from ddbench.store.tensor_trees import save_tree as save_tree
 
 __version__ = "0.1.0"
 
@@ -44,32 +44,32 @@ NUMERICS = 1
 # Imported on first use, so that commands which need no torch do not load it.
 _HOMES = {
     "Architecture": "ddbench.architectures",
-    "Converged": "ddbench.hookspecs",
+    "Converged": "ddbench.contract.hookspecs",
     "Dataset": "ddbench.datasets",
-    "Facts": "ddbench.hookspecs",
+    "Facts": "ddbench.contract.hookspecs",
     "Init": "ddbench.inits",
-    "MethodInfo": "ddbench.hookspecs",
+    "MethodInfo": "ddbench.contract.hookspecs",
     "Network": "ddbench.architectures",
     "Run": "ddbench.api",
-    "SyntheticSet": "ddbench.synthetic",
-    "Task": "ddbench.task",
-    "Unsupported": "ddbench.hookspecs",
-    "Work": "ddbench.artifacts",
+    "SyntheticSet": "ddbench.contract.synthetic_set",
+    "Task": "ddbench.contract.task",
+    "Unsupported": "ddbench.contract.hookspecs",
+    "BuildContext": "ddbench.contract.artifacts",
     "canonical_architecture": "ddbench.extensions",
-    "edited_code": "ddbench.fingerprints",
+    "edited_code": "ddbench.discovery.fingerprints",
     "evaluate": "ddbench.api",
     "has_batchnorm": "ddbench.architectures",
-    "hookimpl": "ddbench.hookspecs",
+    "hookimpl": "ddbench.contract.hookspecs",
     "load_run": "ddbench.api",
-    "load_tree": "ddbench.trees",
-    "missing_classes": "ddbench.hookspecs",
-    "require": "ddbench.hookspecs",
+    "load_tree": "ddbench.store.tensor_trees",
+    "missing_classes": "ddbench.contract.hookspecs",
+    "require": "ddbench.contract.hookspecs",
     "run": "ddbench.api",
-    "save_tree": "ddbench.trees",
-    "seed_of": "ddbench.task",
-    "shortage": "ddbench.hookspecs",
-    "write_json": "ddbench.files",
-    "write_whole": "ddbench.files",
+    "save_tree": "ddbench.store.tensor_trees",
+    "seed_of": "ddbench.contract.task",
+    "shortage": "ddbench.contract.hookspecs",
+    "write_json": "ddbench.store.atomic_files",
+    "write_whole": "ddbench.store.atomic_files",
 }
 __all__ = [*_HOMES, "NUMERICS", "__version__"]  # noqa: PLE0604
 

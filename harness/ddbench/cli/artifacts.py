@@ -22,13 +22,13 @@ from ddbench.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from ddbench.artifacts import ArtifactStore
+    from ddbench.contract.artifacts import ArtifactStore
 
 _CACHE = click.option("--cache", type=click.Path(path_type=Path), help="Folder that runs share.")
 
 
 def _store(cache: Path | None) -> ArtifactStore:
-    from ddbench.artifacts import ArtifactStore
+    from ddbench.contract.artifacts import ArtifactStore
 
     return ArtifactStore(cache_of(cache) / "artifacts")
 
@@ -44,7 +44,7 @@ def artifacts() -> None:
 @explained
 def list_(cache: Path | None, as_json: bool) -> None:
     """List the artifacts that are stored, finished or not, with what they cost."""
-    from ddbench.console import print_table
+    from ddbench.reporting.terminal import print_table
 
     store = _store(cache)
     rows: list[dict[str, Any]] = [
@@ -85,14 +85,14 @@ def build(
     **choices: Any,  # noqa: ANN401
 ) -> None:
     """Build the artifacts that `ddbench run` with the same options would ask for."""
-    from ddbench.prebuild import build_ahead
-    from ddbench.setting import Setting
+    from ddbench.execution.job_context import JobContext
+    from ddbench.execution.prebuild import build_ahead
     from ddbench.testing import one_thread
 
     session = open_session(registry_path, data, cache, plugins)
     plan = session.plan(choices_of(**choices))
     session.close()
-    setting = Setting(
+    setting = JobContext(
         folder=Path.cwd(),
         cache=session.places.cache,
         roots=session.places.roots,
@@ -120,7 +120,7 @@ def build(
 @explained
 def verify(ids: tuple[str, ...], cache: Path | None) -> None:
     """Check the files of artifacts, all by default, against the hashes they were stored with."""
-    from ddbench.artifacts import problems_of
+    from ddbench.contract.artifacts import problems_of
 
     store = _store(cache)
     known = {one.id: one for one in store}

@@ -17,7 +17,7 @@ from typing import Any
 import ddbench
 import torch
 import torch.nn.functional as F
-from ddbench import Task, Work, edited_code, load_tree, save_tree, seed_of
+from ddbench import BuildContext, Task, edited_code, load_tree, save_tree, seed_of
 from ddbench.augment import augment
 
 from .flat import FlatNetwork
@@ -104,7 +104,9 @@ def blocks(count: int, together: int) -> list[range]:
     return [range(first, min(first + together, count)) for first in range(0, count, together)]
 
 
-def build(task: Task, network: FlatNetwork, recipe: ExpertRecipe, block: range, work: Work) -> None:
+def build(
+    task: Task, network: FlatNetwork, recipe: ExpertRecipe, block: range, work: BuildContext
+) -> None:
     """Train the experts of `block` into ``work.folder``, on from where an earlier build was."""
     training = Training.begin(task, recipe, block)
     recorder = Recorder(work.folder, block, recipe.snapshots)
