@@ -450,12 +450,14 @@ def write_npz(path, splits, **more):
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (8, 6, 3), (8, 8, 1)])
 def test_npz_loads_grey_and_colour(tmp_path, shape):
     splits = {"train": draw([0, 1, 2, 1], *shape), "test": draw([2, 1, 0], *shape, seed=1)}
-    write_npz(tmp_path / "my.npz", splits, val_images=splits["test"][0])
+    write_npz(
+        tmp_path / "my.npz", splits, val_images=splits["test"][0], val_labels=splits["test"][1]
+    )
     name = f"npz:{tmp_path / 'my.npz'}"
     dataset = datasets.load(name, cache=tmp_path / "cache")
     assert_splits(dataset, splits)
     assert dataset.name == name and dataset.classes == ("0", "1", "2")
-    assert "val split of the npz left out" in dataset.notes
+    assert "its validation split is left out" in dataset.notes
     assert dataset.augment == datasets.WITH_FLIP
     digits = datasets.load(name, options={"flip": False})
     assert digits.augment == datasets.WITHOUT_FLIP

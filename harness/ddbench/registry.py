@@ -99,6 +99,7 @@ class Preset(_Strict):
     quick: bool = False  # take MethodInfo.quick of every method
     reference: str | None = None  # protocol of the whole training set's row
     reference_on: str | None = None  # its architecture; by default the first of evaluate_on
+    validate_on: int | None = Field(None, ge=1, le=90)  # percent of the training images held out
 
 
 class NamedDataset(_Strict):

@@ -31,6 +31,7 @@ from ddbench.files import check_plain, write_json
 
 SCHEMA = 1
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+TEST, VALIDATION = "test", "validation"  # splits that networks are tested on
 RESULT, SET, INITIAL = "result.json", "synthetic.safetensors", "initial.safetensors"
 CURVE = "curve.csv"
 

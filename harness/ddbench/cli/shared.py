@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ddbench.session import Session
 
 USAGE, STOPPED, INTERRUPTED = 2, 4, 130
+DEFAULT_PRESET = "quick"
 
 
 def fail(message: str, code: int = USAGE) -> NoReturn:
@@ -171,6 +172,15 @@ CHOICES = (
     ),
     click.option("--budget", help="Condensing time instead of steps, as 90s or 10m."),
     click.option(
+        "--budget-total",
+        help="Time of the whole run, as 30m: half of it for condensing, in equal parts.",
+    ),
+    click.option(
+        "--validate",
+        metavar="PERCENT",
+        help="Choose on this share of the training data, held out, as 20%; the test set waits.",
+    ),
+    click.option(
         "--set",
         "settings",
         multiple=True,
@@ -303,8 +313,11 @@ def choices_of(
     published: bool,
     steps: int | None,
     budget: str | None,
+    budget_total: str | None,
+    validate: str | None,
     settings: tuple[str, ...],
     snapshots: str | None,
+    workers: int | None = None,
     **axes: tuple[Any, ...],
 ) -> Choices:
     """Return the choices of a run from its command-line options.
@@ -315,7 +328,7 @@ def choices_of(
     """
     from ddbench.plan import Choices
     from ddbench.registry import RegistryError, parse_setting
-    from ddbench.session import parse_duration
+    from ddbench.session import default_jobs, parse_duration, parse_percentage
 
     faults: list[str] = []
     if not (all_methods or preset or rows):
@@ -332,13 +345,17 @@ def choices_of(
 
     parsed = [setting for text in settings if (setting := read(parse_setting, text))]
     seconds = read(parse_duration, budget, "--budget") if budget else None
+    total = read(parse_duration, budget_total, "--budget-total") if budget_total else None
     return Choices(
-        preset=preset or "quick",
+        preset=preset or DEFAULT_PRESET,
         all_methods=all_methods,
         rows=rows or None,
         published=published,
         steps=steps,
         budget=seconds,
+        budget_total=total,
+        workers=workers or default_jobs(1),
+        validate=read(parse_percentage, validate, "--validate") if validate else None,
         settings=tuple((row, option, tuple(values)) for row, option, values in parsed),
         snapshots=tuple(part.strip() for part in snapshots.split(",")) if snapshots else (),
         faults=tuple(faults),

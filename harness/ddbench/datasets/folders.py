@@ -290,29 +290,34 @@ class ImageFolder(Source):
         )
 
     def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
-        """Return what lies below train and test."""
-        return [entry for split in ("train", "test") for entry in stat_tree(self.path / split)]
+        """Return what lies below train and test, and val if it is there."""
+        return [entry for split in self._splits() for entry in stat_tree(self.path / split)]
 
     def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
         """Read the images; grey if all of them are, otherwise RGB."""
         classes = self._classes()
-        splits = {split: self._split(split, classes) for split in ("train", "test")}
+        splits = {split: self._split(split, classes) for split in self._splits()}
         every = [path for split in splits.values() for path, _ in split]
         channels = 1 if are_grey(every) else 3
         arrays = _arrays(splits, channels, options["size"])
         augment = WITH_FLIP if options["flip"] else WITHOUT_FLIP
         return Dataset(self.name, **arrays, classes=classes, augment=augment)
 
+    def _splits(self) -> list[str]:
+        """Return the splits that are there: val is optional."""
+        return ["train", "test"] + ["val"] * (self.path / "val").is_dir()
+
     def _classes(self) -> tuple[str, ...]:
-        found = {split: _subfolders(self.path / split) for split in ("train", "test")}
-        unmatched = sorted(set(found["train"]) ^ set(found["test"]))
-        if unmatched:
-            present = "train" if unmatched[0] in found["train"] else "test"
-            raise DatasetError(
-                f"{self.path}: class {unmatched[0]!r} is only in {present};"
-                " train and test need the same class folders"
-            )
-        return tuple(found["train"])
+        train = _subfolders(self.path / "train")
+        for split in self._splits()[1:]:
+            unmatched = sorted({*train} ^ {*_subfolders(self.path / split)})
+            if unmatched:
+                present = "train" if unmatched[0] in train else split
+                raise DatasetError(
+                    f"{self.path}: class {unmatched[0]!r} is only in {present};"
+                    f" train and {split} need the same class folders"
+                )
+        return tuple(train)
 
     def _split(self, split: str, classes: Sequence[str]) -> list[tuple[Path, int]]:
         return [

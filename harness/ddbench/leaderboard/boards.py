@@ -22,7 +22,7 @@ from ddbench.leaderboard.scores import (
     mean,
     training_of,
 )
-from ddbench.results import DONE
+from ddbench.results import DONE, TEST, VALIDATION
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Reference:
     images: float
     forward_macs: float
     epochs: float
+    tested_on: str = TEST
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,21 @@ class DataFacts:
         chance: One over the number of classes.
         majority: Test accuracy of always naming the largest training class.
         unequal: Whether the test classes differ in size.
+        tested_on: The split that these are of: "test" or "validation".
+        validation: What the validation split is, in words; "" where there is none.
     """
 
     n_test: int
     chance: float
     majority: float
     unequal: bool
+    tested_on: str = TEST
+    validation: str = ""
+
+    @property
+    def images(self) -> str:
+        """What networks are tested on, in words."""
+        return "validation images" if self.tested_on == VALIDATION else "test images"
 
     def resolution(self, accuracy: float) -> float:
         """Return the binomial standard error of `accuracy` on this test set, as a share.
@@ -152,6 +162,15 @@ class Board:
         return next(rows, None)
 
     @property
+    def best_of_methods(self) -> tuple[Place, ...]:
+        """The most accurate row of each method, controls aside: what a validation chooses."""
+        first: dict[str, Place] = {}
+        for place in self.places:
+            if place.rank is not None:
+                first.setdefault(place.entry.method, place)
+        return tuple(first.values())
+
+    @property
     def baseline(self) -> Place | None:
         """The row of random images with the most seeds, if there is one with a score."""
         known = [p for p in self.places if p.entry.is_baseline and p.score.known]
@@ -184,7 +203,8 @@ def make_boards(frames: Frames, entries: Sequence[Entry]) -> list[Board]:
     def order(board: Board) -> tuple[Any, ...]:
         dataset = datasets.index((board.dataset, board.fingerprint))
         protocol = (board.protocol, board.variant)
-        return dataset, board.ipc, *protocol, names.index(board.architecture)
+        on = board.data.tested_on == TEST  # what is chosen by comes before what was chosen
+        return dataset, board.ipc, *protocol, on, names.index(board.architecture)
 
     return sorted(boards, key=order)
 
@@ -193,12 +213,29 @@ def grouped(boards: Sequence[Board]) -> list[tuple[Board, ...]]:
     """Return the boards that differ in the evaluation architecture only, together."""
 
     def shared(board: Board) -> tuple[Any, ...]:
-        return board.dataset, board.fingerprint, board.ipc, board.protocol, board.variant
+        about = (board.dataset, board.fingerprint, board.ipc, board.protocol, board.variant)
+        return *about, board.data.tested_on
 
     return [tuple(group) for _, group in itertools.groupby(boards, shared)]
 
 
-_KEY = ["dataset", "fingerprint", "ipc", "protocol", "variant", "architecture"]
+_KEY = ["dataset", "fingerprint", "ipc", "protocol", "variant", "architecture", "tested_on"]
+
+
+def chosen_sets(boards: Sequence[Board]) -> list[str]:
+    """Return the condensations that validations chose, by the first architecture of each group.
+
+    Of each method the most accurate row, and the controls of those rows.
+    """
+    found: dict[str, None] = {}
+    for board, *_ in grouped(boards):
+        if board.data.tested_on == VALIDATION:
+            chosen = board.best_of_methods
+            rows = {place.entry.row for place in chosen}
+            controls = [p for p in board.places if p.entry.control_of in rows]
+            for place in (*chosen, *controls):
+                found.update(dict.fromkeys(place.entry.ids))
+    return list(found)
 
 
 @dataclass
@@ -223,7 +260,7 @@ class _Maker:
         return list(dict.fromkeys(done[_KEY].itertuples(index=False, name=None)))
 
     def board(self, key: tuple[Any, ...]) -> Board:
-        dataset, fingerprint, ipc, protocol, variant, architecture = key
+        dataset, fingerprint, ipc, protocol, variant, architecture, tested_on = key
         where = dict(zip(_KEY, key, strict=True))
         del where["variant"]
         common, own = _at(self.common, where), _at(self.final[self.final["own_recipe"]], where)
@@ -233,6 +270,9 @@ class _Maker:
         data = _facts(first)
         place = (dataset, fingerprint, ipc)
         entries = [e for e in self.entries if (e.dataset, e.fingerprint, e.ipc) == place]
+        if data.validation and tested_on == TEST:  # only what was chosen is tested
+            tested = set(common["entry"])
+            entries = [entry for entry in entries if entry.key in tested]
         frames = self.frames.of(pd.concat([common, own]))
         return Board(
             dataset=dataset,
@@ -246,7 +286,7 @@ class _Maker:
             ),
             data=data,
             forward_macs=float(first["forward_macs"]),
-            reference=self._reference(dataset, fingerprint, architecture),
+            reference=self._reference(dataset, fingerprint, architecture, tested_on),
             variant=variant[:6] if self._has_variants(dataset, fingerprint, protocol) else "",
             data_variant=fingerprint[:8] if self._has_contents(dataset) else "",
         )
@@ -267,11 +307,15 @@ class _Maker:
             trouble=_trouble(entry, ours),
         )
 
-    def _reference(self, dataset: str, fingerprint: str, architecture: str) -> Reference | None:
+    def _reference(
+        self, dataset: str, fingerprint: str, architecture: str, tested_on: str
+    ) -> Reference | None:
         """Return the one of most epochs: chosen before any test, and the least undertrained."""
-        place = (dataset, fingerprint, architecture)
+        place = (dataset, fingerprint, architecture, tested_on)
         fitting = (
-            r for r in self.references if (r.dataset, r.fingerprint, r.architecture) == place
+            r
+            for r in self.references
+            if (r.dataset, r.fingerprint, r.architecture, r.tested_on) == place
         )
         return max(
             fitting, key=lambda reference: (reference.epochs, reference.protocol), default=None
@@ -298,6 +342,8 @@ def _facts(first: pd.Series) -> DataFacts:
         chance=float(first["chance"]),
         majority=float(first["majority"]),
         unequal=len(set(first["class_counts_test"])) > 1,
+        tested_on=str(first["tested_on"]),
+        validation=str(first["validation"]),
     )
 
 
@@ -348,7 +394,7 @@ def make_references(frames: Frames) -> list[Reference]:
     frame = frames.evaluations
     done = frame["current"] & (frame["status"] == DONE)
     whole = frame[done & frame["condensation"].isna()]
-    keys = ["dataset", "fingerprint", "architecture", "protocol", "variant"]
+    keys = ["dataset", "fingerprint", "architecture", "protocol", "tested_on", "variant"]
     return [
         Reference(
             dataset=str(dataset),
@@ -360,8 +406,9 @@ def make_references(frames: Frames) -> list[Reference]:
             images=mean(group["images"]),
             forward_macs=mean(group["forward_macs"]),
             epochs=_epochs(group.iloc[0]["recipe"]),
+            tested_on=str(tested_on),
         )
-        for (dataset, fingerprint, architecture, protocol, _), group in whole.groupby(
+        for (dataset, fingerprint, architecture, protocol, tested_on, _), group in whole.groupby(
             keys, sort=False
         )
     ]

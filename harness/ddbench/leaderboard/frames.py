@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ddbench.results import DONE, Records, RunFolder, shortened
+from ddbench.results import DONE, TEST, VALIDATION, Records, RunFolder, shortened
 
 Record = dict[str, Any]
 _FaultOf = Callable[[Record], str]
@@ -340,7 +340,7 @@ def _is_newest(frame: pd.DataFrame) -> pd.Series:
     was left undone gives way to anything newer, whatever its constants.
     """
     kind = ["condensation", "snapshot", "dataset", "fingerprint", "architecture", "protocol",
-            "own_recipe"]  # fmt: skip
+            "own_recipe", "tested_on"]  # fmt: skip
     variant = frame["variant"].where(~frame["own_recipe"].astype(bool), "")
     keys = [frame[name].astype(object).where(frame[name].notna(), "") for name in kind]
     stamp = frame["ended"] + frame["id"]
@@ -364,6 +364,8 @@ def _evaluation_row(record: Record) -> dict[str, Any]:
         "recipe": recipe,
         "variant": digest(recipe),
         "own_recipe": bool(record.get("own_recipe")),
+        "tested_on": VALIDATION if record.get("tested_on") == VALIDATION else TEST,
+        "validation": str(record.get("validation") or ""),
         "labels": record.get("labels", "hard"),
         "flops_train": _number(record.get("flops_train")),
         "lower_bound": bool(record.get("flops_lower_bound")),

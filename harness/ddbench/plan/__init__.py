@@ -11,6 +11,7 @@ from ddbench.plan.records import (
     Skipped,
 )
 from ddbench.plan.snapshots import snapshot_steps
+from ddbench.plan.testing import testing
 
 __all__ = [
     "Choices",
@@ -27,5 +28,6 @@ __all__ = [
     "recipe_of",
     "slug",
     "snapshot_steps",
+    "testing",
     "with_ids",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 from ddbench import NUMERICS
 from ddbench.fingerprints import seed_name
 from ddbench.plan.records import Condensation, Evaluation, Plan
+from ddbench.results import TEST
 
 SLUG = 80  # characters of an id's readable part
 
@@ -68,10 +69,13 @@ def with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:
         "numerics": NUMERICS,
         "extensions": job.extensions,
     }
+    if job.tested_on != TEST:
+        record["tested_on"] = job.tested_on
     what = (of.row, of.init, f"ipc{of.ipc}", f"s{of.seed}") if of else ("whole", job.dataset)
     at = (f"at{job.snapshot}",) if job.snapshot is not None else ()
     own = ("own",) if job.own_recipe else ()
-    name = slug(*what, *at, "on", job.architecture, job.protocol, *own)
+    split = () if job.tested_on == TEST else (job.tested_on,)
+    name = slug(*what, *at, "on", job.architecture, job.protocol, *own, *split)
     return replace(job, id=f"{name}-{digest(record)}")
 
 

@@ -11,13 +11,22 @@ from typing import Any
 
 from ddbench.datasets import split_options
 from ddbench.methods import Found, install, unknown
+from ddbench.plan import budgets
 from ddbench.plan.choosing import at_ipc, chosen, impossible, rows_named
 from ddbench.plan.identity import with_evaluation_id, with_ids
-from ddbench.plan.records import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
+from ddbench.plan.records import (
+    Choices,
+    Condensation,
+    DatasetFacts,
+    Evaluation,
+    Plan,
+    Skipped,
+)
 from ddbench.plan.snapshots import snapshot_steps
 from ddbench.probe import Answer
 from ddbench.registry import Layer, Protocol, Registry, RegistryError, Row, Where
 from ddbench.registry import unknown as unknown_name
+from ddbench.results import TEST, VALIDATION
 
 # Places that a method names, behind its name: what is wrong there costs its own rows alone.
 OWN = QUICK, CONTROLS, DEFAULT_INIT = (
@@ -54,8 +63,12 @@ def make(registry: Registry, choices: Choices, world: World) -> Plan:
     Raises:
         RegistryError: Every unknown name and refused option at once.
     """
-    if choices.budget is not None and choices.steps is not None:
-        raise RegistryError(["--budget and --steps: a condensation ends by one of them; give one"])
+    ends = {"--budget": choices.budget, "--budget-total": choices.budget_total,
+            "--steps": choices.steps}  # fmt: skip
+    given = [option for option, value in ends.items() if value is not None]
+    if len(given) > 1:
+        named = " and ".join(given)
+        raise RegistryError([f"{named}: a condensation ends by one of them; give one"])
     return _Planner(registry, choices, world).plan()
 
 
@@ -85,6 +98,7 @@ class _Planner:
         self.as_written = registry.presets[choices.preset]
         self.preset = chosen(self.as_written, choices)
         self.problems = [*choices.faults, *impossible(choices)]
+        self.budget = choices.budget
         self.result = Plan()
 
     def plan(self) -> Plan:
@@ -222,7 +236,7 @@ class _Planner:
     def _check_snapshots(self) -> None:
         """Refuse a step that no row reaches. A row of fewer steps, or none, goes without it."""
         most = max((job.steps for job in self.result.condensations), default=0)
-        if most and self.choices.budget is None:  # how far a budget reaches is unknown
+        if most and self.budget is None:  # how far a budget reaches is unknown
             for text in self.choices.snapshots:
                 if text.isdecimal() and int(text) > most:
                     self.problems.append(f"--snapshots {text}: no row takes more than {most} steps")
@@ -253,6 +267,8 @@ class _Planner:
                 continue
             named = self.registry.datasets.get(name)
             source, options = (named.source, named.options) if named else (name, {})
+            if self.preset.validate_on is not None:
+                options = {**options, "validate": self.preset.validate_on}
             try:
                 facts[name] = self.world.dataset(source, options)
             except MissingData as missing:
@@ -342,6 +358,8 @@ class _Planner:
         ready = [(cell, self._question(cell)) for cell in cells if self._possible(cell)]
         questions = [question for _, question in ready]
         answers = self.world.ask({"configure": questions})["configure"] if ready else []
+        if self.choices.budget_total is not None:
+            self.budget = self._part_of_total(ready, answers)
         planned: set[str] = set()
         for (cell, question), answer in zip(ready, answers, strict=True):
             if "error" in answer:
@@ -355,6 +373,25 @@ class _Planner:
                 if not (job.control_of and job.options_id in planned):  # it stands there anyway
                     self.result.condensations.append(job)
                     planned.add(job.options_id)
+
+    def _part_of_total(
+        self, ready: Sequence[tuple[_Cell, Any]], answers: Sequence[Mapping[str, Any]]
+    ) -> float:
+        """Return the seconds of each condensation that takes steps, of `--budget-total`."""
+        total = self.choices.budget_total or 0.0
+        stepping = {
+            self._condensation(cell, answer).options_id
+            for (cell, _), answer in zip(ready, answers, strict=True)
+            if not ("error" in answer or answer["problems"] or answer["needs"]) and answer["steps"]
+        }
+        part = budgets.share(total, len(stepping), self.choices.workers)
+        if part < budgets.LEAST_S:
+            least = budgets.least_total(len(stepping), self.choices.workers)
+            self.problems.append(
+                f"--budget-total {total:g}s: is {part:g} s for each of {len(stepping)} "
+                f"condensations; give at least {least:g}s, or choose fewer methods, rows or seeds"
+            )
+        return part
 
     def _refuse(
         self, cell: _Cell, places: Mapping[str, str], refused: Iterable[tuple[str, str]]
@@ -465,7 +502,7 @@ class _Planner:
         method = self.registry.method_of(cell.row.method)
         found, info, facts = self.world.found[method], self.info[method], self.facts[cell.dataset]
         assert not isinstance(facts, str)  # noqa: S101
-        budget = self.choices.budget if answer["steps"] else None
+        budget = self.budget if answer["steps"] else None
         job = Condensation(
             id="",
             options_id="",
@@ -495,6 +532,7 @@ class _Planner:
             bibtex=info["bibtex"],
             snapshots=self._snapshots(answer["steps"], budget),
             extensions=self._extensions(cell.architecture, cell.dataset, cell.init),
+            validate=facts.validate,
         )
         return with_ids(job)
 
@@ -574,6 +612,8 @@ class _Planner:
             own_recipe=own_recipe,
             networks=constants.networks,
             extensions=self._extensions(architecture, dataset),
+            validate=facts.validate,
+            tested_on=TEST if facts.validate is None else VALIDATION,
         )
         self.result.evaluations.append(with_evaluation_id(evaluation, job))
 
