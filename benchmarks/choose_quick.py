@@ -2,9 +2,10 @@
 
     python benchmarks/choose_quick.py [--out runs/choose-quick] [--cache FOLDER] [--jobs N]
 
-The preset `quick` takes each method's `MethodInfo.quick`. Of those settings, the options in GRID are
-chosen here: on mnist-mini, at one image per class and seed 0, each candidate is condensed from 80%
-of the training images and its networks are tested on the other 20%. No network sees a test image.
+The preset `quick` takes each method's `MethodInfo.quick`. Of those settings, the options in GRID
+are chosen here: on mnist-mini, at one image per class and seed 0, each candidate is condensed from
+80% of the training images and its networks are tested on the other 20%. No network sees a test
+image.
 The most accurate candidate of each method is what belongs into its `MethodInfo.quick`.
 
 Prints what was tried and what was chosen, as markdown. A run that was stopped goes on with the same
