@@ -76,7 +76,7 @@ def run(
     from ddbench import session as sessions
     from ddbench.console import Progress
     from ddbench.leaderboard import load
-    from ddbench.plan import testing
+    from ddbench.plan import with_tests
 
     if print_registry:
         _print_registry(registry_path)
@@ -114,7 +114,7 @@ def run(
         with Progress() as progress:
             outcome = sessions.carry_out(session, plan, options, progress, stop)
         if test and not outcome.stopped:
-            tests = testing(plan, load(outcome.folder).chosen)
+            tests = with_tests(plan, load(outcome.folder).chosen)
             with Progress() as progress:
                 outcome = sessions.carry_out(session, tests, options, progress, stop)
         _close(outcome, as_json)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ddbench.leaderboard.answer import answer
 from ddbench.leaderboard.boards import (
     Board,
     DataFacts,
@@ -39,6 +40,7 @@ __all__ = [
     "Score",
     "Training",
     "Trouble",
+    "answer",
     "difference",
     "flat",
     "grouped",

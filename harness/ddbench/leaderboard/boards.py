@@ -74,6 +74,7 @@ class Reference:
     forward_macs: float
     epochs: float
     tested_on: str = TEST
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class DataFacts:
         unequal: Whether the test classes differ in size.
         tested_on: The split that these are of: "test" or "validation".
         validation: What the validation split is, in words; "" where there is none.
+        classes: Each class's name, training images and images that networks are tested on; ()
+            in records of an earlier ddbench.
     """
 
     n_test: int
@@ -95,6 +98,7 @@ class DataFacts:
     unequal: bool
     tested_on: str = TEST
     validation: str = ""
+    classes: tuple[tuple[str, int, int], ...] = ()
 
     @property
     def images(self) -> str:
@@ -125,6 +129,7 @@ class Board:
         reference: Networks of this architecture on the whole training set, if there are any.
         variant: Tells protocols of one name but different constants apart; else "".
         data_variant: Tells datasets of one name but different content apart; else "".
+        tested: Whether rows of a ranking on a validation split were tested on the test set since.
     """
 
     dataset: str
@@ -139,6 +144,12 @@ class Board:
     reference: Reference | None = None
     variant: str = ""
     data_variant: str = ""
+    tested: bool = False
+
+    @property
+    def trained_alike(self) -> bool:
+        """Whether the whole training set was trained on by the recipe of the sets."""
+        return self.reference is not None and dict(self.reference.recipe) == dict(self.recipe)
 
     @property
     def dataset_name(self) -> str:
@@ -266,6 +277,7 @@ class _Maker:
         common, own = _at(self.common, where), _at(self.final[self.final["own_recipe"]], where)
         # A failed evaluation never got to note the recipe in its final form.
         common = common[(common["variant"] == variant) | (common["status"] != DONE)]
+        done = self.common[self.common["status"] == DONE]
         first = common[common["status"] == DONE].iloc[0]
         data = _facts(first)
         place = (dataset, fingerprint, ipc)
@@ -289,6 +301,7 @@ class _Maker:
             reference=self._reference(dataset, fingerprint, architecture, tested_on),
             variant=variant[:6] if self._has_variants(dataset, fingerprint, protocol) else "",
             data_variant=fingerprint[:8] if self._has_contents(dataset) else "",
+            tested=bool(len(_at(done, where | {"tested_on": TEST}))),
         )
 
     def _place(
@@ -344,7 +357,13 @@ def _facts(first: pd.Series) -> DataFacts:
         unequal=len(set(first["class_counts_test"])) > 1,
         tested_on=str(first["tested_on"]),
         validation=str(first["validation"]),
+        classes=_classes(first),
     )
+
+
+def _classes(first: pd.Series) -> tuple[tuple[str, int, int], ...]:
+    about = (first["class_names"], first["train_counts"], first["class_counts_test"])
+    return tuple(zip(*about, strict=True)) if len({len(one) for one in about}) == 1 else ()
 
 
 def _trouble(entry: Entry, evaluations: pd.DataFrame) -> tuple[str, ...]:
@@ -407,6 +426,7 @@ def make_references(frames: Frames) -> list[Reference]:
             forward_macs=mean(group["forward_macs"]),
             epochs=_epochs(group.iloc[0]["recipe"]),
             tested_on=str(tested_on),
+            recipe=group.iloc[0]["recipe"],
         )
         for (dataset, fingerprint, architecture, protocol, tested_on, _), group in whole.groupby(
             keys, sort=False

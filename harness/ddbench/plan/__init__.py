@@ -11,7 +11,7 @@ from ddbench.plan.records import (
     Skipped,
 )
 from ddbench.plan.snapshots import snapshot_steps
-from ddbench.plan.testing import testing
+from ddbench.plan.test_set import with_tests
 
 __all__ = [
     "Choices",
@@ -28,6 +28,6 @@ __all__ = [
     "recipe_of",
     "slug",
     "snapshot_steps",
-    "testing",
+    "with_tests",
     "with_ids",
 ]

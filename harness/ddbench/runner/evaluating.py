@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddbench.datasets import chance, majority_accuracy
+from ddbench.datasets import chance, class_counts, majority_accuracy
 from ddbench.evaluate import evaluate
 from ddbench.extensions import Extensions
 from ddbench.meter import PeakMemory, warm_up
@@ -74,6 +74,8 @@ def evaluate_set(
         "class_counts_test": np.bincount(
             dataset.test_labels, minlength=dataset.num_classes
         ).tolist(),
+        "class_names": list(dataset.classes),
+        "train_counts": class_counts(dataset).tolist(),
         "set_sha256": sha256,
     }
 

@@ -10,7 +10,7 @@ from ddbench.plan.records import Evaluation, Plan
 from ddbench.results import TEST, VALIDATION
 
 
-def testing(plan: Plan, chosen: Collection[str]) -> Plan:
+def with_tests(plan: Plan, chosen: Collection[str]) -> Plan:
     """Return the plan with evaluations of some condensations on the test set.
 
     `chosen` holds ids of condensations. Each of their validations, and those of the whole training
