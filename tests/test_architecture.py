@@ -172,5 +172,5 @@ def test_no_help_imports_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    for words in ("data fetch", "experts", "leaderboard"):
+    for words in ("datasets fetch", "experts", "leaderboard"):
         assert f" {words} [OPTIONS] " in done.stdout

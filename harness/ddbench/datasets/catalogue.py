@@ -233,7 +233,7 @@ def locate(name: str, *, roots: Iterable[Path] = (), sources: Sources | None = N
 
 @dataclass(frozen=True)
 class Listing:
-    """One line of `ddbench data`; None where only the files tell."""
+    """One line of `ddbench datasets`; None where only the files tell."""
 
     name: str
     summary: str

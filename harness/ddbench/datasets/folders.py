@@ -50,8 +50,8 @@ class TinyImageNet(Source):
             False,
             None,
             f"no tiny-imagenet-200 with {', '.join(self.marks)} in {_listed(roots)};"
-            " `ddbench data fetch tinyimagenet` downloads it (248 MB),"
-            " `ddbench data import tinyimagenet PATH` takes the zip or its folder",
+            " `ddbench datasets fetch tinyimagenet` downloads it (248 MB),"
+            " `ddbench datasets import tinyimagenet PATH` takes the zip or its folder",
         )
 
     def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
@@ -101,7 +101,7 @@ class TinyImageNet(Source):
         except Exception as error:  # URLError, timeouts, RuntimeError for a checksum
             raise DatasetError(
                 f"{self.name}: the download failed ({first_line(error)}); try again, or download"
-                f" it elsewhere and `ddbench data import {self.name} PATH`"
+                f" it elsewhere and `ddbench datasets import {self.name} PATH`"
             ) from error
         progress("unpacking 120,000 files")
         self.adopt(archive, folder)
@@ -188,7 +188,7 @@ class Mhist(Source):
             False,
             None,
             f"no MHIST/annotations.csv with MHIST/images in {_listed(roots)}; ask for it at"
-            f" {self.homepage}, then `ddbench data import mhist FOLDER`",
+            f" {self.homepage}, then `ddbench datasets import mhist FOLDER`",
         )
 
     def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
@@ -251,7 +251,7 @@ class Mhist(Source):
         """Refuse: the authors give it out on request."""
         raise DatasetError(
             f"mhist: has no download; ask for it at {self.homepage}, then"
-            " `ddbench data import mhist FOLDER`"
+            " `ddbench datasets import mhist FOLDER`"
         )
 
     def adopt(self, path: Path, folder: Path) -> None:

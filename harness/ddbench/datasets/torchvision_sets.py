@@ -109,8 +109,8 @@ class TorchvisionSet(Source):
 
     def _remedy(self) -> str:
         return (
-            f"`ddbench data fetch {self.name}` downloads it,"
-            f" `ddbench data import {self.name} PATH` takes files that are elsewhere"
+            f"`ddbench datasets fetch {self.name}` downloads it,"
+            f" `ddbench datasets import {self.name} PATH` takes files that are elsewhere"
         )
 
     def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
@@ -173,7 +173,7 @@ class TorchvisionSet(Source):
             except Exception as error:  # URLError, timeouts, RuntimeError for a checksum
                 raise DatasetError(
                     f"{self.name}: the download failed ({first_line(error)}); try again, or"
-                    f" download it elsewhere and `ddbench data import {self.name} PATH`"
+                    f" download it elsewhere and `ddbench datasets import {self.name} PATH`"
                 ) from error
         wanted = {folder / file for file in self.layout}
         for path in sorted(folder.rglob("*")):
