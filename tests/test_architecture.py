@@ -52,6 +52,7 @@ ONLY = {
     "pandas": {"leaderboard", "report", "console", "api"},
     "matplotlib": {"report"},
     "fvcore": {"meter"},
+    "scipy": {"leaderboard"},
     "sklearn": {"clusters"},
     "mlxtend": {"datasets"},
 }
