@@ -30,7 +30,7 @@ def test_several_come_nearest_first_and_no_more_than_asked_for():
 
 def test_the_question_names_what_is_near():
     assert did_you_mean("dmm", ["dm", "gm"]) == "did you mean 'dm'?"
-    assert did_you_mean("dm@lon", ["dm@short", "dm@long"], most=2) == (
-        "did you mean 'dm@long' or 'dm@short'?"
+    assert did_you_mean("dm@lon", ["dm@longer", "dm@long"], most=2) == (
+        "did you mean 'dm@long' or 'dm@longer'?"
     )
     assert did_you_mean("qqq", ["dm"]) == ""

@@ -39,9 +39,3 @@ def instead(wrong: str, known: Iterable[str], argument: str = "") -> str:
     meant = near[0] + (argument if near[0].endswith(":") else "") if near else ""
     suggestion = f"; did you mean {meant!r}?" if near else ""
     return f"{suggestion} (available: {', '.join(names)})"
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

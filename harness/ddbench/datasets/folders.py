@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.images import are_grey, find_images, read_images
 from ddbench.datasets.layouts import find_folder, unpacked
 from ddbench.datasets.npz import FLIP, read_npz
 from ddbench.datasets.source import Option, Presence, Progress, Source, stat_tree
 from ddbench.datasets.torchvision_sets import patience
+from ddbench.messages import reason_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
@@ -100,7 +101,7 @@ class TinyImageNet(Source):
                 download_url(self.homepage, folder, archive.name, self.md5)
         except Exception as error:  # URLError, timeouts, RuntimeError for a checksum
             raise DatasetError(
-                f"{self.name}: the download failed ({first_line(error)}); try again, or download"
+                f"{self.name}: the download failed ({reason_of(error)}); try again, or download"
                 f" it elsewhere and `ddbench datasets import {self.name} PATH`"
             ) from error
         progress("unpacking 120,000 files")
@@ -221,7 +222,7 @@ class Mhist(Source):
             with open(path, newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.DictReader(file))
         except (UnicodeDecodeError, csv.Error) as error:
-            raise DatasetError(f"{path}: is not a CSV file ({first_line(error)})") from error
+            raise DatasetError(f"{path}: is not a CSV file ({reason_of(error)})") from error
         seen: set[str] = set()
         for number, row in enumerate(rows, start=2):
             fault = self._fault(row, folder, seen)
