@@ -105,7 +105,7 @@ def test_a_damaged_idx_file_is_named_with_the_remedy(tmp_path, file, damage, mes
     raw = tmp_path / "MNIST" / "raw"
     write_mnist(raw)
     (raw / file).write_bytes(damage((raw / file).read_bytes()))
-    with pytest.raises(DatasetError, match=rf"{file}: .*{message}.*; delete it, then .*data fetch"):
+    with pytest.raises(DatasetError, match=rf"{file}: .*{message}.*; delete it, .*datasets fetch"):
         datasets.load("mnist", roots=[tmp_path])
 
 
@@ -136,7 +136,7 @@ def test_a_half_present_set_says_which_file_lacks(tmp_path):
     raw = tmp_path / "MNIST" / "raw"
     write_mnist(raw)
     (raw / "t10k-labels-idx1-ubyte").unlink()
-    lacks = f"{tmp_path} lacks MNIST/raw/t10k-labels-idx1-ubyte; .*data import mnist PATH"
+    lacks = f"{tmp_path} lacks MNIST/raw/t10k-labels-idx1-ubyte; .*datasets import mnist PATH"
     with pytest.raises(DatasetMissing, match=lacks):
         datasets.load("mnist", roots=[tmp_path])
 
@@ -857,7 +857,7 @@ def test_fetch_of_other_content_or_none_leaves_nothing(tmp_path, site, monkeypat
     path.unlink()
     if content is not None:
         path.write_bytes(gzip.compress(content))
-    with pytest.raises(DatasetError, match="kmnist: the download failed .*data import kmnist PATH"):
+    with pytest.raises(DatasetError, match="kmnist: the download failed .*datasets import kmnist"):
         datasets.fetch("kmnist", root=tmp_path / "root")
     assert list((tmp_path / "root").iterdir()) == []
     if content is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
 import inspect
 import uuid
@@ -17,6 +16,7 @@ from ddbench import leaderboard as boards
 from ddbench.devices import has_cuda
 from ddbench.evaluate import evaluate as train_and_test
 from ddbench.extensions import Extensions
+from ddbench.hashing import hash_of_text
 from ddbench.methods import Found, Method, bind, discover, find, load
 from ddbench.plan import Choices, Plan, recipe_of
 from ddbench.registry import Protocol, Registry, RegistryError, read, unknown
@@ -339,7 +339,7 @@ def _fingerprint(method: object) -> str:
     except (OSError, TypeError):
         return uuid.uuid4().hex  # unknown: never the same, so that nothing old is taken for new
     kept = "" if inspect.ismodule(method) else repr(vars(method))
-    return hashlib.sha256((text + kept).encode()).hexdigest()[:16]
+    return hash_of_text(text + kept, 16)
 
 
 def _require_something(plan: Plan) -> None:

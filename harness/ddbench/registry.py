@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import tomllib
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddbench.files import check_plain
+from ddbench.suggestions import did_you_mean
 
 AXES = ("dataset", "arch", "ipc")  # what a method table may have settings of its own for
 RESERVED = (
@@ -416,9 +416,8 @@ def unknown(place: str, name: str, known: Iterable[str]) -> str:
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f" did you mean {close[0]!r}?" if close else ""
-    return f"unknown {name!r};{hint} available: {', '.join(names) or 'none'}"
+    hint = did_you_mean(name, names)
+    return f"unknown {name!r}; {hint}{' ' if hint else ''}available: {', '.join(names) or 'none'}"
 
 
 def _place(path: Path, lines: Mapping[tuple[str, ...], int], keys: tuple[str, ...]) -> str:

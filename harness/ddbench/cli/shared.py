@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import functools
 import os
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
+from ddbench.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from ddbench.plan import Choices
@@ -68,9 +69,9 @@ class Suggesting(click.Group):
         """Return the command to run."""
         known = self.list_commands(context)
         if args[0] not in known and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}"
-            context.fail(f"No such command {args[0]!r}{'; ' if near else '. '}{hint}")
+            meant = did_you_mean(args[0], known)
+            hint = f"; {meant}" if meant else f". There are: {', '.join(known)}"
+            context.fail(f"No such command {args[0]!r}{hint}")
         return super().resolve_command(context, args)
 
 

@@ -7,7 +7,6 @@ an entry is never wrong, at most left behind. Any of it may be deleted at any ti
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -24,6 +23,7 @@ from ddbench.datasets.dataset import Dataset, check
 from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.source import Source
 from ddbench.files import locked
+from ddbench.hashing import hash_of_text
 
 CACHE_VERSION = 2  # raised when entries change form, or `complete` makes other arrays
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -38,7 +38,7 @@ def entry_of(
     identity = [CACHE_VERSION, source.name, source.version, dict(options), source.files(roots)]
     text = json.dumps(identity, default=list, sort_keys=True)
     slug = re.sub(r"[^A-Za-z0-9]+", "-", source.name)[-40:].strip("-")
-    return cache / "datasets" / f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return cache / "datasets" / f"{slug}-{hash_of_text(text, 16)}"
 
 
 def read_facts(entry: Path) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ import numpy as np
 from ddbench.datasets import cache as cached
 from ddbench.datasets.dataset import Dataset, check, class_counts, fingerprint_of, measure
 from ddbench.datasets.embedded import MnistMini, Toy, split_by_class, split_by_share
-from ddbench.datasets.errors import DatasetError, DatasetMissing, did_you_mean
+from ddbench.datasets.errors import DatasetError, DatasetMissing, instead
 from ddbench.datasets.folders import AnyImageFolder, Mhist, TinyImageNet
 from ddbench.datasets.images import resize
 from ddbench.datasets.layouts import place, staged
@@ -54,7 +54,7 @@ def find(name: str, sources: Sources | None = None) -> Source:
         return known[f"{kind}:"].at(argument)
     if name not in known:
         # of npx:/path/file.npz only what is before the colon can be near a known name
-        raise DatasetError(f"unknown dataset {name!r}{did_you_mean(kind + colon, known, argument)}")
+        raise DatasetError(f"unknown dataset {name!r}{instead(kind + colon, known, argument)}")
     return known[name]
 
 
@@ -271,7 +271,7 @@ def locate(name: str, *, roots: Iterable[Path] = (), sources: Sources | None = N
 
 @dataclass(frozen=True)
 class Listing:
-    """One line of `ddbench data`; None where only the files tell."""
+    """One line of `ddbench datasets`; None where only the files tell."""
 
     name: str
     summary: str

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.source import Option, Presence, Source
+from ddbench.messages import reason_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +40,7 @@ def read_npz(path: Path, name: str, classes: tuple[str, ...] = ()) -> Dataset:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(
-            f"{path}: cannot be read as an npz file ({first_line(error)});"
+            f"{path}: cannot be read as an npz file ({reason_of(error)});"
             " it is cut short, damaged or holds objects: get it again"
         ) from error
     train_labels = _labels(path, "train_labels", arrays["train_labels"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ddbench.datasets.dataset import Dataset
-from ddbench.datasets.errors import DatasetError, did_you_mean
+from ddbench.datasets.errors import DatasetError, instead
 
 Progress = Callable[[str], None]  # is told, in words, what goes on
 
@@ -148,7 +148,7 @@ def resolve_options(source: Source, given: Mapping[str, Any]) -> dict[str, Any]:
     faults = []
     for key in given:
         if key not in known:
-            faults.append(f"unknown option {key!r}{did_you_mean(key, known)}")
+            faults.append(f"unknown option {key!r}{instead(key, known)}")
     resolved = {}
     for key, option in sorted(known.items()):
         try:

@@ -1,6 +1,6 @@
 """The plan: registry and choices crossed into jobs, each with the id of all that determines it."""
 
-from ddbench.plan.identity import digest, keeping, slug, with_ids
+from ddbench.plan.identity import keeping, with_ids
 from ddbench.plan.planner import MissingData, World, make, recipe_of
 from ddbench.plan.records import (
     Choices,
@@ -22,11 +22,9 @@ __all__ = [
     "Plan",
     "Skipped",
     "World",
-    "digest",
     "keeping",
     "make",
     "recipe_of",
-    "slug",
     "snapshot_steps",
     "with_tests",
     "with_ids",

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from ddbench import NUMERICS
 from ddbench.fingerprints import seed_name
+from ddbench.hashing import hash_of_values
+from ddbench.messages import slug
 from ddbench.plan.records import Condensation, Evaluation, Plan
 from ddbench.results import TEST
-
-SLUG = 80  # characters of an id's readable part
-
-
-def digest(record: Mapping[str, Any], length: int = 10) -> str:
-    """Return the hash of plain values, the same whatever the order of keys."""
-    text = json.dumps(record, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
-
-
-def slug(*parts: object) -> str:
-    """Return a readable file name of at most 80 characters without paths."""
-    text = "-".join(re.sub(r"[^a-z0-9.]+", "-", str(part).lower()).strip("-.") for part in parts)
-    return text[:SLUG].strip("-.")
 
 
 def with_ids(job: Condensation) -> Condensation:
@@ -51,9 +35,9 @@ def with_ids(job: Condensation) -> Condensation:
     series = {key: value for key, value in whole.items() if key not in ("steps", "budget_s")}
     return replace(
         job,
-        id=f"{name}-{digest(whole)}",
-        options_id=digest(options),
-        series_id=digest(series),
+        id=f"{name}-{hash_of_values(whole)}",
+        options_id=hash_of_values(options),
+        series_id=hash_of_values(series),
     )
 
 
@@ -76,7 +60,7 @@ def with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:
     own = ("own",) if job.own_recipe else ()
     split = () if job.tested_on == TEST else (job.tested_on,)
     name = slug(*what, *at, "on", job.architecture, job.protocol, *own, *split)
-    return replace(job, id=f"{name}-{digest(record)}")
+    return replace(job, id=f"{name}-{hash_of_values(record)}")
 
 
 def keeping(plan: Plan, stale: Mapping[str, str]) -> Plan:

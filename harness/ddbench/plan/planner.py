@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from ddbench.probe import Answer
 from ddbench.registry import Layer, Protocol, Registry, RegistryError, Row, Where
 from ddbench.registry import unknown as unknown_name
 from ddbench.results import TEST, VALIDATION
+from ddbench.suggestions import did_you_mean, nearest
 
 # Places that a method names, behind its name: what is wrong there costs its own rows alone.
 OWN = QUICK, CONTROLS, DEFAULT_INIT = (
@@ -161,8 +161,8 @@ class _Planner:
 
     def _unknown_variant(self, name: str, method: str) -> str:
         variants = self.registry.variants_of(method)
-        near = [repr(one) for one in difflib.get_close_matches(name, variants, n=3)]
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        meant = did_you_mean(name, variants, most=3)
+        hint = f"; {meant}" if meant else "."
         there = f"Variants of {method}: {', '.join(variants) or 'none'}"
         return f"{self.registry.path.name} has no variant {name!r}{hint} {there}"
 
@@ -629,7 +629,7 @@ def _typo(name: str, known: Iterable[str]) -> bool:
 
     `datm` where only `dm` is installed is none.
     """
-    return bool(difflib.get_close_matches(name, list(known), n=1, cutoff=0.75))
+    return bool(nearest(name, known, cutoff=0.75))
 
 
 def _place_of(option: str, text: str, places: Mapping[str, str]) -> str:
