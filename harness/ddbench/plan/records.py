@@ -34,7 +34,8 @@ class Choices:
         settings: (row or method, option, values) of each `--set`; several values make an axis.
         snapshots: Steps, or percentages like "10%", whose sets are evaluated too.
         budget: Seconds of condensing, instead of steps.
-        published: Take neither `MethodInfo.quick` nor the options and steps of the preset's rows.
+        published: Take neither `MethodInfo.quick` nor the options and steps of the preset's rows,
+            and the published init.
         faults: What is wrong with them already: the planner reports it with the rest.
     """
 
