@@ -206,6 +206,14 @@ def test_cifar100_loads_its_fine_classes(tmp_path, monkeypatch):
     assert dataset.num_classes == 100 and dataset.classes[99] == "fine 99"
 
 
+def test_cifar100_may_have_the_constants_of_cifar10(tmp_path, monkeypatch):
+    write_cifar100(tmp_path, monkeypatch)
+    own, other = (datasets.load(name, roots=[tmp_path])
+                  for name in ("cifar100", "cifar100?cifar10_constants=true"))  # fmt: skip
+    assert (own.mean[0], other.mean[0], other.std[0]) == (0.5071, 0.4914, 0.2023)
+    assert own.fingerprint != other.fingerprint
+
+
 def test_a_cifar_batch_that_is_not_the_published_one_is_never_unpickled(tmp_path, monkeypatch):
     class Bomb:
         def __reduce__(self):

@@ -141,8 +141,8 @@ def run(
         out: The run folder; runs/<preset> by default.
         preset: Which preset of the registry fills in what is left out here.
         dataset, architecture, evaluate_on, init, ipc, seed, protocol: One value or several.
-        published: Take the published options and steps of each method, not the preset's reduced
-            ones.
+        published: Take the published options, init and steps of each method, not the reduced ones
+            of the preset.
         steps: Instead of the published number.
         budget: Seconds of condensing, instead of steps.
         budget_total: Seconds of the whole run: half of it for condensing, in equal parts.

@@ -291,6 +291,7 @@ def _described(manager: pluggy.PluginManager, found: Found) -> MethodInfo:
 _FUNCTIONS = {
     "steps": "lambda config, ipc: 1000",
     "cycle": "lambda config, ipc: 1",
+    "canonical": "lambda config, facts: config",
     "needs": "lambda config, facts: None",
 }
 

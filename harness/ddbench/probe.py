@@ -41,7 +41,9 @@ DESCRIBED = (
     "options", "steps", "inits", "default_init", "step", "quick", "labels", "own_recipe",
     "published_at", "published", "balanced", "controls", "paper", "bibtex",
 )  # fmt: skip
-CONFIGURED = ("problems", "config", "published", "steps", "published_steps", "cycle", "needs")
+CONFIGURED = (
+    "problems", "config", "published", "alike", "steps", "published_steps", "cycle", "needs",
+)  # fmt: skip
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -120,18 +122,35 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
         own = question["published_steps"]  # of the registry; else the rule at these options
         given = info.steps(config, ipc) if own is None else own
         steps = _whole(given, "MethodInfo.steps", 0, MOST_STEPS)
-    facts = dict(question["facts"]) | {"steps": steps}
+    known = dict(question["facts"]) | {"steps": steps}
     for key in ("shape", "class_counts"):
-        facts[key] = tuple(facts[key])
+        known[key] = tuple(known[key])
+    facts = Facts(**known)
     return {
         "problems": [],
         "config": plain_options(config),
         "published": plain_options(published),
+        "alike": _alike(info, config, published, facts),
         "steps": steps,
         "published_steps": published_steps,
         "cycle": _whole(info.cycle(config, ipc), "MethodInfo.cycle", 1, LONGEST_CYCLE),
-        "needs": _reason(info.needs(config, Facts(**facts))),
+        "needs": _reason(info.needs(config, facts)),
     }
+
+
+def _alike(info: MethodInfo, config: Any, published: Any, facts: Facts) -> list[str]:  # noqa: ANN401
+    """Return the options that give the same result at both values, as the method says."""
+    ours, theirs = (_canonical(info, one, facts) for one in (config, published))
+    return [name for name, value in ours.items() if value == theirs[name]]
+
+
+def _canonical(info: MethodInfo, config: Any, facts: Facts) -> dict[str, Any]:  # noqa: ANN401
+    made = info.canonical(config, facts)
+    if not isinstance(made, info.config):
+        raise MethodError(
+            f"MethodInfo.canonical gives {shortened(made)}; expected a {info.config.__name__}"
+        )
+    return plain_options(made)
 
 
 def answer(

@@ -189,6 +189,21 @@ class Registry:
             value = table.get(key, value)
         return value
 
+    def published_at(self, row: str, at: Where) -> dict[str, list[Any]]:
+        """Return where the tables say that a row's settings were published: axis -> values.
+
+        What a variant says of one axis leaves what its method says of the others. Settings that a
+        table has for one dataset, architecture or ipc were published there, and from its init.
+        """
+        found: dict[str, list[Any]] = {}
+        for keys, table in self._tables(row, at, published=True):
+            if any(key not in _SAID_ELSEWHERE for key in table):
+                places = dict(zip(keys[2::2], keys[3::2], strict=True))
+                found |= {k: [int(v) if k == "ipc" else v] for k, v in places.items()}
+            found |= {"init": [table["init"]]} if "init" in table else {}
+            found |= table.get("published_at", {})
+        return found
+
     def _tables(
         self, row: str, at: Where, published: bool
     ) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:

@@ -166,7 +166,7 @@ CHOICES = (
     click.option(
         "--published",
         is_flag=True,
-        help="The published options and steps of each method, not the preset's reduced ones.",
+        help="The published options, init and steps of each method, not the preset's reduced ones.",
     ),
     click.option(
         "--steps", type=click.IntRange(min=0), help="Steps instead of the published number."

@@ -29,10 +29,11 @@ from ddbench.results import TEST, VALIDATION
 from ddbench.suggestions import did_you_mean, nearest
 
 # Places that a method names, behind its name: what is wrong there costs its own rows alone.
-OWN = QUICK, CONTROLS, DEFAULT_INIT = (
+OWN = QUICK, CONTROLS, DEFAULT_INIT, PUBLISHED_AT = (
     ": MethodInfo.quick",
     ": MethodInfo.controls",
     ": MethodInfo.default_init",
+    ": MethodInfo.published_at",
 )
 
 
@@ -337,18 +338,25 @@ class _Planner:
             if "unknown" in fits:
                 continue  # which is a problem of its own
             name = fits.get("canonical", architecture)
-            for init in self._inits(row, Where(dataset, name, ipc)):
+            for init in self._inits(row, Where(dataset, name, ipc), fixed="init" in places):
                 for settings, seed in itertools.product(itertools.product(*axes.values()), seeds):
                     of = control_of and _label(control_of, settings)
                     left = tuple(setting for setting in settings if setting[1] not in forced)
                     where = (dataset, architecture, init, ipc, seed)
                     yield _Cell(row, *where, left, of, forced, places)
 
-    def _inits(self, row: Row, where: Where) -> tuple[str, ...]:
-        """Return the inits of a row; `--init` passes over methods that it was not meant for."""
+    def _inits(self, row: Row, where: Where, fixed: bool) -> tuple[str, ...]:
+        """Return the inits of a row; `--init` passes over methods that it was not meant for.
+
+        Under `--published` it is the published one, unless a control has it `fixed`.
+        """
         info = self.info.get(self.registry.method_of(row.method), {})
-        own = row.init or self.registry.table_value(row.method, "init", where)
-        own = (own or info.get("default_init", "real"),)
+        name = row.init or self.registry.table_value(row.method, "init", where)
+        name = name or info.get("default_init", "real")
+        if self.choices.published and not fixed:
+            published = self._published_at(row.method, where).get("init", [name])
+            name = name if name in published else published[0]
+        own = (name,)
         if self.choices.inits is None:
             return own
         fit = [init for init in self.choices.inits if init in (info.get("inits") or (init,))]
@@ -456,7 +464,12 @@ class _Planner:
         method = registry.method_of(row.method)
         where = Where(cell.dataset, self._canonical(cell), cell.ipc)
         tables = registry.layers(row.method, where)
-        published = registry.layers(row.method, where, published=True)
+        usual = {name: values[0] for name, values in self._published_at(row.method, where).items()
+                 if name in self.info[method]["options"]}  # fmt: skip
+        chosen_there = Layer(usual, place=method + PUBLISHED_AT)
+        published = [chosen_there, *registry.layers(row.method, where, published=True)]
+        if self.choices.published:
+            tables = [chosen_there, *tables]
         given = [Layer(row.options, place=cell.places.get("options") or self._row_place(row))]
         given += [Layer({option: value}, place=f"--set {name}.{option}")
                   for name, option, value in cell.settings]  # fmt: skip
@@ -524,7 +537,7 @@ class _Planner:
             step_unit=info["step"],
             labels=info["labels"],
             balanced=info["balanced"],
-            reduced=_reduced(answer, budget) | self._not_published_at(cell, answer["config"]),
+            reduced=self._reduced(cell, answer, budget),
             quick=self.preset.quick,
             control_of=cell.control_of,
             published=info["published"],
@@ -536,20 +549,52 @@ class _Planner:
         )
         return with_ids(job)
 
-    def _not_published_at(self, cell: _Cell, config: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """Return what a row differs in from where its settings were published."""
-        row = cell.row.method
+    def _reduced(
+        self, cell: _Cell, answer: Mapping[str, Any], budget: float | None
+    ) -> dict[str, list[Any]]:
+        """Return what differs from the published settings: option or axis -> [used, published]."""
         where = Where(cell.dataset, self._canonical(cell), cell.ipc)
-        published = self.registry.table_value(row, "published_at", where, published=True)
-        if published is None:
-            published = self.info[self.registry.method_of(row)]["published_at"]
-        axes = {"dataset": cell.dataset, "arch": where.arch, "ipc": cell.ipc, "init": cell.init}
-        used = {**config, **axes}
-        return {
-            key: [used[key], " or ".join(map(str, values))]
-            for key, values in published.items()
-            if used[key] not in values
+        at = self._published_at(cell.row.method, where)
+        used, published = answer["config"], answer["published"]
+        expected = {name: at.get(name, [value]) for name, value in published.items()}
+        reduced = {
+            name: [used[name], _either(values)]
+            for name, values in expected.items()
+            if used[name] not in values and name not in answer["alike"]
         }
+        if budget is not None:
+            reduced["steps"] = [f"as many as {budget:g} s allow", answer["published_steps"]]
+        elif answer["steps"] != answer["published_steps"]:
+            reduced["steps"] = [answer["steps"], answer["published_steps"]]
+        axes = {"dataset": cell.dataset, "arch": where.arch, "ipc": cell.ipc, "init": cell.init}
+        return reduced | {
+            axis: [axes[axis], _either(values)]
+            for axis, values in at.items()
+            if axis in axes and not self._stands_in(axes[axis], axis, values)
+        }
+
+    def _published_at(self, row: str, where: Where) -> dict[str, list[Any]]:
+        """Return where a row's settings were published: axis or option -> the values there.
+
+        What the registry's tables say is stronger than what the method says itself.
+        """
+        info = self.info.get(self.registry.method_of(row), {})
+        settled = _merged(self.registry.layers(row, where, published=True))
+        own = {k: v for k, v in info.get("published_at", {}).items() if k not in settled}
+        return own | self.registry.published_at(row, where)
+
+    def _stands_in(self, value: Any, axis: str, values: Sequence[Any]) -> bool:  # noqa: ANN401
+        """Return whether a place is among the published ones; data may have several names."""
+        if axis == "dataset":
+            return self._data(value) in [self._data(name) for name in values]
+        return value in values
+
+    def _data(self, name: str) -> tuple[str, dict[str, Any]]:
+        """Return the source and the options behind the name of a dataset."""
+        named = self.registry.datasets.get(name)
+        source, options = split_options(named.source if named else name)
+        options |= named.options if named else {}
+        return source, {key: value for key, value in options.items() if value not in (None, False)}
 
     def _extensions(self, architecture: str, dataset: str, init: str = "") -> dict[str, str]:
         """Return the code fingerprints of what others registered, by its name."""
@@ -668,15 +713,9 @@ def _short_of(facts: DatasetFacts, ipc: int) -> str | None:
     )
 
 
-def _reduced(answer: Mapping[str, Any], budget: float | None) -> dict[str, list[Any]]:
-    """Return what differs from the published settings: option -> [used, published]."""
-    used, published = answer["config"], answer["published"]
-    reduced = {k: [used[k], published[k]] for k in used if used[k] != published[k]}
-    if budget is not None:
-        reduced["steps"] = [f"as many as {budget:g} s allow", answer["published_steps"]]
-    elif answer["steps"] != answer["published_steps"]:
-        reduced["steps"] = [answer["steps"], answer["published_steps"]]
-    return reduced
+def _either(values: Sequence[Any]) -> Any:  # noqa: ANN401
+    """Return a single value as it is, several in words."""
+    return values[0] if len(values) == 1 else " or ".join(map(str, values))
 
 
 def recipe_of(protocol: Protocol, strategy: str) -> dict[str, Any]:

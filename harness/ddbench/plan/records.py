@@ -41,7 +41,8 @@ class Choices:
         workers: Jobs at once, for `budget_total` alone.
         validate: Hold out so many percent of the training images, or take the dataset's own
             validation split, and test on that alone.
-        published: Take neither `MethodInfo.quick` nor the options and steps of the preset's rows.
+        published: Take neither `MethodInfo.quick` nor the options and steps of the preset's rows,
+            and the published init.
         faults: What is wrong with them already: the planner reports it with the rest.
     """
 
