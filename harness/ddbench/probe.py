@@ -148,7 +148,7 @@ def _canonical(info: MethodInfo, config: Any, facts: Facts) -> dict[str, Any]:  
     made = info.canonical(config, facts)
     if not isinstance(made, info.config):
         raise MethodError(
-            f"MethodInfo.canonical gives {shortened(made)}; expected a {info.config.__name__}"
+            f"MethodInfo.canonical gives {brief(made)}; expected a {info.config.__name__}"
         )
     return plain_options(made)
 
