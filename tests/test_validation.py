@@ -8,9 +8,10 @@ import pytest
 from ddbench import NUMERICS, MethodInfo, SyntheticSet, datasets, hookimpl
 from ddbench.datasets import DatasetError
 from ddbench.extensions import Extensions
+from ddbench.hashing import hash_of_values
 from ddbench.leaderboard import load
 from ddbench.methods import bind
-from ddbench.plan import Choices, Evaluation, budgets, digest, with_tests
+from ddbench.plan import Choices, Evaluation, budgets, with_tests
 from ddbench.plan.identity import with_evaluation_id
 from ddbench.registry import RegistryError, parse
 from ddbench.results import TEST, VALIDATION, open_run, read_run
@@ -166,7 +167,7 @@ def test_an_evaluation_on_the_test_set_keeps_the_id_that_it_always_had():
         "condensation": "f00d", "snapshot": None, "architecture": "mlp", "recipe": {"epochs": 4},
         "own_recipe": False, "networks": 2, "numerics": NUMERICS, "extensions": {},
     }  # fmt: skip
-    assert with_evaluation_id(job, None).id == f"whole-toy-on-mlp-short-{digest(record)}"
+    assert with_evaluation_id(job, None).id == f"whole-toy-on-mlp-short-{hash_of_values(record)}"
 
 
 def test_the_test_plan_repeats_the_validations_of_what_was_chosen(session):
