@@ -79,10 +79,12 @@ def retry(
 @explained
 def clean(folder: Path, cache: Path | None, yes: bool) -> None:
     """Remove what dead processes left: half files, stale claims, orphans, half-built artifacts."""
+    from ddbench.contract.artifacts import ArtifactStore
     from ddbench.store.housekeeping import find_litter
     from ddbench.store.run_folder import open_run
 
-    litter = find_litter(open_run(folder), cache_of(cache) / "artifacts")
+    artifacts = ArtifactStore(cache_of(cache) / "artifacts")
+    litter = [*find_litter(open_run(folder)), *artifacts.litter()]
     gone, freed, left = 0, 0, []
     for item in litter:
         click.echo(f"{item.path}: {item.why}")

@@ -10,7 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import pluggy
 from pydantic import ValidationError
 
+from ddbench.contract.config import option_names
 from ddbench.contract.hookspecs import METHODS_GROUP, ExtensionHooks, MethodHooks, MethodInfo
 from ddbench.discovery.fingerprints import ChangedError, file_fingerprint, package_fingerprint
 from ddbench.planning import registry
@@ -377,8 +378,3 @@ def plain_options(config: Any) -> dict[str, Any]:  # noqa: ANN401
     options = json.loads(json.dumps(asdict(config), default=str))
     check_plain(options)
     return dict(options)
-
-
-def option_names(info: MethodInfo) -> list[str]:
-    """Return the names of a method's options."""
-    return [field.name for field in fields(info.config)]
