@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ddbench.contract.artifacts import BuildContext as BuildContext
     from ddbench.contract.hookspecs import Converged as Converged
     from ddbench.contract.hookspecs import Facts as Facts
+    from ddbench.contract.hookspecs import Init as Init
     from ddbench.contract.hookspecs import MethodInfo as MethodInfo
     from ddbench.contract.hookspecs import Unsupported as Unsupported
     from ddbench.contract.hookspecs import hookimpl as hookimpl
@@ -26,13 +27,12 @@ if TYPE_CHECKING:
     from ddbench.contract.hookspecs import shortage as shortage
     from ddbench.contract.synthetic_set import SyntheticSet as SyntheticSet
     from ddbench.contract.task import Task as Task
-    from ddbench.contract.task import seed_of as seed_of
     from ddbench.datasets import Dataset as Dataset
     from ddbench.discovery.extensions import canonical_architecture as canonical_architecture
     from ddbench.discovery.fingerprints import edited_code as edited_code
-    from ddbench.inits import Init as Init
     from ddbench.store.atomic_files import write_json as write_json
     from ddbench.store.atomic_files import write_whole as write_whole
+    from ddbench.store.hashing import seed_of as seed_of
     from ddbench.store.tensor_trees import load_tree as load_tree
     from ddbench.store.tensor_trees import save_tree as save_tree
 
@@ -47,7 +47,7 @@ _HOMES = {
     "Converged": "ddbench.contract.hookspecs",
     "Dataset": "ddbench.datasets",
     "Facts": "ddbench.contract.hookspecs",
-    "Init": "ddbench.inits",
+    "Init": "ddbench.contract.hookspecs",
     "MethodInfo": "ddbench.contract.hookspecs",
     "Network": "ddbench.architectures",
     "Run": "ddbench.api",
@@ -55,7 +55,7 @@ _HOMES = {
     "Task": "ddbench.contract.task",
     "Unsupported": "ddbench.contract.hookspecs",
     "BuildContext": "ddbench.contract.artifacts",
-    "canonical_architecture": "ddbench.extensions",
+    "canonical_architecture": "ddbench.discovery.extensions",
     "edited_code": "ddbench.discovery.fingerprints",
     "evaluate": "ddbench.api",
     "has_batchnorm": "ddbench.architectures",
@@ -66,7 +66,7 @@ _HOMES = {
     "require": "ddbench.contract.hookspecs",
     "run": "ddbench.api",
     "save_tree": "ddbench.store.tensor_trees",
-    "seed_of": "ddbench.contract.task",
+    "seed_of": "ddbench.store.hashing",
     "shortage": "ddbench.contract.hookspecs",
     "write_json": "ddbench.store.atomic_files",
     "write_whole": "ddbench.store.atomic_files",

@@ -194,7 +194,7 @@ def test_a_build_killed_before_the_manifest_finds_where_it_stands(store, monkeyp
         write_part(work)
 
     with monkeypatch.context() as patched:
-        patched.setattr("ddbench.contract.artifacts._sha256", lambda file: 1 / 0)
+        patched.setattr("ddbench.contract.artifacts.hash_of_file", lambda file: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             get(store, build)
     seen = []

@@ -7,7 +7,7 @@ import logging
 import click
 
 import ddbench
-from ddbench.cli import artifacts, data, folder, listing, methods, plugins, results, run
+from ddbench.cli import artifacts, datasets, folder, listing, methods, plugins, results, run
 from ddbench.cli.shared import Suggesting
 
 
@@ -28,11 +28,10 @@ for command in (
     run.run,
     run.plan,
     run.init_registry,
-    data.data,
+    datasets.datasets,
     artifacts.artifacts,
     methods.methods,
     listing.presets,
-    listing.datasets,
     listing.architectures,
     results.leaderboard,
     results.report,

@@ -92,7 +92,7 @@ def build(
     session = open_session(registry_path, data, cache, plugins)
     plan = session.plan(choices_of(**choices))
     session.close()
-    setting = JobContext(
+    context = JobContext(
         folder=Path.cwd(),
         cache=session.places.cache,
         roots=session.places.roots,
@@ -101,7 +101,7 @@ def build(
     )
     count, troubles = 0, []
     with one_thread():  # as jobs have: what is built does not depend on the number of cores
-        for built in build_ahead(session, plan, setting):
+        for built in build_ahead(session, plan, context):
             if built.artifact is None:
                 troubles.append(f"{built.job}: {built.trouble}")
                 continue

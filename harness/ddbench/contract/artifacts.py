@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -17,7 +16,9 @@ from typing import Any
 import torch
 
 from ddbench.meter import StepMeter
-from ddbench.store.atomic_files import locked, write_json
+from ddbench.store.atomic_files import is_claimed, locked, write_json
+from ddbench.store.hashing import hash_of_file, hash_of_text
+from ddbench.store.housekeeping import Litter
 
 MANIFEST = "manifest.json"
 METER, PROGRESS = "meter.json", "progress"  # of a build under way
@@ -98,7 +99,7 @@ def artifact_id(kind: str, spec: Mapping[str, Any]) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", kind):
         raise ValueError(f"artifact kind {kind!r}: use letters, digits, '-', '_' and '.'")
     text = json.dumps(spec, sort_keys=True)
-    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{kind}-{hash_of_text(text, 16)}"
 
 
 class ArtifactStore:
@@ -154,6 +155,15 @@ class ArtifactStore:
         folders = (p for p in self.root.glob("*") if p.is_dir() and p.name != "locks")
         return sorted(p for p in folders if self.find(p.name) is None)
 
+    def litter(self) -> Iterator[Litter]:
+        """Go through what dead processes left: half-built artifacts and stale locks."""
+        for path in self.half_built():
+            if not is_claimed(lock := self.root / "locks" / path.name):
+                yield Litter(path, "a half-built artifact (a build would go on from it)", lock=lock)
+        for path in (self.root / "locks").glob("*"):
+            if not is_claimed(path):
+                yield Litter(path, "a lock that nobody holds any more", lock=path)
+
     def remove(self, name: str) -> None:
         """Remove an artifact, finished or not; waits for whoever is building it.
 
@@ -178,7 +188,7 @@ class ArtifactStore:
             "flops": work.meter.flops,
             "lower_bound": work.meter.lower_bound,
             "bytes": sum(file.stat().st_size for file in files.values()),
-            "files": {name: _sha256(file) for name, file in files.items()},
+            "files": {name: hash_of_file(file) for name, file in files.items()},
         }
         write_json(folder / MANIFEST, manifest)
         for name in (METER, PROGRESS):  # only now: a kill before the manifest costs nothing
@@ -198,7 +208,7 @@ def problems_of(artifact: Artifact) -> list[str]:
     for name, expected in artifact.files.items():
         file = artifact.folder / name
         try:
-            if _sha256(file) != expected:
+            if hash_of_file(file) != expected:
                 problems.append(f"{file}: its content has changed since it was stored; {again}")
         except OSError as error:
             problems.append(f"{file}: cannot be read ({error.strerror or error}); {again}")
@@ -209,11 +219,6 @@ def _files(folder: Path) -> dict[str, Path]:
     """Return the files of an artifact, less those of the build, by their names below `folder`."""
     files = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
     return {name: f for name, f in files.items() if name not in (MANIFEST, METER, PROGRESS)}
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _artifact(folder: Path, manifest: Mapping[str, Any]) -> Artifact:

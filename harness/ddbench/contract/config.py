@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from ddbench.contract.hookspecs import MethodInfo
-from ddbench.discovery.methods import option_names
 from ddbench.planning.registry import unknown
 from ddbench.store.atomic_files import check_plain
 
@@ -57,3 +57,8 @@ def _unfit(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             check_plain(value)
         except ValueError as error:
             yield name, str(error).strip()
+
+
+def option_names(info: MethodInfo) -> list[str]:
+    """Return the names of a method's options."""
+    return [field.name for field in fields(info.config)]

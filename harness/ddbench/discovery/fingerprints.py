@@ -10,6 +10,8 @@ from importlib import metadata
 from importlib.metadata import Distribution
 from pathlib import Path
 
+from ddbench.store.hashing import hash_of_file, hash_of_text
+
 
 class ChangedError(Exception):
     """Code or data are no longer what a plan was made of; says which, and what to do."""
@@ -41,7 +43,7 @@ def edited_code(distribution: str, package: str, *files: Path) -> str | None:
     except metadata.PackageNotFoundError:  # on the path without an install
         pass
     hashes = "".join(file_fingerprint(file) for file in files)
-    return f"sha256:{hashlib.sha256(hashes.encode()).hexdigest()[:16]}"
+    return f"sha256:{hash_of_text(hashes, 16)}"
 
 
 def _is_local(distribution: Distribution) -> bool:
@@ -75,12 +77,4 @@ def code_fingerprint(path: Path) -> str:
 
 def file_fingerprint(path: Path) -> str:
     """Return the sha256 of one file."""
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-
-
-def seed_name(dataset: str, fingerprint: str) -> str:
-    """Return what random draws on a dataset are seeded by, beside the job's own seed.
-
-    Its name; for a file or folder, whose path differs between machines, its content.
-    """
-    return fingerprint if ":" in dataset else dataset
+    return f"sha256:{hash_of_file(path)[:16]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -11,7 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,13 @@ from typing import Any
 import pluggy
 from pydantic import ValidationError
 
+from ddbench.contract.config import option_names
 from ddbench.contract.hookspecs import METHODS_GROUP, ExtensionHooks, MethodHooks, MethodInfo
 from ddbench.discovery.fingerprints import ChangedError, file_fingerprint, package_fingerprint
 from ddbench.planning import registry
 from ddbench.store.atomic_files import check_plain
 from ddbench.text.lines import message_of, shortened
+from ddbench.text.suggestions import did_you_mean
 
 REQUIRED = ("init", "condense_step", "export")
 
@@ -149,10 +150,7 @@ def find(name: str, available: dict[str, MethodEntry]) -> MethodEntry:
 def unknown(name: str, available: Iterable[str]) -> str:
     """Return what to tell someone who named a method that is not installed."""
     names = sorted(available)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = (
-        f"did you mean {close[0]!r}?" if close else f"{install(f'ddbench-{name}')}, if it exists."
-    )
+    hint = did_you_mean(name, names) or f"{install(f'ddbench-{name}')}, if it exists."
     if name.endswith(".py"):
         hint = f"for a file: --plugin {name} --method {Path(name).stem.replace('_', '-')}."
     return f"method {name!r} is not installed; {hint} Installed: {', '.join(names) or 'none'}"
@@ -294,6 +292,7 @@ def _described(manager: pluggy.PluginManager, found: MethodEntry) -> MethodInfo:
 _FUNCTIONS = {
     "steps": "lambda config, ipc: 1000",
     "cycle": "lambda config, ipc: 1",
+    "canonical": "lambda config, facts: config",
     "needs": "lambda config, facts: None",
 }
 
@@ -379,8 +378,3 @@ def plain_options(config: Any) -> dict[str, Any]:  # noqa: ANN401
     options = json.loads(json.dumps(asdict(config), default=str))
     check_plain(options)
     return dict(options)
-
-
-def option_names(info: MethodInfo) -> list[str]:
-    """Return the names of a method's options."""
-    return [field.name for field in fields(info.config)]

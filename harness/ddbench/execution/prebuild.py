@@ -25,7 +25,7 @@ class Built:
     trouble: str = ""
 
 
-def build_ahead(session: Session, plan: Plan, setting: JobContext) -> Iterator[Built]:
+def build_ahead(session: Session, plan: Plan, context: JobContext) -> Iterator[Built]:
     """Build what the condensations of `plan` share, in this process, each artifact once.
 
     That is the whitening of the dataset, what the init looks through, and what the hook `prepare`
@@ -34,7 +34,7 @@ def build_ahead(session: Session, plan: Plan, setting: JobContext) -> Iterator[B
     seen = set()
     for job in plan.condensations:
         try:
-            artifacts = _artifacts_of(job, session, setting)
+            artifacts = _artifacts_of(job, session, context)
         except Exception as error:  # a method's, a dataset's or an init's code
             yield Built(job.id, trouble=f"{type(error).__name__}: {error}")
             continue
@@ -44,11 +44,11 @@ def build_ahead(session: Session, plan: Plan, setting: JobContext) -> Iterator[B
                 yield Built(job.id, artifact)
 
 
-def _artifacts_of(job: Condensation, session: Session, setting: JobContext) -> list[Artifact]:
+def _artifacts_of(job: Condensation, session: Session, context: JobContext) -> list[Artifact]:
     method = session.bound.get(job.method) or load(session.found[job.method])
-    dataset = setting.dataset_of(job, session.extensions)
-    whitening = setting.whitening(dataset)
-    task = setting.task(job, dataset, setting.tensors(dataset), session.extensions)
+    dataset = context.dataset_of(job, session.extensions)
+    whitening = context.whitening(dataset)
+    task = context.task(job, dataset, context.tensors(dataset), session.extensions)
     session.extensions.inits[job.init].build(task)
     method.hook.prepare(task=task, config=make_config(method.info, job.config))
     shared = [] if whitening is None else [whitening]

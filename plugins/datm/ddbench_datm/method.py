@@ -248,7 +248,14 @@ datm = DATM(
         quick=QUICK_DATM,
         check={"experts": 2, "expert_epochs": 5, "student_steps": 3, "max_start_epoch": 3},
         labels="soft",
-        published_at={"dataset": ("cifar10-zca",), "ipc": (10,), "select": ("expert",)},
+        published_at={
+            "dataset": ("cifar10-zca",),
+            "arch": ("convnet",),
+            "ipc": (10,),
+            "init": ("spc",),
+            "select": ("expert",),
+        },
+        canonical=lambda config, facts: config.canonical(facts),
         needs=lambda config, facts: config.obstacle(facts),
         controls=({"steps": 0},),
         paper="Guo, Wang, Cazenavette, Li, Zhang & You: Towards Lossless Dataset Distillation via "
@@ -273,7 +280,13 @@ mtt = MTT(
         },
         labels="hard",
         own_recipe=True,  # the learned rate of the student
-        published_at={"dataset": ("cifar10-zca",), "ipc": (10,), "init": ("real",)},
+        published_at={
+            "dataset": ("cifar10-zca",),
+            "arch": ("convnet",),
+            "ipc": (10,),
+            "init": ("real",),
+        },
+        canonical=lambda config, facts: config.canonical(facts),
         needs=lambda config, facts: config.obstacle(facts),
         paper="Cazenavette, Wang, Torralba, Efros & Zhu: Dataset Distillation by Matching Training "
         "Trajectories, CVPR 2022, arXiv:2203.11932",
