@@ -25,7 +25,9 @@ LAYERS = [
     {"training"},
     {"contract"},
     {"datasets"},
-    {"architectures", "augment", "meter", "store", "text"},
+    {"architectures", "augment", "meter"},
+    {"store"},
+    {"text"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 
@@ -87,12 +89,7 @@ def test_imports_go_down(path):
             continue
         other = parts[1]
         down = other == own or LEVEL[own] < LEVEL[other]
-        assert down or same_line_lazy(own, other), f"{own} imports {other}, which is not below it"
-
-
-def same_line_lazy(own: str, other: str) -> bool:
-    """BuiltIn registers the core's own parts through the door of third parties."""
-    return own == "extensions" and other in {"datasets", "architectures", "inits"}
+        assert down, f"{own} imports {other}, which is not below it"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
