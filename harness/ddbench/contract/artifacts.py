@@ -9,11 +9,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddbench.meter import StepMeter
 from ddbench.store.atomic_files import is_claimed, locked, write_json
@@ -28,23 +28,38 @@ _NOT_OURS = (OSError, ValueError, LookupError, TypeError, AttributeError, Arithm
              RecursionError)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """A finished artifact: its folder, and what building it cost."""
+class Manifest(BaseModel):
+    """What is written beside a finished artifact: what determines it, and what it cost.
+
+    Attributes:
+        id: Kind and hash of everything that determines it.
+        kind: What it is.
+        spec: Everything that determines it, as values of JSON.
+        seconds: Wall seconds of all attempts to build it.
+        flops: Counted operations.
+        lower_bound: Whether work that no formula counts dominates.
+        bytes: Of all its files.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
     id: str
     kind: str
-    folder: Path
-    spec: Mapping[str, Any]
-    seconds: float
-    flops: int
-    lower_bound: bool  # whether work that no formula counts dominates
-    bytes: int
+    spec: dict[str, Any]
+    seconds: float = Field(ge=0)
+    flops: int = Field(ge=0)
+    lower_bound: bool
+    bytes: int = Field(ge=0)
 
     def record(self) -> dict[str, Any]:
-        """Return what a result keeps of it, ready for JSON."""
-        costs = {"seconds": self.seconds, "flops": self.flops, "lower_bound": self.lower_bound}
-        return {"id": self.id, "kind": self.kind, **costs, "bytes": self.bytes}
+        """Return what a result keeps of it, ready for JSON: all but what determines it."""
+        return self.model_dump(exclude={"spec", "folder"})
+
+
+class Artifact(Manifest):
+    """A finished artifact: its manifest, and the folder of its files."""
+
+    folder: Path
 
 
 class BuildContext:
@@ -121,11 +136,10 @@ class ArtifactStore:
         """Return the finished artifact of this id, or None."""
         folder = self.root / name
         try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-            artifact = Artifact(folder=folder, **{key: manifest[key] for key in _KEPT})
-            return artifact if _is_sound(artifact) else None
-        except _NOT_OURS:
+            manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        except (OSError, ValidationError):  # absent, torn, or another program's
             return None
+        return Artifact(folder=folder, **dict(manifest)) if manifest.id == name else None
 
     def __iter__(self) -> Iterator[Artifact]:
         """Go through the finished artifacts, by id."""
@@ -172,34 +186,17 @@ class ArtifactStore:
             build(work)
         (folder / METER).unlink(missing_ok=True)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        manifest: dict[str, Any] = {
-            "id": name,
-            "kind": kind,
-            "spec": dict(spec),
-            "seconds": work.seconds,
-            "flops": work.meter.flops,
-            "lower_bound": work.meter.lower_bound,
-            "bytes": size,
-        }
-        write_json(folder / MANIFEST, manifest)
-        return Artifact(folder=folder, **{key: manifest[key] for key in _KEPT})
-
-
-def _is_sound(artifact: Artifact) -> bool:
-    """Say whether what a manifest holds is what `_build` writes, and of this very folder."""
-    counts = (artifact.flops, artifact.bytes)
-    return (
-        artifact.id == artifact.folder.name
-        and isinstance(artifact.kind, str)
-        and isinstance(artifact.spec, dict)
-        and isinstance(artifact.lower_bound, bool)
-        and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts)
-        and isinstance(artifact.seconds, int | float)
-        and 0 <= artifact.seconds < math.inf
-    )
-
-
-_KEPT = ("id", "kind", "spec", "seconds", "flops", "lower_bound", "bytes")
+        manifest = Manifest(
+            id=name,
+            kind=kind,
+            spec=dict(spec),
+            seconds=work.seconds,
+            flops=work.meter.flops,
+            lower_bound=work.meter.lower_bound,
+            bytes=size,
+        )
+        write_json(folder / MANIFEST, manifest.model_dump())
+        return Artifact(folder=folder, **dict(manifest))
 
 
 @contextmanager

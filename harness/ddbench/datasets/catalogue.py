@@ -126,7 +126,7 @@ def fingerprint(
     if cache is not None and source.cached:
         facts = cached.read_facts(cached.entry_of(Path(cache), source, folders, resolved))
         if facts is not None:
-            return str(facts["fingerprint"])
+            return facts.fingerprint
     return load(name, roots=folders, cache=cache, options=options, sources=sources).fingerprint
 
 
