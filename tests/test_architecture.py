@@ -39,6 +39,7 @@ LAYERS = [
     {"task"},
     {"artifacts"},
     {"meter", "training", "trees", "fingerprints"},
+    {"sources"},
     {"architectures", "augment", "datasets"},
     {"synthetic"},
     {"pictures"},

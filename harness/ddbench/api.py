@@ -14,15 +14,23 @@ from typing import Any
 import pandas as pd
 
 from ddbench import leaderboard as boards
-from ddbench.devices import has_cuda
 from ddbench.evaluate import evaluate as train_and_test
 from ddbench.extensions import Extensions
+from ddbench.fingerprints import parts_fingerprint
 from ddbench.methods import Found, Method, bind, discover, find, load
 from ddbench.plan import Choices, Plan, recipe_of
 from ddbench.registry import Protocol, Registry, RegistryError, read, unknown
 from ddbench.results import RunFolder, open_run
-from ddbench.session import Places, RunOptions, Session, carry_out, default_cache
+from ddbench.session import (
+    Places,
+    RunOptions,
+    Session,
+    carry_out,
+    default_cache,
+    device_named,
+)
 from ddbench.setting import Setting
+from ddbench.sources import parts_of_file, parts_of_module
 from ddbench.synthetic import SyntheticSet
 from ddbench.testing.tasks import one_thread
 from ddbench.training import Recipe
@@ -175,7 +183,7 @@ def run(
     plan = session.plan(choices)
     where = RunOptions(
         out=Path("runs") / preset if out is None else Path(out),
-        device=_device(device),
+        device=device_named(device)[0],
         jobs=jobs,
         inline=bool(session.bound),
         command=("ddbench.run",),
@@ -216,7 +224,7 @@ def evaluate(
         epoch), train_s, test_s, flops_train.
 
     Raises:
-        RegistryError: There is no such protocol.
+        RegistryError: There is no such protocol, or no such device.
         DatasetMissing: The dataset is not here; the text is the remedy.
     """
     read_registry = _registry(registry)
@@ -227,7 +235,7 @@ def evaluate(
         cache=places.cache,
         roots=places.roots,
         datasets={k: (d.source, d.options) for k, d in read_registry.datasets.items()},
-        device=_device(device),
+        device=device_named(device)[0],
     )
     real = setting.dataset(dataset, extensions)
     tensors = setting.tensors(real)
@@ -296,12 +304,6 @@ def _places(
     return Places(default_cache() if cache is None else Path(cache), roots, files)
 
 
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if has_cuda() else "cpu"
-
-
 def _protocol(protocol: str | Protocol, registry: Registry) -> Protocol:
     if isinstance(protocol, Protocol):
         return protocol
@@ -331,7 +333,22 @@ def _fingerprint(method: object) -> str:
     except (OSError, TypeError):
         return uuid.uuid4().hex  # unknown: never the same, so that nothing old is taken for new
     kept = "" if inspect.ismodule(method) else repr(vars(method))
-    return hashlib.sha256((text + kept).encode()).hexdigest()[:16]
+    return hashlib.sha256((text + kept + _more_code(code)).encode()).hexdigest()[:16]
+
+
+def _more_code(code: Any) -> str:  # noqa: ANN401
+    """Return the fingerprint of the code beside a method's own, "" where its text is all.
+
+    A notebook's cell has no file; a class stands in a module, and a module may import others.
+    """
+    path = inspect.getsourcefile(code)
+    if path is None or not Path(path).is_file():
+        return ""
+    name = inspect.ismodule(code) and code.__spec__ and code.__spec__.name
+    parts = parts_of_module(name) if name else ()
+    parts = parts or parts_of_file(Path(path))
+    alone = inspect.ismodule(code) and [one for _, one in parts] == [Path(path)]
+    return "" if alone else parts_fingerprint(parts)
 
 
 def _require_something(plan: Plan) -> None:

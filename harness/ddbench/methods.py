@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import inspect
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,10 @@ from pydantic import ValidationError
 
 from ddbench import registry
 from ddbench.files import check_plain
-from ddbench.fingerprints import ChangedError, file_fingerprint, package_fingerprint
+from ddbench.fingerprints import ChangedError, file_code, package_code, parts_fingerprint
 from ddbench.hookspecs import METHODS_GROUP, ExtensionHooks, MethodHooks, MethodInfo
 from ddbench.messages import message_of, shortened
+from ddbench.sources import Part
 
 REQUIRED = ("init", "condense_step", "export")
 
@@ -43,6 +46,7 @@ class Found:
         version: Of that distribution.
         code: Fingerprint of the code: the version of a released install, a hash otherwise.
         path: The file, for a method from a file.
+        parts: Name and path of what that hash is of; () for a released install.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Found:
     version: str
     code: str
     path: str = ""
+    parts: tuple[tuple[str, str], ...] = ()
 
     @property
     def source(self) -> str:
@@ -72,7 +77,7 @@ def discover(files: Iterable[Path | str] = ()) -> dict[str, Found]:
     """Return every installed method by name, and those of `files`; imports none of them.
 
     Raises:
-        MethodError: Two distributions bring a method of the same name.
+        MethodError: Two distributions, or two files, bring a method of the same name.
     """
     found: dict[str, Found] = {}
     for entry in _entries():
@@ -82,11 +87,17 @@ def discover(files: Iterable[Path | str] = ()) -> dict[str, Found]:
                 f"{entry.source}; uninstall one of them"
             )
         found[entry.name] = entry
+    named: dict[str, Found] = {}
     for file in files:
         entry = from_file(Path(file))
-        if not is_extension(Path(file)):
-            found[entry.name] = entry  # someone who names a file means that file
-    return dict(sorted(found.items()))
+        if is_extension(Path(file)):
+            continue
+        if named.setdefault(entry.name, entry).path != entry.path:
+            raise MethodError(
+                f"method {entry.name!r} is brought by both {named[entry.name].path} and "
+                f"{entry.path} (a method from a file has the file's name); rename one of them"
+            )
+    return dict(sorted((found | named).items()))  # someone who names a file means that file
 
 
 def is_extension(file: Path) -> bool:
@@ -104,21 +115,16 @@ def is_extension(file: Path) -> bool:
 
 
 def _entries() -> Iterable[Found]:
-    seen: set[str] = set()
-    for distribution in distributions():
-        name = distribution.metadata["Name"] or ""
-        if name.lower() in seen:  # a second copy later on the path is shadowed by the first
-            continue
-        seen.add(name.lower())
-        for point in distribution.entry_points:
-            if point.group == METHODS_GROUP:
-                yield _found(point, distribution)
+    for point in entry_points(group=METHODS_GROUP):  # of each distribution, the first on the path
+        if (distribution := point.dist) is not None:
+            code = package_code(distribution, point.module)
+            name, version = distribution.metadata["Name"] or "", distribution.version
+            parts = _plain(code.parts)
+            yield Found(point.name, point.value, name, version, code.fingerprint, parts=parts)
 
 
-def _found(point: EntryPoint, distribution: Distribution) -> Found:
-    version = distribution.version
-    code = package_fingerprint(distribution, point.module)
-    return Found(point.name, point.value, distribution.metadata["Name"], version, code)
+def _plain(parts: Iterable[Part]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(path)) for name, path in parts)
 
 
 def from_file(path: Path) -> Found:
@@ -129,10 +135,13 @@ def from_file(path: Path) -> Found:
     """
     if not path.is_file() or path.suffix != ".py":
         raise MethodError(f"--plugin {path}: no such Python file; give the path of a .py file")
-    name = path.stem.replace("_", "-")
+    name, path = path.stem.replace("_", "-"), path.resolve()
     # a name of its own among modules, or a file copy.py would take the place of Python's
-    module = "ddbench_plugin_" + re.sub(r"\W", "_", path.stem)
-    return Found(name, module, "", "", file_fingerprint(path), str(path.resolve()))
+    # and two files of one name, of which one brings a method and the other datasets, meet
+    folder = hashlib.sha256(os.fsencode(path.parent)).hexdigest()[:8]
+    module = "_".join(("ddbench_plugin", re.sub(r"\W", "_", path.stem), folder))
+    code = file_code(path)
+    return Found(name, module, "", "", code.fingerprint, str(path), _plain(code.parts))
 
 
 def find(name: str, available: dict[str, Found]) -> Found:
@@ -192,11 +201,10 @@ def load(found: Found) -> Method:
 
 def _code_now(found: Found) -> str:
     try:
-        if found.path:
-            return file_fingerprint(Path(found.path))
-        return package_fingerprint(
-            Distribution.from_name(found.distribution), found.target.split(":")[0]
-        )
+        if found.parts:
+            return parts_fingerprint(found.parts)
+        distribution = Distribution.from_name(found.distribution)
+        return package_code(distribution, found.target.split(":")[0]).fingerprint
     except (OSError, PackageNotFoundError):
         return ""  # it has gone
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import ddbench
-from ddbench import datasets, results
+from ddbench import datasets, devices, results
 from ddbench.devices import cuda_devices
 from ddbench.engines import Jobs, Observer, memory_of_a_job, run_local
 from ddbench.extensions import Extensions
@@ -380,6 +380,45 @@ def _engine(
         run_inline(jobs, setting, method, session.extensions, observe, stop)
     else:
         run_local(jobs, setting, session.found, observe, stop)
+
+
+def device_named(name: str, gpus: str | None = None) -> tuple[str, tuple[str, ...] | None]:
+    """Return the device of "auto", "cpu", "cuda" or "cuda:1", and the GPUs of "0,2" or None.
+
+    Raises:
+        RegistryError: It is not here, or one of them is not; says what is.
+    """
+    if name != "cpu" and not re.fullmatch(r"auto|cuda(:[0-9]+)?", name):
+        raise RegistryError([f"--device {name}: expected auto, cpu, cuda or cuda:N; {_here()}"])
+    there = name != "cpu" and devices.has_cuda()
+    if name.startswith("cuda") and not there:
+        raise RegistryError([f"--device {name}: there is no CUDA device here; use --device cpu"])
+    if gpus is not None and not there:
+        why = "needs --device cuda" if name == "cpu" else "there is no CUDA device here"
+        raise RegistryError([f"--gpus {gpus}: {why}; leave it out"])
+    chosen = None if gpus is None else _gpus_named(gpus)
+    if name.startswith("cuda:"):
+        visible = chosen or cuda_devices()
+        if int(name[5:]) >= len(visible):
+            raise RegistryError([f"--device {name}: there is no such GPU; {_here(visible)}"])
+    return ("cuda" if there else "cpu") if name == "auto" else name, chosen
+
+
+def _gpus_named(text: str) -> tuple[str, ...]:
+    """Return the GPUs of "0,2", each once."""
+    visible = cuda_devices()
+    named = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    absent = [gpu for gpu in named if gpu not in visible and not devices.is_there(gpu)]
+    if absent or not named:
+        what = f"there is no GPU {absent[0]}" if absent else "names none"
+        raise RegistryError([f"--gpus {text}: {what}; visible here: {', '.join(visible)}"])
+    return named
+
+
+def _here(visible: tuple[str, ...] | None = None) -> str:
+    """Return the devices that there are, in words."""
+    count = len((cuda_devices() if devices.has_cuda() else ()) if visible is None else visible)
+    return f"here: {', '.join(('cpu', *(f'cuda:{number}' for number in range(count))))}"
 
 
 def _gpus(options: RunOptions) -> tuple[str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 
 import click
@@ -35,6 +36,9 @@ class Commands(Suggesting):
         """Return the command to run; this is where one of a plugin is imported."""
         name = args[0]
         if super().get_command(context, name) is None and name in _brought():
+            both = [_distribution(point) for point in _points() if point.name == name]
+            if len(both) > 1:
+                context.fail(f"{name} is brought by {' and '.join(both)}; uninstall one of them")
             try:
                 return name, _brought()[name].load(), args[1:]
             except Exception as error:  # a plugin is someone else's code
@@ -44,7 +48,11 @@ class Commands(Suggesting):
 
 
 def _brought() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=COMMANDS_GROUP)}
+    return {point.name: point for point in _points()}
+
+
+def _points() -> Iterable[EntryPoint]:
+    return entry_points(group=COMMANDS_GROUP)
 
 
 def _distribution(point: EntryPoint) -> str:

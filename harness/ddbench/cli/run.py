@@ -76,11 +76,12 @@ def run(
     stop = Stop(sessions.parse_duration(stop_after, "--stop-after") if stop_after else None)
     with stop.heard():
         chosen = choices_of(**choices)
+        device, chosen_gpus = sessions.device_named(device, gpus)
         options = sessions.RunOptions(
             out=out or Path("runs") / chosen.preset,
-            device=_device(device),
+            device=device,
             jobs=1 if exclusive else jobs,
-            gpus=tuple(gpus.split(",")) if gpus else None,
+            gpus=chosen_gpus,
             jobs_per_gpu=jobs_per_gpu,
             job_s=None if job_time == "none" else sessions.parse_duration(job_time, "--job-time"),
             memory=sessions.parse_size(memory, "--memory") if memory else None,
@@ -101,21 +102,6 @@ def run(
         with Progress() as progress:
             outcome = sessions.carry_out(session, plan, options, progress, stop)
         _close(outcome, as_json)
-
-
-def _device(name: str) -> str:
-    """Return the device to use; "auto" is a GPU where there is one."""
-    if name == "cpu":
-        return name
-    from ddbench.devices import has_cuda
-
-    if name == "auto":
-        return "cuda" if has_cuda() else "cpu"
-    if name.split(":")[0] != "cuda":
-        fail(f"--device {name}: expected auto, cpu, cuda or cuda:N")
-    if not has_cuda():
-        fail(f"--device {name}: there is no CUDA device here; use --device cpu")
-    return name
 
 
 def _observers(names: tuple[str, ...]) -> tuple[str, ...]:

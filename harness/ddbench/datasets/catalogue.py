@@ -50,7 +50,9 @@ def find(name: str, sources: Sources | None = None) -> Source:
     if colon and f"{kind}:" in known:
         if not argument:
             raise DatasetError(f"dataset {name!r} needs a path after the colon")
-        return known[f"{kind}:"].at(argument)
+        source = known[f"{kind}:"].at(argument)
+        source.code = known[f"{kind}:"].code
+        return source
     if name not in known:
         # of npx:/path/file.npz only what is before the colon can be near a known name
         raise DatasetError(f"unknown dataset {name!r}{did_you_mean(kind + colon, known, argument)}")

@@ -54,7 +54,7 @@ class TinyImageNet(Source):
             " `ddbench data import tinyimagenet PATH` takes the zip or its folder",
         )
 
-    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
+    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str | int, ...]]:
         """Return all but the unlabelled test images."""
         where = _found(self, roots)
         if where.is_file():
@@ -191,7 +191,7 @@ class Mhist(Source):
             f" {self.homepage}, then `ddbench data import mhist FOLDER`",
         )
 
-    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
+    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str | int, ...]]:
         """Return the annotations and the images."""
         where = _found(self, roots)
         return [entry for mark in self.marks for entry in stat_tree(where / mark)]
@@ -289,7 +289,7 @@ class ImageFolder(Source):
             " test/<class>/",
         )
 
-    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
+    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str | int, ...]]:
         """Return what lies below train and test."""
         return [entry for split in ("train", "test") for entry in stat_tree(self.path / split)]
 

@@ -93,6 +93,7 @@ class _Planner:
         self._check_names()
         self.facts = self._datasets()
         self.canonical = self._architectures()
+        self._drop_second_spellings()
         cells = [cell for one in self._with_controls(rows) for cell in self._cells(*one)]
         self._add_condensations(_without_repeats(cells))
         self._check_snapshots()
@@ -293,6 +294,25 @@ class _Planner:
                 self.problems.append(unknown_name("--init", init, self.inits))
         return found
 
+    def _drop_second_spellings(self) -> None:
+        """Leave one of the names that mean the same network, or the same data; the first."""
+        spelled = {name: answer.get("canonical", name)
+                   for (name, _), answer in self.canonical.items()}  # fmt: skip
+        axes = {
+            axis: _first_of_each(getattr(self.preset, axis), lambda name: spelled.get(name, name))
+            for axis in ("architectures", "evaluate_on")
+        }
+        self.preset = self.preset.model_copy(update=axes)
+
+        def content(name: str) -> tuple[str, str]:
+            facts, named = self.facts[name], name in self.registry.datasets
+            if isinstance(facts, str) or named:
+                return name, ""
+            # a file's or folder's path may be written in many ways, a name's options in two
+            return "" if ":" in name else split_options(name)[0], facts.fingerprint
+
+        self.facts = {name: self.facts[name] for name in _first_of_each(self.facts, content)}
+
     def _reference_on(self) -> tuple[str, ...]:
         on = self.preset.reference_on
         return (on,) if self.preset.reference and on else ()
@@ -312,8 +332,11 @@ class _Planner:
         axes: dict[str, list[tuple[str, str, Any]]] = {}
         for name, option, values in self.choices.settings:
             if name in (row.method, method) and (known is None or option in known):
-                # The same option again widens its axis.
-                axes.setdefault(option, []).extend((name, option, value) for value in values)
+                # The same option again widens its axis, by values that it has not yet.
+                axis = axes.setdefault(option, [])
+                for value in values:
+                    if not any(_is_same(value, other) for _, _, other in axis):
+                        axis.append((name, option, value))
         for dataset, architecture, ipc in itertools.product(
             self.facts, preset.architectures, row.ipc or preset.ipc
         ):
@@ -576,6 +599,19 @@ class _Planner:
             extensions=self._extensions(architecture, dataset),
         )
         self.result.evaluations.append(with_evaluation_id(evaluation, job))
+
+
+def _first_of_each(names: Iterable[str], meant: Callable[[str], object]) -> tuple[str, ...]:
+    """Return the names less those that mean the same as an earlier one."""
+    first: dict[object, str] = {}
+    for name in names:
+        first.setdefault(meant(name), name)
+    return tuple(first.values())
+
+
+def _is_same(value: object, other: object) -> bool:
+    """Say whether two values of an option are one; 1 and 1.0 are, 1 and true are not."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
 def _label(row: str, settings: Iterable[tuple[str, str, Any]]) -> str:

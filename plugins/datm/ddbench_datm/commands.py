@@ -62,7 +62,7 @@ def list_(cache: Path | None, as_json: bool) -> None:
 @experts.command()
 @stacked(CHOICES)
 @stacked(PLACES)
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @explained
 def build(
     registry_path: Path | None,
@@ -74,11 +74,13 @@ def build(
 ) -> None:
     """Train the experts that `ddbench run` with the same options would ask for."""
     from ddbench.options import make_config
+    from ddbench.session import device_named
     from ddbench.setting import Setting
 
     from . import library
     from .method import datm, mtt
 
+    device, _ = device_named(device)
     infos = {"datm": datm.info, "mtt": mtt.info}
     session = open_session(registry_path, data, cache, plugins)
     plan = session.plan(choices_of(**choices))
