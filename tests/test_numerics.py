@@ -4,8 +4,8 @@ import ddbench
 import pytest
 import torch
 from ddbench.contract.synthetic_set import SyntheticSet
-from ddbench.contract.task import seed_of
 from ddbench.discovery.extensions import Extensions
+from ddbench.store.hashing import seed_of
 from ddbench.testing import toy_task
 from ddbench.training.evaluation import evaluate
 from ddbench.training.loop import LRDrop, Recipe

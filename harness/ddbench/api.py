@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
 import inspect
 import uuid
@@ -26,11 +25,13 @@ from ddbench.execution.run import (
     carry_out,
     default_cache,
     device_named,
+    jobs_at_once,
 )
 from ddbench.planning.jobs import Choices, Plan
 from ddbench.planning.planner import recipe_of
 from ddbench.planning.registry import Protocol, Registry, RegistryError, read, unknown
 from ddbench.reporting import leaderboard as boards
+from ddbench.store.hashing import hash_of_text
 from ddbench.store.run_folder import RunFolder, open_run
 from ddbench.testing.tasks import one_thread
 from ddbench.training.evaluation import evaluate as train_and_test
@@ -128,6 +129,8 @@ def run(
     published: bool = False,
     steps: int | None = None,
     budget: float | None = None,
+    budget_total: float | None = None,
+    validate: int | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     device: str = "auto",
     jobs: int | None = None,
@@ -148,10 +151,13 @@ def run(
         out: The run folder; runs/<preset> by default.
         preset: Which preset of the registry fills in what is left out here.
         dataset, architecture, evaluate_on, init, ipc, seed, protocol: One value or several.
-        published: Take the published options and steps of each method, not the preset's reduced
-            ones.
+        published: Take the published options, init and steps of each method, not the reduced ones
+            of the preset.
         steps: Instead of the published number.
         budget: Seconds of condensing, instead of steps.
+        budget_total: Seconds of the whole run: half of it for condensing, in equal parts.
+        validate: Test on this percentage of the training images, held out, or on the dataset's own
+            validation split; the test set is left alone.
         options: Method -> {option: value}.
         device: "auto", "cpu", "cuda", "cuda:1".
         jobs: Jobs at once; one for each core by default.
@@ -165,6 +171,14 @@ def run(
         MethodError: A method cannot be loaded.
     """
     session = _session(methods, _registry(registry), _places(data, cache, plugins))
+    where = RunOptions(
+        out=Path("runs") / preset if out is None else Path(out),
+        device=device_named(device)[0],
+        jobs=jobs,
+        inline=bool(session.bound),
+        command=("ddbench.run",),
+        preset=preset,
+    )
     choices = Choices(
         preset=preset,
         all_methods=methods is None,
@@ -179,17 +193,12 @@ def run(
         published=published,
         steps=steps,
         budget=budget,
+        budget_total=budget_total,
+        workers=jobs_at_once(where),
+        validate=validate,
         settings=_settings(options or {}),
     )
     plan = session.plan(choices)
-    where = RunOptions(
-        out=Path("runs") / preset if out is None else Path(out),
-        device=device_named(device)[0],
-        jobs=jobs,
-        inline=bool(session.bound),
-        command=("ddbench.run",),
-        preset=preset,
-    )
     _require_something(plan)
     return load_run(carry_out(session, plan, where).folder.root)
 
@@ -334,7 +343,7 @@ def _fingerprint(method: object) -> str:
     except (OSError, TypeError):
         return uuid.uuid4().hex  # unknown: never the same, so that nothing old is taken for new
     kept = "" if inspect.ismodule(method) else repr(vars(method))
-    return hashlib.sha256((text + kept + _more_code(code)).encode()).hexdigest()[:16]
+    return hash_of_text(text + kept + _more_code(code), 16)
 
 
 def _more_code(code: Any) -> str:  # noqa: ANN401

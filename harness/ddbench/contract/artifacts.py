@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -18,6 +17,7 @@ import torch
 
 from ddbench.meter import StepMeter
 from ddbench.store.atomic_files import locked, write_json
+from ddbench.store.hashing import hash_of_text
 
 MANIFEST = "manifest.json"
 METER = "meter.json"
@@ -87,7 +87,7 @@ def artifact_id(kind: str, spec: Mapping[str, Any]) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", kind):
         raise ValueError(f"artifact kind {kind!r}: use letters, digits, '-', '_' and '.'")
     text = json.dumps(spec, sort_keys=True)
-    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{kind}-{hash_of_text(text, 16)}"
 
 
 class ArtifactStore:

@@ -101,7 +101,7 @@ class Extensions:
         return extensions
 
     def observe(self, observers: Iterable[str], folder: Path) -> None:
-        """Add observers of `ddbench.discovery.observers` by name; one that is there already stays."""
+        """Add observers of `ddbench.discovery.observers`; one that is there already stays."""
         from ddbench.discovery import observers as ours
 
         for name in observers:

@@ -11,6 +11,7 @@ from importlib.metadata import Distribution
 from pathlib import Path
 
 from ddbench.discovery.sources import SITE, Part, files_of, parts_of_file, parts_of_module
+from ddbench.store.hashing import hash_of_file
 
 
 class ChangedError(Exception):
@@ -98,8 +99,7 @@ def code_fingerprint(path: Path) -> str:
 
 def file_fingerprint(path: Path) -> str:
     """Return the sha256 of one file."""
-    with path.open("rb") as file:
-        return _shown(hashlib.file_digest(file, "sha256"))
+    return f"sha256:{hash_of_file(path)[:16]}"
 
 
 def _add(digest: hashlib._Hash, path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
-import hashlib
 import itertools
 import json
 import os
@@ -29,8 +28,9 @@ from ddbench.discovery.fingerprints import ChangedError, code_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, MethodError, load, plain_options
 from ddbench.execution.signals import leave_signals_to_parent
 from ddbench.store.atomic_files import write_json
-from ddbench.store.run_folder import shortened
+from ddbench.store.hashing import hash_of_text
 from ddbench.text import lines
+from ddbench.text.lines import brief
 
 MOST_STEPS, LONGEST_CYCLE = 10**9, 10**6  # a meter keeps an account of each step of a cycle
 PATIENCE_S = 120.0  # for importing torch and every plugin on a slow disk
@@ -41,7 +41,9 @@ DESCRIBED = (
     "options", "steps", "inits", "default_init", "step", "quick", "labels", "own_recipe",
     "published_at", "published", "balanced", "controls", "paper", "bibtex",
 )  # fmt: skip
-CONFIGURED = ("problems", "config", "published", "steps", "published_steps", "cycle", "needs")
+CONFIGURED = (
+    "problems", "config", "published", "alike", "steps", "published_steps", "cycle", "needs",
+)  # fmt: skip
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -72,14 +74,14 @@ def _whole(value: Any, giver: str, least: int, most: int) -> int:  # noqa: ANN40
     if number and least <= value <= most and value == int(value):
         return int(value)
     raise MethodError(
-        f"{giver} gives {shortened(value)}; expected a whole number from {least} to {most:,}"
+        f"{giver} gives {brief(value)}; expected a whole number from {least} to {most:,}"
     )
 
 
 def _reason(needs: Any) -> str | None:  # noqa: ANN401
     if not isinstance(needs, str | None):
         raise MethodError(
-            f"MethodInfo.needs gives {shortened(needs)}; expected a reason in words, or None"
+            f"MethodInfo.needs gives {brief(needs)}; expected a reason in words, or None"
         )
     return needs and lines.shortened(lines.one_line(needs) or lines.NO_REASON)
 
@@ -120,18 +122,35 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
         own = question["published_steps"]  # of the registry; else the rule at these options
         given = info.steps(config, ipc) if own is None else own
         steps = _whole(given, "MethodInfo.steps", 0, MOST_STEPS)
-    facts = dict(question["facts"]) | {"steps": steps}
+    known = dict(question["facts"]) | {"steps": steps}
     for key in ("shape", "class_counts"):
-        facts[key] = tuple(facts[key])
+        known[key] = tuple(known[key])
+    facts = Facts(**known)
     return {
         "problems": [],
         "config": plain_options(config),
         "published": plain_options(published),
+        "alike": _alike(info, config, published, facts),
         "steps": steps,
         "published_steps": published_steps,
         "cycle": _whole(info.cycle(config, ipc), "MethodInfo.cycle", 1, LONGEST_CYCLE),
-        "needs": _reason(info.needs(config, Facts(**facts))),
+        "needs": _reason(info.needs(config, facts)),
     }
+
+
+def _alike(info: MethodInfo, config: Any, published: Any, facts: Facts) -> list[str]:  # noqa: ANN401
+    """Return the options that give the same result at both values, as the method says."""
+    ours, theirs = (_canonical(info, one, facts) for one in (config, published))
+    return [name for name, value in ours.items() if value == theirs[name]]
+
+
+def _canonical(info: MethodInfo, config: Any, facts: Facts) -> dict[str, Any]:  # noqa: ANN401
+    made = info.canonical(config, facts)
+    if not isinstance(made, info.config):
+        raise MethodError(
+            f"MethodInfo.canonical gives {brief(made)}; expected a {info.config.__name__}"
+        )
+    return plain_options(made)
 
 
 def answer(
@@ -254,7 +273,7 @@ class Child:
         asked = {name: dataclasses.asdict(self.found[name]) for name in sorted(names)}
         question = {"request": request, "methods": asked, "extensions": self.extensions}
         text = json.dumps(question, sort_keys=True)
-        key = hashlib.sha256(f"{self.core}\0{sys.prefix}\0{text}".encode()).hexdigest()[:24]
+        key = hash_of_text(f"{self.core}\0{sys.prefix}\0{text}", 24)
         kept = self.kept / f"{key}.json"
         with suppress(OSError, ValueError, RecursionError):
             answers = json.loads(kept.read_bytes())

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import ast
-import difflib
-import hashlib
 import importlib
 import importlib.util
 import inspect
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +23,9 @@ from ddbench.discovery.fingerprints import ChangedError, file_code, package_code
 from ddbench.discovery.sources import Part
 from ddbench.planning import registry
 from ddbench.store.atomic_files import check_plain
+from ddbench.store.hashing import hash_of_text
 from ddbench.text.lines import message_of, shortened
+from ddbench.text.suggestions import did_you_mean
 
 REQUIRED = ("init", "condense_step", "export")
 
@@ -138,7 +137,7 @@ def from_file(path: Path) -> MethodEntry:
     name, path = path.stem.replace("_", "-"), path.resolve()
     # a name of its own among modules, or a file copy.py would take the place of Python's
     # and two files of one name, of which one brings a method and the other datasets, meet
-    folder = hashlib.sha256(os.fsencode(path.parent)).hexdigest()[:8]
+    folder = hash_of_text(repr(str(path.parent)), 8)
     module = "_".join(("ddbench_plugin", re.sub(r"\W", "_", path.stem), folder))
     code = file_code(path)
     return MethodEntry(name, module, "", "", code.fingerprint, str(path), _plain(code.parts))
@@ -158,10 +157,7 @@ def find(name: str, available: dict[str, MethodEntry]) -> MethodEntry:
 def unknown(name: str, available: Iterable[str]) -> str:
     """Return what to tell someone who named a method that is not installed."""
     names = sorted(available)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = (
-        f"did you mean {close[0]!r}?" if close else f"{install(f'ddbench-{name}')}, if it exists."
-    )
+    hint = did_you_mean(name, names) or f"{install(f'ddbench-{name}')}, if it exists."
     if name.endswith(".py"):
         hint = f"for a file: --plugin {name} --method {Path(name).stem.replace('_', '-')}."
     return f"method {name!r} is not installed; {hint} Installed: {', '.join(names) or 'none'}"
@@ -302,6 +298,7 @@ def _described(manager: pluggy.PluginManager, found: MethodEntry) -> MethodInfo:
 _FUNCTIONS = {
     "steps": "lambda config, ipc: 1000",
     "cycle": "lambda config, ipc: 1",
+    "canonical": "lambda config, facts: config",
     "needs": "lambda config, facts: None",
 }
 

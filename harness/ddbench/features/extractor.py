@@ -20,8 +20,9 @@ from safetensors.torch import save as to_safetensors
 
 from ddbench import NUMERICS
 from ddbench.contract.artifacts import BuildContext
-from ddbench.contract.task import Split, Task, build_network, seed_of
+from ddbench.contract.task import Split, Task, build_network
 from ddbench.store.atomic_files import write_json, write_whole
+from ddbench.store.hashing import seed_of
 from ddbench.store.tensor_trees import load_tree, save_tree
 from ddbench.training.loop import Recipe, cross_entropy, new_optimizer, predict
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ddbench.contract.task import build_network, seed_of
+from ddbench.contract.task import build_network
 from ddbench.meter import StepMeter, Stopwatch, forward_macs
+from ddbench.store.hashing import seed_of
 from ddbench.training.loop import Recipe, fit, predict
 
 if TYPE_CHECKING:
