@@ -61,7 +61,7 @@ class BuildContext:
         self._elsewhere = 0.0
         self._since = time.perf_counter()
         with suppress(*_NOT_OURS):  # else it starts from nothing
-            saved = json.loads((folder / METER).read_text())
+            saved = json.loads((folder / METER).read_bytes())
             meter, seconds = StepMeter(device), float(saved["seconds"])
             meter.load(saved["meter"])
             if math.isfinite(seconds + meter.seconds + meter.waited + meter.flops):
@@ -120,7 +120,7 @@ class ArtifactStore:
         """Return the finished artifact of this id, or None."""
         folder = self.root / name
         try:
-            manifest = json.loads((folder / MANIFEST).read_text())
+            manifest = json.loads((folder / MANIFEST).read_bytes())
             artifact = Artifact(folder=folder, **{key: manifest[key] for key in _KEPT})
             return artifact if _is_sound(artifact) else None
         except _NOT_OURS:

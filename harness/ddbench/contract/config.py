@@ -12,6 +12,7 @@ from ddbench.contract.hookspecs import MethodInfo
 from ddbench.discovery.methods import option_names
 from ddbench.planning.registry import unknown
 from ddbench.store.atomic_files import check_plain
+from ddbench.text.lines import reason_of
 
 
 class ConfigError(ValueError):
@@ -44,7 +45,7 @@ def make_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:  # noqa: A
             else:  # the Config's own check, in its own words
                 problems.append(("", one["msg"].removeprefix("Value error, ")))
     except (TypeError, ValueError) as error:
-        problems.append(("", str(error)))
+        problems.append(("", reason_of(error)))
     if problems:
         raise ConfigError(problems)
     return config

@@ -19,6 +19,7 @@ from ddbench.datasets.layouts import find_folder, unpacked
 from ddbench.datasets.npz import FLIP, read_npz
 from ddbench.datasets.source import Option, Presence, Progress, Source, stat_tree
 from ddbench.datasets.torchvision_sets import patience
+from ddbench.text.encodings import NotText, read_text
 from ddbench.text.lines import reason_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -83,7 +84,7 @@ class TinyImageNet(Source):
 
     def _check_ids(self, folder: Path, ids: Sequence[str]) -> None:
         listed = folder / "wnids.txt"
-        missing = set(listed.read_text().split()) - set(ids) if listed.is_file() else set()
+        missing = set(_text(listed).split()) - set(ids) if listed.is_file() else set()
         if missing:
             raise DatasetError(
                 f"{folder / 'train'}: lacks {len(missing)} of the classes in {listed}"
@@ -117,6 +118,13 @@ class TinyImageNet(Source):
             _copy_tree(find_folder(opened, self.marks), folder / "tiny-imagenet-200")
 
 
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except NotText as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
 def _train_images(folder: Path, wnid: str) -> list[Path]:
     return find_images(folder / "train" / wnid)
 
@@ -126,7 +134,7 @@ def _validation_images(folder: Path, ids: Sequence[str]) -> list[tuple[Path, int
     annotations = folder / "val" / "val_annotations.txt"
     labels = {wnid: c for c, wnid in enumerate(ids)}
     found = []
-    for number, line in enumerate(annotations.read_text().splitlines(), start=1):
+    for number, line in enumerate(_text(annotations).splitlines(), start=1):
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if wnid not in labels:
@@ -147,7 +155,7 @@ def _validation_images(folder: Path, ids: Sequence[str]) -> list[tuple[Path, int
 def _words(folder: Path, ids: Sequence[str]) -> tuple[str, ...]:
     """Return each class's first word, with its id where two classes share it, or its id alone."""
     listed = folder / "words.txt"
-    lines = listed.read_text().splitlines() if listed.is_file() else []
+    lines = _text(listed).splitlines() if listed.is_file() else []
     pairs = (line.partition("\t") for line in lines)
     words = {wnid: text.partition(",")[0].strip() for wnid, _, text in pairs}
     names = [words.get(wnid, wnid) for wnid in ids]
@@ -219,9 +227,8 @@ class Mhist(Source):
     def _rows(self, folder: Path) -> list[dict[str, str]]:
         path = folder / "annotations.csv"
         try:
-            with open(path, newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.DictReader(file))
-        except (UnicodeDecodeError, csv.Error) as error:
+            rows = list(csv.DictReader(_text(path).splitlines(keepends=True)))
+        except csv.Error as error:
             raise DatasetError(f"{path}: is not a CSV file ({reason_of(error)})") from error
         seen: set[str] = set()
         for number, row in enumerate(rows, start=2):

@@ -16,6 +16,7 @@ import pluggy
 from ddbench.contract.hookspecs import EXTENSIONS_GROUP, ExtensionHooks, hookimpl
 from ddbench.discovery.fingerprints import file_code, package_code
 from ddbench.discovery.methods import from_file, import_file, is_extension
+from ddbench.text.lines import named
 
 if TYPE_CHECKING:
     from ddbench.architectures import Architecture
@@ -116,7 +117,7 @@ class Extensions:
             self._switch_off(name, error)
 
     def _report(self, name: str, error: BaseException) -> None:
-        reason = f"extension {name!r} is switched off: {type(error).__name__}: {error}"
+        reason = f"extension {name!r} is switched off: {named(error)}"
         self.failures[name] = reason
         log.warning(reason)
 

@@ -24,7 +24,7 @@ from ddbench.discovery.sources import Part
 from ddbench.planning import registry
 from ddbench.store.atomic_files import check_plain
 from ddbench.store.hashing import hash_of_text
-from ddbench.text.lines import message_of, shortened
+from ddbench.text.lines import named, reason_of, shortened
 from ddbench.text.suggestions import did_you_mean
 
 REQUIRED = ("init", "condense_step", "export")
@@ -184,8 +184,7 @@ def load(found: MethodEntry) -> Method:
         raise
     except BaseException as error:  # a method is someone else's code
         raise MethodError(
-            f"method {found.name!r} from {found.source} does not import: "
-            f"{type(error).__name__}: {message_of(error)}"
+            f"method {found.name!r} from {found.source} does not import: {named(error)}"
         ) from error
     if _code_now(found) != found.code:
         raise ChangedError(
@@ -267,7 +266,7 @@ def _described(manager: pluggy.PluginManager, found: MethodEntry) -> MethodInfo:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a method is someone else's code
-        raise MethodError(f"{place} raised {type(error).__name__}: {message_of(error)}") from error
+        raise MethodError(f"{place} raised {named(error)}") from error
     info = MethodInfo() if info is None else info
     if not isinstance(info, MethodInfo):
         raise MethodError(f"{place} returned {type(info).__name__}; expected a MethodInfo")
@@ -281,13 +280,13 @@ def _described(manager: pluggy.PluginManager, found: MethodEntry) -> MethodInfo:
     except Exception as error:
         raise MethodError(
             f"{place}: {config.__name__} has options without a valid default "
-            f"({message_of(error)}); give each its published value"
+            f"({reason_of(error)}); give each its published value"
         ) from error
     try:
         plain_options(defaults)
     except Exception as error:
         raise MethodError(
-            f"{place}: a default of {config.__name__} can be in no record ({message_of(error)}); "
+            f"{place}: a default of {config.__name__} can be in no record ({reason_of(error)}); "
             "where there is no limit, use None"
         ) from error
     if wrong := next(_wrong_fields(info, found.name), None):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddbench.store.atomic_files import check_plain
+from ddbench.text.encodings import NotText, read_text
 from ddbench.text.suggestions import did_you_mean
 
 AXES = ("dataset", "arch", "ipc")  # what a method table may have settings of its own for
@@ -257,9 +258,9 @@ def read(path: Path | None = None) -> Registry:
     """
     path = path or default_path()
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        text = read_text(path)
+    except (OSError, NotText) as error:
+        reason = getattr(error, "strerror", None) or error
         raise RegistryError(
             [f"{path}: cannot be read ({reason}); `ddbench init-registry` writes a copy to start"]
         ) from error
@@ -498,7 +499,7 @@ def line_numbers(text: str) -> dict[tuple[str, ...], int]:
     table: tuple[str, ...] = ()
     array: tuple[str, ...] = ()  # the key whose array is open
     elements = 0
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # what TOML calls a line
         if array and _ELEMENT.match(line):
             found = (*array, str(elements))
             elements += 1

@@ -77,7 +77,7 @@ def build(task: Task, config: Config) -> Experts:
 def verify(folder: Path) -> list[str]:
     """Return what is wrong with finished experts in `folder`, one sentence each; [] if nothing."""
     try:
-        record = json.loads((folder / RECORD).read_text())
+        record = json.loads((folder / RECORD).read_bytes())
         shape = (len(record["epochs"]), record["parameters"])
         hashes = dict(record["sha256"])
     except (OSError, ValueError, KeyError) as error:
@@ -119,7 +119,7 @@ def _problem(file: Path, shape: tuple[int, int], expected: str) -> str | None:
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / RECORD).read_text())
+        return json.loads((folder / RECORD).read_bytes())
     except (OSError, ValueError):
         return {}
 
