@@ -29,11 +29,12 @@ from ddbench.execution.run import (
 )
 from ddbench.planning.jobs import Choices, Plan
 from ddbench.planning.planner import recipe_of
-from ddbench.planning.registry import Protocol, Registry, RegistryError, read, unknown
+from ddbench.planning.registry import Protocol, Registry, RegistryError, read
 from ddbench.reporting import leaderboard as boards
 from ddbench.store.hashing import hash_of_text
 from ddbench.store.run_folder import RunFolder, open_run
 from ddbench.testing.tasks import one_thread
+from ddbench.text.suggestions import unknown_at
 from ddbench.training.evaluation import evaluate as train_and_test
 from ddbench.training.loop import Recipe
 
@@ -318,7 +319,7 @@ def _protocol(protocol: str | Protocol, registry: Registry) -> Protocol:
     if isinstance(protocol, Protocol):
         return protocol
     if protocol not in registry.protocols:
-        raise RegistryError([unknown("protocol", protocol, registry.protocols)])
+        raise RegistryError([unknown_at("protocol", protocol, registry.protocols)])
     return registry.protocols[protocol]
 
 

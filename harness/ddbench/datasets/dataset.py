@@ -219,7 +219,7 @@ def fingerprint_of(dataset: Dataset) -> str:
     npz and as torchvision keeps it. Options that change pixels show in the arrays.
     """
     digest = hashlib.sha256()
-    arrays = [
+    arrays: list[np.ndarray] = [
         dataset.train_images,
         dataset.train_labels,
         dataset.test_images,

@@ -184,3 +184,11 @@ def stat_tree(where: Path) -> list[tuple[str | int, ...]]:
 def _stat(path: str, status: os.stat_result) -> tuple[str | int, ...]:
     times = status.st_mtime_ns, status.st_ctime_ns
     return os.path.abspath(path), status.st_size, *times, status.st_ino
+
+
+def seed_name(dataset: str, fingerprint: str) -> str:
+    """Return what random draws on a dataset are seeded by, beside the job's own seed.
+
+    Its name; for a file or folder, whose path differs between machines, its content.
+    """
+    return fingerprint if ":" in dataset else dataset

@@ -20,8 +20,8 @@ from ddbench.text.lines import named
 
 if TYPE_CHECKING:
     from ddbench.architectures import Architecture
+    from ddbench.contract.hookspecs import Init
     from ddbench.datasets import Source
-    from ddbench.inits import Init
 
 log = logging.getLogger("ddbench")
 
@@ -102,7 +102,7 @@ class Extensions:
         return extensions
 
     def observe(self, observers: Iterable[str], folder: Path) -> None:
-        """Add observers of `ddbench.discovery.observers`; one that is there already stays."""
+        """Add built-in observers by name; one that is there already stays."""
         from ddbench.discovery import observers as ours
 
         for name in observers:

@@ -113,11 +113,3 @@ def _add(digest: hashlib._Hash, path: Path) -> None:
 
 def _shown(digest: hashlib._Hash) -> str:
     return f"sha256:{digest.hexdigest()[:16]}"
-
-
-def seed_name(dataset: str, fingerprint: str) -> str:
-    """Return what random draws on a dataset are seeded by, beside the job's own seed.
-
-    Its name; for a file or folder, whose path differs between machines, its content.
-    """
-    return fingerprint if ":" in dataset else dataset
