@@ -39,8 +39,8 @@ LAYERS = [
     {"task"},
     {"artifacts"},
     {"meter", "training", "trees", "fingerprints"},
-    {"architectures", "augment", "datasets"},
     {"synthetic"},
+    {"architectures", "augment", "datasets"},
     {"pictures"},
     {"files", "messages", "stopping"},
 ]

@@ -6,6 +6,7 @@ import hashlib
 import html
 import inspect
 import uuid
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ddbench import leaderboard as boards
+from ddbench.datasets import Dataset, space_of
 from ddbench.devices import has_cuda
 from ddbench.evaluate import evaluate as train_and_test
 from ddbench.extensions import Extensions
@@ -23,7 +25,7 @@ from ddbench.registry import Protocol, Registry, RegistryError, read, unknown
 from ddbench.results import RunFolder, open_run
 from ddbench.session import Places, RunOptions, Session, carry_out, default_cache
 from ddbench.setting import Setting
-from ddbench.synthetic import SyntheticSet
+from ddbench.synthetic import SetError, SyntheticSet, check_fit, check_space
 from ddbench.testing.tasks import one_thread
 from ddbench.training import Recipe
 
@@ -218,7 +220,12 @@ def evaluate(
     Raises:
         RegistryError: There is no such protocol.
         DatasetMissing: The dataset is not here; the text is the remedy.
+        SetError: The set does not fit the dataset: another shape or number of classes, made in
+            another space (whitened, or normalised with other constants), or its own recipe is not
+            right. A set made of other data in the same space is evaluated with a warning.
     """
+    if networks is not None and networks < 1:
+        raise ValueError(f"networks is {networks}; expected 1 or more, or None for the protocol's")
     read_registry = _registry(registry)
     chosen = _protocol(protocol, read_registry)
     places, extensions = _places(data, cache, ()), Extensions.installed()
@@ -233,6 +240,7 @@ def evaluate(
     tensors = setting.tensors(real)
     if not isinstance(synthetic, SyntheticSet):
         synthetic = SyntheticSet.load(synthetic)
+    _require_fit(synthetic, real)
     rows: list[dict[str, Any]] = []
     with one_thread():
         for architecture in _several(architectures) or ():
@@ -260,6 +268,23 @@ def evaluate(
                 for k in range(len(scores.accuracies))
             ]
     return pd.DataFrame(rows)
+
+
+def _require_fit(synthetic: SyntheticSet, real: Dataset) -> None:
+    """See that a set can be trained on and tested on a dataset's images."""
+    space = space_of(real)
+    problems = check_fit(synthetic, num_classes=real.num_classes, shape=real.shape)
+    problems = problems or check_space(synthetic, space)
+    if problems:
+        raise SetError(f"the set does not fit {real.name}: {'; '.join(problems)}")
+    made_of = synthetic.provenance.get("dataset_fingerprint")
+    if made_of not in (None, space["dataset_fingerprint"]):
+        warnings.warn(
+            f"the set was made of {synthetic.provenance.get('dataset', 'other data')!r}"
+            f" (fingerprint {str(made_of)[:8]}), not of {real.name}"
+            f" ({real.fingerprint[:8]}), whose test images it is evaluated on",
+            stacklevel=3,
+        )
 
 
 # -- from what is convenient to what the harness takes ---------------------------------------
@@ -305,6 +330,10 @@ def _device(name: str) -> str:
 def _protocol(protocol: str | Protocol, registry: Registry) -> Protocol:
     if isinstance(protocol, Protocol):
         return protocol
+    if not isinstance(protocol, str):
+        raise RegistryError(
+            [f"protocol is {type(protocol).__name__}; give a name, or a ddbench.registry.Protocol"]
+        )
     if protocol not in registry.protocols:
         raise RegistryError([unknown("protocol", protocol, registry.protocols)])
     return registry.protocols[protocol]

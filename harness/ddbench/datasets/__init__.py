@@ -24,6 +24,7 @@ from ddbench.datasets.dataset import (
     chance,
     class_counts,
     majority_accuracy,
+    space_of,
 )
 from ddbench.datasets.errors import DatasetError, DatasetMissing
 from ddbench.datasets.source import COMMON_OPTIONS, Option, Presence, Source, resolve_options
@@ -51,5 +52,6 @@ __all__ = [
     "majority_accuracy",
     "register_datasets",
     "resolve_options",
+    "space_of",
     "split_options",
 ]

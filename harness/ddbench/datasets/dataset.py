@@ -71,6 +71,20 @@ class Dataset:
         return bool(self.options.get("zca", False))
 
 
+def space_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what tells in which space the network inputs of `dataset` are, as plain values.
+
+    A synthetic set keeps it as part of its provenance; `ddbench.synthetic.check_space` compares.
+    """
+    return {
+        "dataset_fingerprint": dataset.fingerprint,
+        "classes": list(dataset.classes),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "zca": dataset.zca,
+    }
+
+
 def class_counts(dataset: Dataset) -> NDArray[np.int64]:
     """Return the number of training images of each class, (C,)."""
     return np.bincount(dataset.train_labels, minlength=dataset.num_classes).astype(np.int64)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ddbench import synthetic as sets
+from ddbench.datasets import space_of
 from ddbench.extensions import Extensions
 from ddbench.files import check_plain, write_whole
 from ddbench.hookspecs import Converged
@@ -85,14 +86,7 @@ class Condensing:
         self.whitening = self.setting.whitening(dataset)
         self.lent = (data.train_images, data.train_labels)
         self.checksum = _checksum(*self.lent)
-        self.about_data = {
-            "dataset": job.dataset,
-            "dataset_fingerprint": dataset.fingerprint,
-            "classes": list(dataset.classes),
-            "mean": list(dataset.mean),
-            "std": list(dataset.std),
-            "zca": dataset.zca,
-        }
+        self.about_data = {"dataset": job.dataset, **space_of(dataset)}
         self.task = self.setting.task(job, dataset, data, self.extensions)
         warm_up(self.device)
         self.guard.refresh()
