@@ -448,7 +448,7 @@ def test_listing_says_what_is_there_and_what_is_not(tmp_path):
     lines = {line.name: line for line in datasets.listing(roots=[tmp_path])}
     assert set(lines) == {
         "mnist-mini", "toy", "mnist", "fashionmnist", "kmnist", "usps", "svhn", "cifar10",
-        "cifar100", "tinyimagenet", "mhist", "npz:", "folder:",
+        "cifar100", "tinyimagenet", "mhist", "npz:", "folder:", "csv:",
     }  # fmt: skip
     assert lines["mnist-mini"].present and lines["mnist-mini"].where.endswith("mnist_5k.csv.gz")
     assert lines["toy"].present and not lines["mnist"].present

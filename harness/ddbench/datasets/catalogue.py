@@ -14,11 +14,13 @@ from ddbench.datasets import cache as cached
 from ddbench.datasets.dataset import Dataset, check, class_counts, fingerprint_of, measure
 from ddbench.datasets.embedded import MnistMini, Toy, split_by_class
 from ddbench.datasets.errors import DatasetError, DatasetMissing, did_you_mean
-from ddbench.datasets.folders import AnyImageFolder, Mhist, TinyImageNet
+from ddbench.datasets.folders import Mhist, TinyImageNet
+from ddbench.datasets.image_folders import AnyImageFolder
+from ddbench.datasets.image_tables import AnyImageTable
 from ddbench.datasets.images import resize
 from ddbench.datasets.layouts import place, staged
 from ddbench.datasets.npz import AnyNpzFile
-from ddbench.datasets.source import Presence, Progress, Source, resolve_options
+from ddbench.datasets.source import Presence, Progress, Source, read_options, resolve_options
 from ddbench.datasets.torchvision_sets import torchvision_sets
 
 Sources = Mapping[str, Source]
@@ -34,6 +36,7 @@ def register_datasets() -> dict[str, Source]:
         Mhist(),
         AnyNpzFile(),
         AnyImageFolder(),
+        AnyImageTable(),
         Toy(),
     ]
     return {source.name: source for source in sources}
@@ -57,22 +60,13 @@ def find(name: str, sources: Sources | None = None) -> Source:
     return known[name]
 
 
-def split_options(name: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the options of `folder:/path?size=32&zca=true`.
-
-    Values are whole numbers, true and false; others are left as they are, to be refused by name.
-    """
+def split_options(name: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return the name and the options, as text, of `folder:/path?size=32&zca=true`."""
     match = re.fullmatch(r"(?P<name>.+)\?(?P<options>\w+=[^?&]*(&\w+=[^?&]*)*)", name, re.DOTALL)
     if not match:
-        return name, {}
-    pairs = [pair.split("=", 1) for pair in match["options"].split("&")]
-    return match["name"], {key: _option_value(text) for key, text in pairs}
-
-
-def _option_value(text: str) -> int | bool | str:
-    if text in ("true", "false"):
-        return text == "true"
-    return int(text) if re.fullmatch("-?[0-9]+", text) else text
+        return name, []
+    pairs = [pair.partition("=") for pair in match["options"].split("&")]
+    return match["name"], [(key, text) for key, _, text in pairs]
 
 
 def load(
@@ -136,9 +130,11 @@ def _asked(
     sources: Sources | None,
 ) -> tuple[Source, tuple[Path, ...], dict[str, Any]]:
     """Return source, roots and resolved options of a dataset whose files are there."""
-    name, named = split_options(name)
+    name, texts = split_options(name)
     source = find(name, sources)
+    named = read_options(source, texts)
     resolved = resolve_options(source, {**named, **(options or {})})
+    source = source.configured(resolved)
     folders = _expanded(roots)
     presence = source.locate(folders)
     if not presence.present:
