@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ddbench import datasets
-from ddbench.datasets import DatasetError, DatasetMissing, torchvision_sets
+from ddbench.datasets import DatasetError, DatasetMissing, folders, torchvision_sets
 from PIL import Image
 
 torchvision_datasets = pytest.importorskip("torchvision.datasets")
@@ -790,14 +790,50 @@ def test_import_of_an_npz_for_a_known_name(tmp_path):
         datasets.adopt("mnist", tmp_path / "somefile.npz", root=tmp_path / "other")
 
 
-def test_import_of_mhist_as_sent_and_unpacked(tmp_path):
+@pytest.fixture
+def small_mhist(monkeypatch):
+    """MHIST as if `write_mhist` wrote all of it."""
+    counts = {("train", "HP"): 2, ("train", "SSA"): 1, ("test", "HP"): 1, ("test", "SSA"): 1}
+    monkeypatch.setattr(folders.Mhist, "counts", counts)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("SSA,6,train", "SSA,6,test", "0 SSA images to train on where 1 are published; 2 SSA ima"),
+        ("MHIST_aab.png", "polyp_7.png", "'polyp_7.png' is no name of its images"),
+        ("Partition", "Split", "0 HP images to train on where 2 are published"),
+    ],
+)
+def test_import_of_mhist_takes_mhist_alone(tmp_path, small_mhist, old, new, message):
+    path = write_mhist(tmp_path / "sent") / "annotations.csv"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DatasetError, match=rf"is not MHIST \({message}.*need no import: csv:"):
+        datasets.adopt("mhist", tmp_path / "sent", root=tmp_path / "root")
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_what_is_no_mhist_is_listed_by_its_own_counts(tmp_path):
+    write_mhist(tmp_path / "MHIST")
+    write_mnist(tmp_path / "MNIST" / "raw")
+    write_npz(tmp_path / "kmnist.npz", {"train": draw(ten(), 28, 28), "test": draw(ten(), 28, 28)})
+    lines = {line.name: line for line in datasets.listing(roots=[tmp_path])}
+    sizes = {name: (line.train_size, line.test_size) for name, line in lines.items()}
+    assert sizes["mhist"] == (3, 2) and sizes["mnist"] == (30, 20)
+    assert sizes["kmnist"] == (None, None) and sizes["cifar10"] == (50_000, 10_000)
+
+
+def test_import_of_mhist_as_sent_and_unpacked(tmp_path, small_mhist):
     folder = write_mhist(tmp_path / "sent")
     datasets.adopt("mhist", tmp_path, root=tmp_path / "one")
     with zipfile.ZipFile(folder / "images.zip", "w") as archive:
         for path in sorted((folder / "images").iterdir()):
             archive.write(path, f"images/{path.name}")
     shutil.rmtree(folder / "images")
-    assert datasets.adopt("mhist", folder, root=tmp_path / "two") == tmp_path / "two/MHIST"
+    said = []
+    where = datasets.adopt("mhist", folder, root=tmp_path / "two", progress=said.append)
+    assert where == tmp_path / "two/MHIST"
+    assert said[-1] == "3 training and 2 test images of 2 classes"
     one, two = (datasets.load("mhist", roots=[tmp_path / root]) for root in ("one", "two"))
     assert one.fingerprint == two.fingerprint
     with pytest.raises(DatasetError, match="has no folder in it that holds annotations.csv"):

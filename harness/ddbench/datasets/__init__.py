@@ -16,6 +16,7 @@ from ddbench.datasets.catalogue import (
     locate,
     register_datasets,
     split_options,
+    suggested_path,
 )
 from ddbench.datasets.dataset import (
     WITH_FLIP,
@@ -54,4 +55,5 @@ __all__ = [
     "resolve_options",
     "space_of",
     "split_options",
+    "suggested_path",
 ]

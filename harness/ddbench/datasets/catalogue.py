@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -55,9 +56,21 @@ def find(name: str, sources: Sources | None = None) -> Source:
             raise DatasetError(f"dataset {name!r} needs a path after the colon")
         return known[f"{kind}:"].at(argument)
     if name not in known:
+        if meant := suggested_path(name, known):
+            raise DatasetError(f"unknown dataset {name!r}; did you mean {meant!r}?")
         # of npx:/path/file.npz only what is before the colon can be near a known name
         raise DatasetError(f"unknown dataset {name!r}{did_you_mean(kind + colon, known, argument)}")
     return known[name]
+
+
+def suggested_path(name: str, known: Iterable[str]) -> str:
+    """Return what a path alone may mean, such as `folder:/path`; "" where `name` is no path."""
+    path = Path(name).expanduser()
+    if not (path.exists() or os.sep in name) or ":" in name:
+        return ""
+    kind = {".npz": "npz:", ".csv": "csv:", ".tsv": "csv:"}.get(path.suffix.lower(), "folder:")
+    kind = "folder:" if path.is_dir() else kind
+    return kind + name if kind in known else ""
 
 
 def split_options(name: str) -> tuple[str, list[tuple[str, str]]]:
@@ -248,17 +261,20 @@ def listing(*, roots: Iterable[Path] = (), sources: Sources | None = None) -> li
     """Return one line for every dataset known, in the order of registration."""
     folders = _expanded(roots)
     known = register_datasets() if sources is None else sources
-    return [_line(source, source.locate(folders)) for source in known.values()]
+    return [_line(source, folders) for source in known.values()]
 
 
-def _line(source: Source, presence: Presence) -> Listing:
+def _line(source: Source, roots: Sequence[Path]) -> Listing:
+    presence = source.locate(roots)
+    published = (source.train_size, source.test_size)
+    train_size, test_size = source.sizes(roots) if presence.present else published
     return Listing(
         source.name,
         source.summary,
         source.num_classes,
         source.shape,
-        source.train_size,
-        source.test_size,
+        train_size,
+        test_size,
         source.licence,
         source.homepage,
         presence.present,
@@ -324,18 +340,22 @@ def adopt(
         progress(f"copying {path}")
         source.adopt(path, folder)
         progress(f"checking {source.name}")
-        _verified(source, folder, str(path))
+        found = _verified(source, folder, str(path))
+        progress(
+            f"{len(found.train_labels):,} training and {len(found.test_labels):,} test images of"
+            f" {found.num_classes} classes"
+        )
         place(folder, root)
     return source.locate((root,)).where
 
 
-def _verified(source: Source, folder: Path, origin: str) -> None:
-    """Load what was put into `folder`; errors speak of where it came from."""
+def _verified(source: Source, folder: Path, origin: str) -> Dataset:
+    """Return what was put into `folder`, read once; errors speak of where it came from."""
     presence = source.locate((folder,))
     if not presence.present:
         raise DatasetError(f"{origin}: is incomplete: {presence.remedy}")
     try:
-        _read(source, (folder,), resolve_options(source, {}))
+        return _read(source, (folder,), resolve_options(source, {}))
     except DatasetError as error:
         message = str(error).replace(str(folder / f"{source.name}.npz"), origin)
         paths = re.compile(re.escape(str(folder)) + r"/?([^\s:;,]*)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -171,7 +172,14 @@ class Mhist(Source):
     homepage = "https://bmirds.github.io/MHIST/"
     classes = ("HP", "SSA")
     marks = ("annotations.csv", "images")
+    names = re.compile(r"MHIST_[a-z]{3}\.png")
     columns = ("Image Name", "Majority Vote Label", "Partition")
+    counts: Mapping[tuple[str, str], int] = {
+        ("train", "HP"): 1_545,
+        ("train", "SSA"): 630,
+        ("test", "HP"): 617,
+        ("test", "SSA"): 360,
+    }  # as published (Wei et al., AIME 2021)
     options: Mapping[str, Option] = {
         "size": Option(32, "resize to size x size pixels (PIL, bilinear with antialiasing)")
     }
@@ -193,6 +201,15 @@ class Mhist(Source):
         """Return the annotations and the images."""
         where = _found(self, roots)
         return [entry for mark in self.marks for entry in stat_tree(where / mark)]
+
+    def sizes(self, roots: Sequence[Path]) -> tuple[int | None, int | None]:
+        """Count the rows of annotations.csv."""
+        try:
+            rows = read_table(_found(self, roots) / "annotations.csv").rows
+        except (DatasetError, OSError):
+            return None, None
+        found = Counter(row.get("Partition") for _, row in rows)
+        return found["train"], found["test"]
 
     def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
         """Read the images of the official partition, in the order of annotations.csv."""
@@ -253,11 +270,37 @@ class Mhist(Source):
         packed = path.is_dir() and not (path / "images").exists() and (path / "images.zip").exists()
         with unpacked(path / "images.zip" if packed else path, folder) as opened:
             if not packed:
-                _copy_tree(find_folder(opened, self.marks), folder / "MHIST")
+                found = find_folder(opened, self.marks)
+                self._check_published(found / "annotations.csv")
+                _copy_tree(found, folder / "MHIST")
                 return
+            self._check_published(path / "annotations.csv")
             images = opened / "images" if (opened / "images").is_dir() else opened
             _copy_tree(images, folder / "MHIST" / "images")
             shutil.copyfile(path / "annotations.csv", folder / "MHIST" / "annotations.csv")
+
+    def _check_published(self, path: Path) -> None:
+        """Refuse annotations that are not MHIST's own: other counts, or other names of images.
+
+        Raises:
+            DatasetError: With the name that data of one's own have.
+        """
+        rows = [row for _, row in read_table(path).rows]
+        found = Counter((row.get("Partition"), row.get("Majority Vote Label")) for row in rows)
+        names = (row.get("Image Name", "") for row in rows)
+        other = next((name for name in names if not self.names.fullmatch(name)), None)
+        if found == self.counts and other is None:
+            return
+        fault = "; ".join(
+            f"{found[part]:,} {part[1]} images to {part[0]} on where {published:,} are published"
+            for part, published in self.counts.items()
+            if found[part] != published
+        )
+        fault = fault or f"{other!r} is no name of its images"
+        raise DatasetError(
+            f"{path}: is not MHIST ({fault}); data of your own need no import:"
+            f" csv:{path}?name=COLUMN&label=COLUMN&split=COLUMN"
+        )
 
 
 def _copy_tree(source: Path, target: Path) -> None:

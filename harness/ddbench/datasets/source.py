@@ -156,6 +156,13 @@ class Source(ABC):
         where = self.locate(roots).where
         return [] if where is None else stat_tree(where)
 
+    def sizes(self, roots: Sequence[Path]) -> tuple[int | None, int | None]:
+        """Return how many training and test images the files hold, for listings; None if unknown.
+
+        Asked only where `locate` finds the files, and answered without reading images.
+        """
+        return self.train_size, self.test_size
+
     def configured(self, options: Mapping[str, Any]) -> Source:
         """Return the source as its options make it, where they say which files are read."""
         return self

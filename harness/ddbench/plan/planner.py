@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ddbench.datasets import split_options
+from ddbench.datasets import split_options, suggested_path
 from ddbench.methods import Found, install, unknown
 from ddbench.plan.choosing import at_ipc, chosen, impossible, rows_named
 from ddbench.plan.identity import with_evaluation_id, with_ids
@@ -185,8 +185,7 @@ class _Planner:
         known = {*self.world.dataset_names(), *registry.datasets}
         for name in preset.datasets:
             if not self._is_dataset(name):
-                name = split_options(name)[0]
-                self.problems.append(unknown_name(self._place("datasets"), name, known))
+                self.problems.append(_unknown_dataset(self._place("datasets"), name, known))
         for row, table in registry.methods.items():
             method, keys = registry.method_of(row), ("methods", row)
             if method not in self.world.found and _typo(method, self.world.found):
@@ -576,6 +575,14 @@ class _Planner:
             extensions=self._extensions(architecture, dataset),
         )
         self.result.evaluations.append(with_evaluation_id(evaluation, job))
+
+
+def _unknown_dataset(place: str, name: str, known: Collection[str]) -> str:
+    """Return what is wrong with a name that no dataset has, and what it may mean."""
+    bare, _ = split_options(name)
+    if meant := suggested_path(bare, known):
+        return f"{place}: unknown {bare!r}; did you mean {meant + name.removeprefix(bare)!r}?"
+    return unknown_name(place, bare, known)
 
 
 def _label(row: str, settings: Iterable[tuple[str, str, Any]]) -> str:
