@@ -12,7 +12,7 @@ from ddbench.datasets import load, space_of
 from ddbench.datasets.tensors import prepare
 from ddbench.evaluate import evaluate as train_and_test
 from ddbench.registry import Protocol, RegistryError
-from ddbench.results import RunError
+from ddbench.results import RunError, open_run, read_run
 from ddbench.synthetic import SetError
 from ddbench.training import Recipe
 
@@ -79,6 +79,19 @@ def test_a_run_gives_tidy_frames(done):
     assert len(done.condensations) == 4 and set(done.condensations["status"]) == {"done"}
     assert len(done.evaluations) == 4 and len(done.networks) == 8
     assert done.leaderboard["accuracy"].between(0, 1).all() and len(done.troubles) == 0
+
+
+def test_class_names_and_counts_reach_the_records_and_the_manifest(done):
+    facts = {
+        "class_names": ["blob 0", "blob 1", "blob 2", "blob 3"],
+        "train_counts": [20] * 4,
+        "test_counts": [10] * 4,
+        "data_notes": "",
+    }
+    records = read_run(open_run(done.folder))
+    [manifest] = records.manifests
+    assert facts.items() <= manifest["plan"]["datasets"]["toy"].items()
+    assert all(facts.items() <= record.items() for record in records.evaluations.values())
 
 
 def test_a_run_is_loaded_from_its_folder_alone(done):

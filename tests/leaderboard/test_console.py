@@ -14,7 +14,7 @@ from ddbench.console.chart import binned, chart
 from ddbench.console.jobs import find_job
 from ddbench.console.progress import outcome, stale_lines
 from ddbench.leaderboard import load
-from ddbench.plan import Condensation, Evaluation, Plan, Skipped, keeping
+from ddbench.plan import Condensation, DatasetFacts, Evaluation, Plan, Skipped, keeping
 from ddbench.results import RunError, read_run
 from rich.console import Console
 
@@ -227,11 +227,19 @@ def test_a_plan_has_a_line_for_all_seeds_of_a_row(capsys):
 
 
 def test_a_plan_as_json_has_every_job(capsys):
-    print_plan(Plan([condensation()], [evaluation()], []), as_json=True)
+    facts = DatasetFacts("toy", "f", 2, (1, 8, 8), (3, 1), "none", ("a", "b"), (1, 1), "half of it")
+    plan = Plan([condensation()], [evaluation()], [], datasets={"toy": facts})
+    print_plan(plan)
+    assert "toy: half of it" in capsys.readouterr().out
+    print_plan(plan, as_json=True)
     data = json.loads(capsys.readouterr().out)
     assert data["condensations"][0]["id"] == "dm-1"
     assert data["evaluations"][0]["condensation"] == "dm-1"
     assert data["skipped"] == []
+    assert data["datasets"]["toy"] == {
+        "fingerprint": "f", "shape": [1, 8, 8], "class_names": ["a", "b"],
+        "train_counts": [3, 1], "test_counts": [1, 1], "data_notes": "half of it",
+    }  # fmt: skip
 
 
 # -- one job -----------------------------------------------------------------------------------

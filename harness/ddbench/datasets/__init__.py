@@ -24,6 +24,7 @@ from ddbench.datasets.dataset import (
     Dataset,
     chance,
     class_counts,
+    facts_of,
     majority_accuracy,
     space_of,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "adopt",
     "chance",
     "class_counts",
+    "facts_of",
     "fetch",
     "find",
     "fingerprint",

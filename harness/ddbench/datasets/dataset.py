@@ -90,6 +90,21 @@ def class_counts(dataset: Dataset) -> NDArray[np.int64]:
     return np.bincount(dataset.train_labels, minlength=dataset.num_classes).astype(np.int64)
 
 
+def facts_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what a report says of a dataset, as plain values.
+
+    `class_names`, `train_counts` and `test_counts` have C entries each, in the order of the labels;
+    `data_notes` is text.
+    """
+    test_counts = np.bincount(dataset.test_labels, minlength=dataset.num_classes)
+    return {
+        "class_names": list(dataset.classes),
+        "train_counts": class_counts(dataset).tolist(),
+        "test_counts": test_counts.tolist(),
+        "data_notes": dataset.notes,
+    }
+
+
 def chance(dataset: Dataset) -> float:
     """Return the accuracy of a guess that is uniform over the classes, in [0, 1]."""
     return 1.0 / dataset.num_classes

@@ -88,8 +88,9 @@ def read_table(path: Path) -> Table:
 def class_name(name: str) -> str:
     """Return the name of a class as it can be written anywhere, the same on every system.
 
-    Macs write an accent as a character of its own. Bytes of a file name that are no UTF-8 are
-    shown as such.
+    Macs write an accent as a character of its own. Bytes of a file name that are no UTF-8, and
+    control characters, are shown by their numbers.
     """
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return unicodedata.normalize("NFC", text)
+    text = unicodedata.normalize("NFC", text)
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) == "Cc" else c for c in text)

@@ -92,6 +92,9 @@ class _Planner:
         self.info = self._describe(rows)
         self._check_names()
         self.facts = self._datasets()
+        self.result.datasets = {
+            name: facts for name, facts in self.facts.items() if not isinstance(facts, str)
+        }
         self.canonical = self._architectures()
         cells = [cell for one in self._with_controls(rows) for cell in self._cells(*one)]
         self._add_condensations(_without_repeats(cells))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
-from ddbench.datasets import chance, majority_accuracy
+from ddbench.datasets import chance, facts_of, majority_accuracy
 from ddbench.evaluate import evaluate
 from ddbench.extensions import Extensions
 from ddbench.meter import PeakMemory, warm_up
@@ -51,7 +50,7 @@ def evaluate_set(
             catalogue=extensions.architectures,
             progress=progress,
         )
-    drop = scores.recipe.drop
+    drop, about = scores.recipe.drop, facts_of(dataset)
     return {
         "accuracies": scores.accuracies,
         "balanced_accuracies": scores.balanced_accuracies,
@@ -67,9 +66,8 @@ def evaluate_set(
         "images": len(synthetic),
         "chance": chance(dataset),
         "majority": majority_accuracy(dataset),
-        "class_counts_test": np.bincount(
-            dataset.test_labels, minlength=dataset.num_classes
-        ).tolist(),
+        "class_counts_test": about["test_counts"],
+        **about,
         "set_sha256": sha256,
     }
 
