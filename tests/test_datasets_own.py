@@ -201,7 +201,7 @@ def test_a_flat_folder_of_classes_is_split_by_an_option(tmp_path):
     assert datasets.class_counts(dataset).tolist() == [8, 4, 1]
     every = sorted(shades(dataset.train_images) + shades(dataset.test_images))
     assert every == [*range(10), *range(40, 45), 80, 81]
-    assert dataset.notes == "0.2 of the images of each class drawn for testing"
+    assert dataset.notes == "20% of the images of each class drawn for testing"
     same = datasets.load(name, options={"test": 0.2, "seed": 0})
     assert same.fingerprint == dataset.fingerprint
     assert datasets.load(f"{name}?test=20%&seed=1").fingerprint != dataset.fingerprint
@@ -214,7 +214,7 @@ def test_the_train_split_alone_is_split_too(tmp_path):
     with pytest.raises(DatasetError, match=r"has no test images"):
         datasets.load(f"folder:{tmp_path}")
     write_splits(tmp_path, "test")
-    with pytest.raises(DatasetError, match=r"has a test split of its own; leave .* test=0\.25 out"):
+    with pytest.raises(DatasetError, match=r"has a test split of its own; leave .* test=25% out"):
         datasets.load(f"folder:{tmp_path}?test=25%")
 
 

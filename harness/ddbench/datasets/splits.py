@@ -47,10 +47,10 @@ def choose_test(present: Collection[str], share: float | None, where: str) -> tu
     left_out = "its validation split left out" if "val" in present else ""
     if share is not None and "test" in present:
         raise DatasetError(
-            f"{where}: has a test split of its own; leave the option test={share:g} out"
+            f"{where}: has a test split of its own; leave the option test={100 * share:g}% out"
         )
     if share is not None:
-        held_out = f"{share:.4g} of the images of each class drawn for testing"
+        held_out = f"{100 * share:g}% of the images of each class drawn for testing"
         return "train", "; ".join(note for note in (held_out, left_out) if note)
     if "test" in present:
         return "test", left_out
