@@ -42,7 +42,7 @@ LAYERS = [
     {"synthetic"},
     {"architectures", "augment", "datasets"},
     {"pictures"},
-    {"files", "messages", "stopping"},
+    {"files", "hashing", "messages", "stopping", "suggestions"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 
@@ -52,6 +52,7 @@ ONLY = {
     "pandas": {"leaderboard", "report", "console", "api"},
     "matplotlib": {"report"},
     "fvcore": {"meter"},
+    "scipy": {"leaderboard"},
     "sklearn": {"clusters"},
     "mlxtend": {"datasets"},
 }
@@ -172,5 +173,5 @@ def test_no_help_imports_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    for words in ("data fetch", "experts", "leaderboard"):
+    for words in ("datasets fetch", "experts", "leaderboard"):
         assert f" {words} [OPTIONS] " in done.stdout

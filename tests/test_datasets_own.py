@@ -9,7 +9,7 @@ import pytest
 from ddbench import datasets
 from ddbench.datasets import DatasetError, DatasetMissing, Option
 from ddbench.datasets.images import find_images, is_image
-from ddbench.datasets.splits import stratified
+from ddbench.datasets.splits import split_by_share
 from ddbench.datasets.texts import read_table
 from PIL import Image, features
 
@@ -182,7 +182,16 @@ def test_other_splits_are_left_out_and_splits_go_by_any_case(tmp_path, names):
     write(tmp_path / names[1] / "cat" / "9.png", 99)
     dataset = datasets.load(f"folder:{tmp_path}")
     assert shades(dataset.test_images) == [0, 1, 40, 41]
-    assert dataset.notes == ("its validation split left out" if names[1] == "val" else "")
+    assert dataset.notes == ("its validation split is left out" if names[1] == "val" else "")
+
+
+@pytest.mark.parametrize("test", ["", "&test=50%"])
+def test_a_validation_split_is_read_when_asked_for(tmp_path, test):
+    write_splits(tmp_path, "train", "Validation", *([] if test else ["test"]))
+    write(tmp_path / "Validation" / "cat" / "9.png", 99)
+    dataset = datasets.load(f"folder:{tmp_path}?validate=20{test}")
+    assert shades(dataset.val_images) == [0, 1, 99, 40, 41]
+    assert len(dataset.train_labels) + len(dataset.test_labels) == (4 if test else 8)
 
 
 def test_two_folders_of_one_split_are_refused(tmp_path):
@@ -226,11 +235,11 @@ def test_a_class_of_one_image_cannot_be_split(tmp_path):
 
 def test_stratified_draws_are_seeded_and_partition():
     labels = np.repeat([0, 1, 2], [10, 4, 1])
-    kept, held_out = stratified(labels, 0.3, 7)
+    held_out, kept = split_by_share(labels, 0.3, 7)
     assert sorted([*kept, *held_out]) == list(range(15))
     assert np.bincount(labels[held_out], minlength=3).tolist() == [3, 1, 0]
-    draws = {tuple(stratified(labels, 0.3, seed)[1]) for seed in range(20)}
-    assert len(draws) > 10 and tuple(held_out) == tuple(stratified(labels, 0.3, 7)[1])
+    draws = {tuple(split_by_share(labels, 0.3, seed)[0]) for seed in range(20)}
+    assert len(draws) > 10 and tuple(held_out) == tuple(split_by_share(labels, 0.3, 7)[0])
 
 
 @pytest.mark.parametrize(
@@ -550,6 +559,15 @@ def test_the_validation_split_of_an_npz_tests_where_there_is_no_other(tmp_path):
     arrays = {key.replace("test", "val"): array for key, array in arrays_of().items()}
     dataset = datasets.load(npz(tmp_path, arrays))
     assert len(dataset.test_labels) == 4 and "serves as the test set" in dataset.notes
+
+
+def test_the_validation_split_of_an_npz_is_read_in_the_same_form(tmp_path):
+    arrays = arrays_of(np.array(["fern", "moss", "oak"])[LABELS])
+    arrays = {key: array / 255 if "images" in key else array for key, array in arrays.items()}
+    arrays |= {key.replace("test", "val"): array[::-1] for key, array in arrays.items()}
+    dataset = datasets.load(f"{npz(tmp_path, arrays)}?validate=20")
+    assert shades(dataset.val_images) == [60, 40, 20, 0]
+    assert dataset.val_labels.tolist() == LABELS[::-1].tolist()
 
 
 def test_odd_archives_are_named(tmp_path):

@@ -105,7 +105,7 @@ def test_a_damaged_idx_file_is_named_with_the_remedy(tmp_path, file, damage, mes
     raw = tmp_path / "MNIST" / "raw"
     write_mnist(raw)
     (raw / file).write_bytes(damage((raw / file).read_bytes()))
-    with pytest.raises(DatasetError, match=rf"{file}: .*{message}.*; delete it, then .*data fetch"):
+    with pytest.raises(DatasetError, match=rf"{file}: .*{message}.*; delete it, .*datasets fetch"):
         datasets.load("mnist", roots=[tmp_path])
 
 
@@ -136,7 +136,7 @@ def test_a_half_present_set_says_which_file_lacks(tmp_path):
     raw = tmp_path / "MNIST" / "raw"
     write_mnist(raw)
     (raw / "t10k-labels-idx1-ubyte").unlink()
-    lacks = f"{tmp_path} lacks MNIST/raw/t10k-labels-idx1-ubyte; .*data import mnist PATH"
+    lacks = f"{tmp_path} lacks MNIST/raw/t10k-labels-idx1-ubyte; .*datasets import mnist PATH"
     with pytest.raises(DatasetMissing, match=lacks):
         datasets.load("mnist", roots=[tmp_path])
 
@@ -204,6 +204,14 @@ def test_cifar100_loads_its_fine_classes(tmp_path, monkeypatch):
     dataset = datasets.load("cifar100", roots=[tmp_path])
     assert_splits(dataset, splits)
     assert dataset.num_classes == 100 and dataset.classes[99] == "fine 99"
+
+
+def test_cifar100_may_have_the_constants_of_cifar10(tmp_path, monkeypatch):
+    write_cifar100(tmp_path, monkeypatch)
+    own, other = (datasets.load(name, roots=[tmp_path])
+                  for name in ("cifar100", "cifar100?cifar10_constants=true"))  # fmt: skip
+    assert (own.mean[0], other.mean[0], other.std[0]) == (0.5071, 0.4914, 0.2023)
+    assert own.fingerprint != other.fingerprint
 
 
 def test_a_cifar_batch_that_is_not_the_published_one_is_never_unpickled(tmp_path, monkeypatch):
@@ -455,7 +463,7 @@ def test_npz_loads_grey_and_colour(tmp_path, shape):
     dataset = datasets.load(name, cache=tmp_path / "cache")
     assert_splits(dataset, splits)
     assert dataset.name == name and dataset.classes == ("0", "1", "2")
-    assert dataset.notes == "its validation split left out"
+    assert dataset.notes == "its validation split is left out"
     assert dataset.augment == datasets.WITH_FLIP
     digits = datasets.load(name, options={"flip": False})
     assert digits.augment == datasets.WITHOUT_FLIP
@@ -900,7 +908,7 @@ def test_fetch_of_other_content_or_none_leaves_nothing(tmp_path, site, monkeypat
     path.unlink()
     if content is not None:
         path.write_bytes(gzip.compress(content))
-    with pytest.raises(DatasetError, match="kmnist: the download failed .*data import kmnist PATH"):
+    with pytest.raises(DatasetError, match="kmnist: the download failed .*datasets import kmnist"):
         datasets.fetch("kmnist", root=tmp_path / "root")
     assert list((tmp_path / "root").iterdir()) == []
     if content is None:

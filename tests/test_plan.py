@@ -12,9 +12,7 @@ from ddbench.plan import (
     Choices,
     Condensation,
     Evaluation,
-    digest,
     keeping,
-    slug,
     with_ids,
 )
 from ddbench.plan.identity import with_evaluation_id
@@ -563,28 +561,6 @@ def test_a_snapshot_that_some_row_reaches_is_left_out_of_shorter_ones(tmp_path):
     assert session.plan(choices).condensations[0].snapshots == (9999,)
 
 
-@given(st.lists(st.text(), min_size=1, max_size=5))
-def test_a_slug_is_a_short_file_name(parts):
-    name = slug(*parts)
-    assert len(name) <= 80 and "/" not in name and not name.startswith(".")
-
-
-PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-@given(st.dictionaries(st.text(max_size=5), PLAIN, max_size=5))
-def test_a_digest_does_not_depend_on_the_order_of_keys(record):
-    backwards = dict(reversed(record.items()))
-    assert digest(record) == digest(backwards)
-    assert digest(record) != digest({**record, "one more": 1})
-
-
 def test_steps_of_the_command_line_win_over_the_presets_but_not_over_a_controls_own(tmp_path):
     text = TEXT.replace('rows = ["step",', 'rows = [{ method = "step", steps = 50 },')
     session = open_session(tmp_path, text, step=method(controls=({"steps": 0},)))
@@ -629,12 +605,75 @@ def test_a_row_away_from_where_its_settings_were_published_is_marked(tmp_path):
     session = open_session(tmp_path, TEXT.replace(table, table + at), step=step)
     plain, variant = session.plan(Choices(ipc=(2,), seeds=(0,))).condensations
     assert plain.reduced == {}
-    at_fault = {"lr": [3.0, 1.0], "ipc": [2, "1"], "dataset": ["toy", "mnist"]}
-    assert variant.reduced == at_fault  # what it says replaces what its method says
+    at_fault = {
+        "lr": [3.0, 1.0],
+        "ipc": [2, 1],
+        "dataset": ["toy", "mnist"],
+        "init": ["noise", "real"],
+    }
+    assert variant.reduced == at_fault  # what it says of two axes leaves the third to its method
     other = Choices(rows=("step",), ipc=(2,), seeds=(0,), inits=("noise",),
                     settings=(("step", "batch", (8,)),))  # fmt: skip
     [job] = session.plan(other).condensations
     assert job.reduced == {"batch": [8, "256 or 512"], "init": ["noise", "real"]}
+
+
+def test_a_table_for_one_place_says_that_its_settings_were_published_there(tmp_path):
+    step = method(published_at={"dataset": ("mnist",), "ipc": (1,), "init": ("noise",)})
+    text = TEXT + '[methods.step.dataset.toy.ipc.2]\nlr = 5.0\ninit = "real"\n'
+    session = open_session(tmp_path, text, step=step)
+    plan = session.plan(Choices(rows=("step",), seeds=(0,), published=True))
+    assert [(job.init, job.reduced) for job in plan.condensations] == [
+        ("noise", {"dataset": ["toy", "mnist"]}),
+        ("real", {}),
+    ]
+
+
+def test_one_set_of_data_under_two_names_is_published_under_both(tmp_path):
+    step = method(published_at={"dataset": ("small",)})
+    named = '[datasets.small]\nsource = "toy"\noptions = { train_per_class = 4 }\n'
+    session = open_session(tmp_path, TEXT + named, step=step)
+    for name, marked in (("small", False), ("toy?train_per_class=4", False), ("toy", True)):
+        [job] = session.plan(
+            Choices(rows=("step",), datasets=(name,), ipc=(1,), seeds=(0,))
+        ).condensations
+        assert bool(job.reduced) == marked, name
+
+
+def test_published_takes_the_init_and_the_options_that_were_published(tmp_path):
+    chosen = {"ipc": (1,), "seeds": (0,), "published": True}
+    step = method(published_at={"init": ("noise", "real"), "batch": (512, 1024)})
+    jobs = open_session(tmp_path, step=step).plan(Choices(**chosen)).condensations
+    assert {(job.init, job.config["batch"]) for job in jobs} == {("real", 512), ("noise", 512)}
+    step = method(published_at={"init": ("noise",), "batch": (512,)})
+    session = open_session(tmp_path, step=step)
+    [plain] = session.plan(Choices(rows=("step",), inits=("real",), **chosen)).condensations
+    assert plain.reduced == {"init": ["real", "noise"]}
+    settings = (("step", "batch", (512,)),)
+    plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,), settings=settings))
+    [job] = plan.condensations  # 512 is what was published, and the default is not
+    assert job.reduced == {"init": ["real", "noise"]}
+    session = open_session(tmp_path, TEXT.replace("step@noise", "step"), step=step)
+    [job] = session.plan(Choices(**chosen)).condensations  # two rows have become one
+    assert (job.init, job.config["batch"], job.reduced) == ("noise", 512, {})
+
+
+def test_options_that_change_no_result_are_not_marked(tmp_path):
+    def halves(config, facts):
+        return replace(config, batch=config.batch // 2)
+
+    session = open_session(tmp_path, step=method(canonical=halves))
+    for batch, reduced in ((257, {}), (258, {"batch": [258, 256]})):
+        settings = (("step", "batch", (batch,)),)
+        plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,), settings=settings))
+        assert [job.reduced for job in plan.condensations] == [reduced]
+
+
+def test_a_canonical_form_that_is_no_config_fails_its_row_by_name(tmp_path):
+    session = open_session(tmp_path, step=method(canonical=lambda config, facts: {}))
+    plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,)))
+    assert not plan.condensations
+    assert "MethodInfo.canonical gives {}; expected a Config" in plan.skipped[0].reason
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,11 @@ class MethodInfo:
         own_recipe: Whether a set with hard labels brings a recipe too (a learned rate, say), by
             which it is also evaluated.
         published_at: Where the Config's defaults are the published settings: ``dataset``, ``init``,
-            ``ipc``, ``arch`` or an option -> the values there; what it does not name may be any.
-            A row that is elsewhere is marked.
+            ``ipc``, ``arch`` (its canonical name) or an option -> the values there, the usual one
+            first; what it does not name may be any. A row that is elsewhere is marked, and
+            ``--published`` takes the init and the options that stand here.
+        canonical: (config, facts) -> the config with every option that leaves the result as it
+            is, but for rounding, at one value: such options are never marked as not published.
         published: Whether a publication gives the Config's defaults; None: if `paper` is named.
         balanced: Whether the set has exactly ipc images in every class.
         needs: (config, facts) -> why this combination is impossible, or None; asked at plan time.
@@ -113,6 +116,7 @@ class MethodInfo:
     own_recipe: bool = False
     published_at: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     published: bool | None = None
+    canonical: Callable[[Any, Facts], Any] = lambda config, facts: config
     balanced: bool = True
     needs: Callable[[Any, Facts], str | None] = lambda config, facts: None
     controls: tuple[Mapping[str, Any], ...] = ()

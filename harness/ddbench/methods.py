@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -24,6 +23,7 @@ from ddbench.files import check_plain
 from ddbench.fingerprints import ChangedError, file_fingerprint, package_fingerprint
 from ddbench.hookspecs import METHODS_GROUP, ExtensionHooks, MethodHooks, MethodInfo
 from ddbench.messages import message_of, shortened
+from ddbench.suggestions import did_you_mean
 
 REQUIRED = ("init", "condense_step", "export")
 
@@ -149,10 +149,7 @@ def find(name: str, available: dict[str, Found]) -> Found:
 def unknown(name: str, available: Iterable[str]) -> str:
     """Return what to tell someone who named a method that is not installed."""
     names = sorted(available)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = (
-        f"did you mean {close[0]!r}?" if close else f"{install(f'ddbench-{name}')}, if it exists."
-    )
+    hint = did_you_mean(name, names) or f"{install(f'ddbench-{name}')}, if it exists."
     if name.endswith(".py"):
         hint = f"for a file: --plugin {name} --method {Path(name).stem.replace('_', '-')}."
     return f"method {name!r} is not installed; {hint} Installed: {', '.join(names) or 'none'}"
@@ -294,6 +291,7 @@ def _described(manager: pluggy.PluginManager, found: Found) -> MethodInfo:
 _FUNCTIONS = {
     "steps": "lambda config, ipc: 1000",
     "cycle": "lambda config, ipc: 1",
+    "canonical": "lambda config, facts: config",
     "needs": "lambda config, facts: None",
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import tomllib
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddbench.files import check_plain
+from ddbench.suggestions import did_you_mean
 
 AXES = ("dataset", "arch", "ipc")  # what a method table may have settings of its own for
 RESERVED = (
@@ -99,6 +99,7 @@ class Preset(_Strict):
     quick: bool = False  # take MethodInfo.quick of every method
     reference: str | None = None  # protocol of the whole training set's row
     reference_on: str | None = None  # its architecture; by default the first of evaluate_on
+    validate_on: int | None = Field(None, ge=1, le=90)  # percent of the training images held out
 
 
 class NamedDataset(_Strict):
@@ -187,6 +188,21 @@ class Registry:
         for _, table in self._tables(row, at, published):
             value = table.get(key, value)
         return value
+
+    def published_at(self, row: str, at: Where) -> dict[str, list[Any]]:
+        """Return where the tables say that a row's settings were published: axis -> values.
+
+        What a variant says of one axis leaves what its method says of the others. Settings that a
+        table has for one dataset, architecture or ipc were published there, and from its init.
+        """
+        found: dict[str, list[Any]] = {}
+        for keys, table in self._tables(row, at, published=True):
+            if any(key not in _SAID_ELSEWHERE for key in table):
+                places = dict(zip(keys[2::2], keys[3::2], strict=True))
+                found |= {k: [int(v) if k == "ipc" else v] for k, v in places.items()}
+            found |= {"init": [table["init"]]} if "init" in table else {}
+            found |= table.get("published_at", {})
+        return found
 
     def _tables(
         self, row: str, at: Where, published: bool
@@ -415,9 +431,8 @@ def unknown(place: str, name: str, known: Iterable[str]) -> str:
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f" did you mean {close[0]!r}?" if close else ""
-    return f"unknown {name!r};{hint} available: {', '.join(names) or 'none'}"
+    hint = did_you_mean(name, names)
+    return f"unknown {name!r}; {hint}{' ' if hint else ''}available: {', '.join(names) or 'none'}"
 
 
 def _place(path: Path, lines: Mapping[tuple[str, ...], int], keys: tuple[str, ...]) -> str:

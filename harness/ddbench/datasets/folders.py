@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ddbench.datasets.dataset import Dataset
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.images import LITTER, find_images, read_splits
 from ddbench.datasets.layouts import find_folder, unpacked
 from ddbench.datasets.npz import read_npz
 from ddbench.datasets.source import Option, Presence, Progress, Source, stat_tree
 from ddbench.datasets.texts import read_table, read_text
 from ddbench.datasets.torchvision_sets import patience
+from ddbench.messages import reason_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
@@ -49,8 +50,8 @@ class TinyImageNet(Source):
             False,
             None,
             f"no tiny-imagenet-200 with {', '.join(self.marks)} in {_listed(roots)};"
-            " `ddbench data fetch tinyimagenet` downloads it (248 MB),"
-            " `ddbench data import tinyimagenet PATH` takes the zip or its folder",
+            " `ddbench datasets fetch tinyimagenet` downloads it (248 MB),"
+            " `ddbench datasets import tinyimagenet PATH` takes the zip or its folder",
         )
 
     def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
@@ -99,8 +100,8 @@ class TinyImageNet(Source):
                 download_url(self.homepage, folder, archive.name, self.md5)
         except Exception as error:  # URLError, timeouts, RuntimeError for a checksum
             raise DatasetError(
-                f"{self.name}: the download failed ({first_line(error)}); try again, or download"
-                f" it elsewhere and `ddbench data import {self.name} PATH`"
+                f"{self.name}: the download failed ({reason_of(error)}); try again, or download"
+                f" it elsewhere and `ddbench datasets import {self.name} PATH`"
             ) from error
         progress("unpacking 120,000 files")
         self.adopt(archive, folder)
@@ -194,7 +195,7 @@ class Mhist(Source):
             False,
             None,
             f"no MHIST/annotations.csv with MHIST/images in {_listed(roots)}; ask for it at"
-            f" {self.homepage}, then `ddbench data import mhist FOLDER`",
+            f" {self.homepage}, then `ddbench datasets import mhist FOLDER`",
         )
 
     def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
@@ -262,7 +263,7 @@ class Mhist(Source):
         """Refuse: the authors give it out on request."""
         raise DatasetError(
             f"mhist: has no download; ask for it at {self.homepage}, then"
-            " `ddbench data import mhist FOLDER`"
+            " `ddbench datasets import mhist FOLDER`"
         )
 
     def adopt(self, path: Path, folder: Path) -> None:

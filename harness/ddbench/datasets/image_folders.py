@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
 from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.images import (
@@ -21,11 +19,10 @@ from ddbench.datasets.images import (
     read_splits,
 )
 from ddbench.datasets.source import FLIP, Option, Presence, Source, stat_tree
-from ddbench.datasets.splits import TEST_OPTIONS, choose_test, split_of, stratified
+from ddbench.datasets.splits import TEST_OPTIONS, choose_test, divided, split_of, splits_read
 from ddbench.datasets.texts import class_name
 
 LAYOUT = "images belong in train/<class>/ and test/<class>/, or in <class>/ with ?test=20%"
-Pairs = list[tuple[Path, int]]  # (file, label)
 OPTIONS: Mapping[str, Option] = {"flip": FLIP, **TEST_OPTIONS}
 
 
@@ -61,14 +58,14 @@ class ImageFolder(Source):
         """Read the images; grey if all of them are, otherwise RGB."""
         folders = self._splits() or {"train": self.path}
         tests, note = choose_test(folders, options["test"], str(self.path))
-        used = {split: folders[split] for split in dict.fromkeys(("train", tests))}
+        used = {split: folders[split] for split in splits_read(folders, tests)}
         found = {split: _by_class(folder) for split, folder in used.items()}
         classes = self._classes({split: by_class for split, (by_class, _) in found.items()}, used)
         pairs = {
             split: [(path, c) for c, name in enumerate(classes) for path in by_class[name]]
             for split, (by_class, _) in found.items()
         }
-        splits = _divided(pairs, tests, options)
+        splits = divided(pairs, tests, options)
         every = [path for part in splits.values() for path, _ in part]
         arrays = read_splits(splits, 1 if are_grey(every) else 3, options["size"])
         left_out = left_out_note([path for _, rest in found.values() for path in rest], self.path)
@@ -162,15 +159,3 @@ def _by_class(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
         else:
             left_out.append(path)
     return by_class, left_out
-
-
-def _divided(
-    pairs: Mapping[str, Pairs], tests: str, options: Mapping[str, Any]
-) -> dict[str, Pairs]:
-    """Return the pairs that train and those that test."""
-    train = pairs["train"]
-    if tests != "train":
-        return {"train": train, "test": pairs[tests]}
-    labels = np.array([c for _, c in train], dtype=np.int64)
-    kept, held_out = stratified(labels, options["test"], options["seed"])
-    return {"train": [train[i] for i in kept], "test": [train[i] for i in held_out]}

@@ -9,13 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
-from ddbench.datasets.errors import DatasetError, did_you_mean
+from ddbench.datasets.errors import DatasetError, instead
 from ddbench.datasets.images import are_grey, find_images, read_splits
 from ddbench.datasets.source import FLIP, Option, Presence, Source, stat_tree
-from ddbench.datasets.splits import NAMES, TEST_OPTIONS, choose_test, split_of, stratified
+from ddbench.datasets.splits import (
+    NAMES,
+    TEST_OPTIONS,
+    choose_test,
+    divided,
+    split_of,
+    splits_read,
+)
 from ddbench.datasets.texts import Table, class_name, read_table
 
 OPTIONS: Mapping[str, Option] = {
@@ -106,14 +111,8 @@ class ImageTable(Source):
         tests, note = choose_test(parts, options["test"], str(self.path))
         classes = _classes({class_of for _, class_of in listed})
         pairs = [(path, classes.index(class_of)) for path, class_of in listed]
-        if tests == "train":
-            labels = np.array([pairs[i][1] for i in parts["train"]], dtype=np.int64)
-            kept, held_out = stratified(labels, options["test"], options["seed"])
-            rows = {"train": [parts["train"][i] for i in kept],
-                    "test": [parts["train"][i] for i in held_out]}  # fmt: skip
-        else:
-            rows = {"train": parts["train"], "test": parts[tests]}
-        splits = {part: [pairs[i] for i in numbers] for part, numbers in rows.items()}
+        read = {split: [pairs[i] for i in parts[split]] for split in splits_read(parts, tests)}
+        splits = divided(read, tests, options)
         every = [path for part in splits.values() for path, _ in part]
         arrays = read_splits(splits, 1 if are_grey(every) else 3, options["size"])
         unlisted = len(set(finder.images) - {path for path, _ in listed})
@@ -134,7 +133,7 @@ class ImageTable(Source):
             if options[key] is not None and options[key] not in table.columns:
                 raise DatasetError(
                     f"{self.path}: has no column {options[key]!r}"
-                    f"{did_you_mean(options[key], table.columns)}"
+                    f"{instead(options[key], table.columns)}"
                 )
         if not table.rows:
             raise DatasetError(f"{self.path}: has no rows below its header")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.texts import class_name
+from ddbench.messages import reason_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -225,6 +226,6 @@ def _is_of_bytes(mode: str) -> bool:
 
 def _broken(path: Path, error: Exception) -> DatasetError:
     return DatasetError(
-        f"{path}: cannot be read as an image ({first_line(error)});"
+        f"{path}: cannot be read as an image ({reason_of(error)});"
         " get the file again, or take it out of the dataset"
     )

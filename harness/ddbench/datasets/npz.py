@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.source import FLIP, Option, Presence, Source
-from ddbench.datasets.splits import TEST_OPTIONS, choose_test, stratified
+from ddbench.datasets.splits import TEST_OPTIONS, choose_test, split_by_share, splits_read
 from ddbench.datasets.texts import class_name
+from ddbench.messages import reason_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,16 +66,16 @@ def read_npz(
     with _Archive(path) as archive:
         keys = archive.keys()
         tests, note = choose_test(keys, options["test"], str(path))
-        used = {split: keys[split] for split in dict.fromkeys(("train", tests))}
+        used = {split: keys[split] for split in splits_read(keys, tests)}
         images = {split: (key, archive.read(key)) for split, (key, _) in used.items()}
         labels = {split: (key, archive.read(key)) for split, (_, key) in used.items()}
         named = classes or archive.classes()
     targets, named = _targets(path, labels, named, options["labels"])
     pixels, scaled = _pixels(path, images)
     if tests == "train":
-        pixels, targets = _held_out(path, pixels["train"], targets["train"], options)
+        _hold_out(path, pixels, targets, options)
     else:
-        pixels["test"], targets["test"] = pixels[tests], targets[tests]
+        pixels["test"], targets["test"] = pixels.pop(tests), targets.pop(tests)
     return Dataset(
         name=name,
         train_images=pixels["train"],
@@ -83,6 +84,8 @@ def read_npz(
         test_labels=targets["test"],
         classes=named,
         notes="; ".join(filter(None, (note, scaled))),
+        val_images=pixels.get("val"),
+        val_labels=targets.get("val"),
     )
 
 
@@ -143,7 +146,7 @@ class _Archive:
                 " it as plain numbers or strings: np.array(the_array.tolist())"
             )
         return DatasetError(
-            f"{self.path}: cannot be read as an npz file ({first_line(error)});"
+            f"{self.path}: cannot be read as an npz file ({reason_of(error)});"
             " it is cut short, damaged or locked: get it again"
         )
 
@@ -276,22 +279,21 @@ def _as_bytes(path: Path, key: str, array: np.ndarray, factor: float) -> NDArray
     return result
 
 
-def _held_out(
+def _hold_out(
     path: Path,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
+    images: dict[str, NDArray[np.uint8]],
+    labels: dict[str, NDArray[np.int64]],
     options: Mapping[str, Any],
-) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.int64]]]:
-    """Return images and labels to train on, and those that the option `test` draws from them."""
-    if len(images) != len(labels):
+) -> None:
+    """Take the images that the option `test` draws from those to train on."""
+    if len(images["train"]) != len(labels["train"]):
         raise DatasetError(
-            f"{path}: {len(images)} train images but {len(labels)} labels; store one for each"
+            f"{path}: {len(images['train'])} train images but {len(labels['train'])} labels;"
+            " store one for each"
         )
-    kept, held_out = stratified(labels, options["test"], options["seed"])
-    return (
-        {"train": images[kept], "test": images[held_out]},
-        {"train": labels[kept], "test": labels[held_out]},
-    )
+    drawn, rest = split_by_share(labels["train"], options["test"], options["seed"])
+    for arrays in (images, labels):
+        arrays["train"], arrays["test"] = arrays["train"][rest], arrays["train"][drawn]
 
 
 class NpzFile(Source):

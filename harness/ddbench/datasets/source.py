@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ddbench.datasets.dataset import Dataset
-from ddbench.datasets.errors import DatasetError, did_you_mean
+from ddbench.datasets.errors import DatasetError, instead
 
 Value = int | bool | float | str | None  # of an option
 Progress = Callable[[str], None]  # is told, in words, what goes on
@@ -27,6 +27,7 @@ class Option:
         type: int, bool, str, or float: a share of a whole, between 0 and 1, or as text "20%".
         minimum: The least value of an int.
         choices: What a str may be; () leaves it open.
+        maximum: The greatest, None for any.
     """
 
     default: Value
@@ -34,6 +35,7 @@ class Option:
     type: type = int
     minimum: int = 1
     choices: tuple[str, ...] = ()
+    maximum: int | None = None
 
     def read(self, text: str) -> Value:
         """Return the value that `text` stands for on a command line; text that is none, as it is.
@@ -59,6 +61,8 @@ class Option:
             raise ValueError(f"{value} is below {self.minimum}")
         if self.choices and value not in self.choices:
             raise ValueError(f"{value!r} is none of {', '.join(self.choices)}")
+        if self.maximum is not None and value > self.maximum:  # type: ignore[operator]
+            raise ValueError(f"{value} is above {self.maximum}")
         return value  # type: ignore[return-value]
 
 
@@ -85,6 +89,12 @@ COMMON_OPTIONS: Mapping[str, Option] = {
     "zca": Option(False, "whiten the images (ZCA, fitted on the train split)", bool),
     "size": Option(None, "resize to size x size pixels (PIL, bilinear with antialiasing)"),
     "train_per_class": Option(None, "keep this many training images of each class, at random"),
+    "validate": Option(
+        None,
+        "choose by the dataset's own validation split, or where it has none by this percentage of"
+        " the training images, held out",
+        maximum=90,
+    ),
 }
 
 
@@ -190,7 +200,7 @@ def resolve_options(source: Source, given: Mapping[str, Any]) -> dict[str, Any]:
     faults = []
     for key in given:
         if key not in known:
-            faults.append(f"unknown option {key!r}{did_you_mean(key, known)}")
+            faults.append(f"unknown option {key!r}{instead(key, known)}")
     resolved = {}
     for key, option in sorted(known.items()):
         try:

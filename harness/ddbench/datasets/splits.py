@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ddbench.datasets.source import Option
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Pairs = Sequence[tuple[Path, int]]  # (file, label)
 # What people call the splits, in any case.
 NAMES = {
     "train": ("train", "training"),
@@ -44,16 +46,14 @@ def choose_test(present: Collection[str], share: float | None, where: str) -> tu
     Raises:
         DatasetError: There is no test split, or one beside the option.
     """
-    left_out = "its validation split left out" if "val" in present else ""
     if share is not None and "test" in present:
         raise DatasetError(
             f"{where}: has a test split of its own; leave the option test={100 * share:g}% out"
         )
     if share is not None:
-        held_out = f"{100 * share:g}% of the images of each class drawn for testing"
-        return "train", "; ".join(note for note in (held_out, left_out) if note)
+        return "train", f"{100 * share:g}% of the images of each class drawn for testing"
     if "test" in present:
-        return "test", left_out
+        return "test", ""
     if "val" in present:
         return "val", "its validation split serves as the test set"
     raise DatasetError(
@@ -62,18 +62,34 @@ def choose_test(present: Collection[str], share: float | None, where: str) -> tu
     )
 
 
-def stratified(
+def splits_read(present: Collection[str], tests: str) -> list[str]:
+    """Return which splits of the data are read where `tests` is what `choose_test` returned."""
+    validation = ["val"] if "val" in present else []
+    return list(dict.fromkeys(["train", tests, *validation]))
+
+
+def divided(pairs: Mapping[str, Pairs], tests: str, options: Mapping[str, Any]) -> dict[str, Pairs]:
+    """Return the images that train, test and validate, of the (file, label) of each split read."""
+    if tests != "train":
+        return {"test" if split == tests else split: part for split, part in pairs.items()}
+    train = pairs["train"]
+    labels = np.array([c for _, c in train], dtype=np.int64)
+    drawn, rest = split_by_share(labels, options["test"], options["seed"])
+    return {**pairs, "train": [train[i] for i in rest], "test": [train[i] for i in drawn]}
+
+
+def split_by_share(
     labels: NDArray[np.int64], share: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return sorted indices of the images to train on and of `share` of each class to test on.
+    """Return sorted indices of a share of each class drawn by `seed`, and of the rest.
 
-    At least one image of a class stays on either side, as far as it has two. numpy keeps
-    RandomState's stream as it is for ever, so a draw is the same on every machine.
+    Of a class of n images round(share * n) are drawn, but at least one and at most n - 1. numpy
+    keeps RandomState's stream as it is for ever, so a draw is the same on every machine.
     """
     generator = np.random.RandomState(seed)
-    held_out = []
+    drawn = [np.empty(0, dtype=np.int64)]
     for c in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == c))
-        held_out.append(members[: min(max(1, round(share * len(members))), len(members) - 1)])
-    test = np.sort(np.concatenate(held_out or [np.empty(0, dtype=np.int64)]))
-    return np.setdiff1d(np.arange(len(labels)), test), test
+        drawn.append(members[: min(len(members) - 1, max(1, round(share * len(members))))])
+    chosen = np.sort(np.concatenate(drawn))
+    return chosen, np.setdiff1d(np.arange(len(labels)), chosen)

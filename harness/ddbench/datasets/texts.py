@@ -10,7 +10,8 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
+from ddbench.messages import reason_of
 
 DELIMITERS = ",;\t|"
 _MARKS = {
@@ -70,7 +71,7 @@ def read_table(path: Path) -> Table:
         columns = tuple(name.strip() for name in next(reader, ()))
         rows = [(reader.line_num + before, row) for row in reader if any(row)]
     except csv.Error as error:
-        raise DatasetError(f"{path}: is not a CSV file ({first_line(error)})") from error
+        raise DatasetError(f"{path}: is not a CSV file ({reason_of(error)})") from error
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
         raise DatasetError(f"{path}: has two columns {twice[0]!r}; rename one")

@@ -1,6 +1,6 @@
 """The plan: registry and choices crossed into jobs, each with the id of all that determines it."""
 
-from ddbench.plan.identity import digest, keeping, slug, with_ids
+from ddbench.plan.identity import keeping, with_ids
 from ddbench.plan.planner import MissingData, World, make, recipe_of
 from ddbench.plan.records import (
     Choices,
@@ -11,6 +11,7 @@ from ddbench.plan.records import (
     Skipped,
 )
 from ddbench.plan.snapshots import snapshot_steps
+from ddbench.plan.test_set import with_tests
 
 __all__ = [
     "Choices",
@@ -21,11 +22,10 @@ __all__ = [
     "Plan",
     "Skipped",
     "World",
-    "digest",
     "keeping",
     "make",
     "recipe_of",
-    "slug",
     "snapshot_steps",
+    "with_tests",
     "with_ids",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,19 +10,30 @@ from typing import Any
 
 from ddbench.datasets import split_options, suggested_path
 from ddbench.methods import Found, install, unknown
+from ddbench.plan import budgets
 from ddbench.plan.choosing import at_ipc, chosen, impossible, rows_named
 from ddbench.plan.identity import with_evaluation_id, with_ids
-from ddbench.plan.records import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
+from ddbench.plan.records import (
+    Choices,
+    Condensation,
+    DatasetFacts,
+    Evaluation,
+    Plan,
+    Skipped,
+)
 from ddbench.plan.snapshots import snapshot_steps
 from ddbench.probe import Answer
 from ddbench.registry import Layer, Protocol, Registry, RegistryError, Row, Where
 from ddbench.registry import unknown as unknown_name
+from ddbench.results import TEST, VALIDATION
+from ddbench.suggestions import did_you_mean, nearest
 
 # Places that a method names, behind its name: what is wrong there costs its own rows alone.
-OWN = QUICK, CONTROLS, DEFAULT_INIT = (
+OWN = QUICK, CONTROLS, DEFAULT_INIT, PUBLISHED_AT = (
     ": MethodInfo.quick",
     ": MethodInfo.controls",
     ": MethodInfo.default_init",
+    ": MethodInfo.published_at",
 )
 
 
@@ -54,8 +64,12 @@ def make(registry: Registry, choices: Choices, world: World) -> Plan:
     Raises:
         RegistryError: Every unknown name and refused option at once.
     """
-    if choices.budget is not None and choices.steps is not None:
-        raise RegistryError(["--budget and --steps: a condensation ends by one of them; give one"])
+    ends = {"--budget": choices.budget, "--budget-total": choices.budget_total,
+            "--steps": choices.steps}  # fmt: skip
+    given = [option for option, value in ends.items() if value is not None]
+    if len(given) > 1:
+        named = " and ".join(given)
+        raise RegistryError([f"{named}: a condensation ends by one of them; give one"])
     return _Planner(registry, choices, world).plan()
 
 
@@ -85,6 +99,7 @@ class _Planner:
         self.as_written = registry.presets[choices.preset]
         self.preset = chosen(self.as_written, choices)
         self.problems = [*choices.faults, *impossible(choices)]
+        self.budget = choices.budget
         self.result = Plan()
 
     def plan(self) -> Plan:
@@ -150,8 +165,8 @@ class _Planner:
 
     def _unknown_variant(self, name: str, method: str) -> str:
         variants = self.registry.variants_of(method)
-        near = [repr(one) for one in difflib.get_close_matches(name, variants, n=3)]
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        meant = did_you_mean(name, variants, most=3)
+        hint = f"; {meant}" if meant else "."
         there = f"Variants of {method}: {', '.join(variants) or 'none'}"
         return f"{self.registry.path.name} has no variant {name!r}{hint} {there}"
 
@@ -224,7 +239,7 @@ class _Planner:
     def _check_snapshots(self) -> None:
         """Refuse a step that no row reaches. A row of fewer steps, or none, goes without it."""
         most = max((job.steps for job in self.result.condensations), default=0)
-        if most and self.choices.budget is None:  # how far a budget reaches is unknown
+        if most and self.budget is None:  # how far a budget reaches is unknown
             for text in self.choices.snapshots:
                 if text.isdecimal() and int(text) > most:
                     self.problems.append(f"--snapshots {text}: no row takes more than {most} steps")
@@ -255,6 +270,8 @@ class _Planner:
                 continue
             named = self.registry.datasets.get(name)
             source, options = (named.source, named.options) if named else (name, {})
+            if self.preset.validate_on is not None:
+                options = {**options, "validate": self.preset.validate_on}
             try:
                 facts[name] = self.world.dataset(source, options)
             except MissingData as missing:
@@ -323,18 +340,25 @@ class _Planner:
             if "unknown" in fits:
                 continue  # which is a problem of its own
             name = fits.get("canonical", architecture)
-            for init in self._inits(row, Where(dataset, name, ipc)):
+            for init in self._inits(row, Where(dataset, name, ipc), fixed="init" in places):
                 for settings, seed in itertools.product(itertools.product(*axes.values()), seeds):
                     of = control_of and _label(control_of, settings)
                     left = tuple(setting for setting in settings if setting[1] not in forced)
                     where = (dataset, architecture, init, ipc, seed)
                     yield _Cell(row, *where, left, of, forced, places)
 
-    def _inits(self, row: Row, where: Where) -> tuple[str, ...]:
-        """Return the inits of a row; `--init` passes over methods that it was not meant for."""
+    def _inits(self, row: Row, where: Where, fixed: bool) -> tuple[str, ...]:
+        """Return the inits of a row; `--init` passes over methods that it was not meant for.
+
+        Under `--published` it is the published one, unless a control has it `fixed`.
+        """
         info = self.info.get(self.registry.method_of(row.method), {})
-        own = row.init or self.registry.table_value(row.method, "init", where)
-        own = (own or info.get("default_init", "real"),)
+        name = row.init or self.registry.table_value(row.method, "init", where)
+        name = name or info.get("default_init", "real")
+        if self.choices.published and not fixed:
+            published = self._published_at(row.method, where).get("init", [name])
+            name = name if name in published else published[0]
+        own = (name,)
         if self.choices.inits is None:
             return own
         fit = [init for init in self.choices.inits if init in (info.get("inits") or (init,))]
@@ -344,6 +368,8 @@ class _Planner:
         ready = [(cell, self._question(cell)) for cell in cells if self._possible(cell)]
         questions = [question for _, question in ready]
         answers = self.world.ask({"configure": questions})["configure"] if ready else []
+        if self.choices.budget_total is not None:
+            self.budget = self._part_of_total(ready, answers)
         planned: set[str] = set()
         for (cell, question), answer in zip(ready, answers, strict=True):
             if "error" in answer:
@@ -357,6 +383,25 @@ class _Planner:
                 if not (job.control_of and job.options_id in planned):  # it stands there anyway
                     self.result.condensations.append(job)
                     planned.add(job.options_id)
+
+    def _part_of_total(
+        self, ready: Sequence[tuple[_Cell, Any]], answers: Sequence[Mapping[str, Any]]
+    ) -> float:
+        """Return the seconds of each condensation that takes steps, of `--budget-total`."""
+        total = self.choices.budget_total or 0.0
+        stepping = {
+            self._condensation(cell, answer).options_id
+            for (cell, _), answer in zip(ready, answers, strict=True)
+            if not ("error" in answer or answer["problems"] or answer["needs"]) and answer["steps"]
+        }
+        part = budgets.share(total, len(stepping), self.choices.workers)
+        if part < budgets.LEAST_S:
+            least = budgets.least_total(len(stepping), self.choices.workers)
+            self.problems.append(
+                f"--budget-total {total:g}s: is {part:g} s for each of {len(stepping)} "
+                f"condensations; give at least {least:g}s, or choose fewer methods, rows or seeds"
+            )
+        return part
 
     def _refuse(
         self, cell: _Cell, places: Mapping[str, str], refused: Iterable[tuple[str, str]]
@@ -421,7 +466,12 @@ class _Planner:
         method = registry.method_of(row.method)
         where = Where(cell.dataset, self._canonical(cell), cell.ipc)
         tables = registry.layers(row.method, where)
-        published = registry.layers(row.method, where, published=True)
+        usual = {name: values[0] for name, values in self._published_at(row.method, where).items()
+                 if name in self.info[method]["options"]}  # fmt: skip
+        chosen_there = Layer(usual, place=method + PUBLISHED_AT)
+        published = [chosen_there, *registry.layers(row.method, where, published=True)]
+        if self.choices.published:
+            tables = [chosen_there, *tables]
         given = [Layer(row.options, place=cell.places.get("options") or self._row_place(row))]
         given += [Layer({option: value}, place=f"--set {name}.{option}")
                   for name, option, value in cell.settings]  # fmt: skip
@@ -467,7 +517,7 @@ class _Planner:
         method = self.registry.method_of(cell.row.method)
         found, info, facts = self.world.found[method], self.info[method], self.facts[cell.dataset]
         assert not isinstance(facts, str)  # noqa: S101
-        budget = self.choices.budget if answer["steps"] else None
+        budget = self.budget if answer["steps"] else None
         job = Condensation(
             id="",
             options_id="",
@@ -489,7 +539,7 @@ class _Planner:
             step_unit=info["step"],
             labels=info["labels"],
             balanced=info["balanced"],
-            reduced=_reduced(answer, budget) | self._not_published_at(cell, answer["config"]),
+            reduced=self._reduced(cell, answer, budget),
             quick=self.preset.quick,
             control_of=cell.control_of,
             published=info["published"],
@@ -497,23 +547,56 @@ class _Planner:
             bibtex=info["bibtex"],
             snapshots=self._snapshots(answer["steps"], budget),
             extensions=self._extensions(cell.architecture, cell.dataset, cell.init),
+            validate=facts.validate,
         )
         return with_ids(job)
 
-    def _not_published_at(self, cell: _Cell, config: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """Return what a row differs in from where its settings were published."""
-        row = cell.row.method
+    def _reduced(
+        self, cell: _Cell, answer: Mapping[str, Any], budget: float | None
+    ) -> dict[str, list[Any]]:
+        """Return what differs from the published settings: option or axis -> [used, published]."""
         where = Where(cell.dataset, self._canonical(cell), cell.ipc)
-        published = self.registry.table_value(row, "published_at", where, published=True)
-        if published is None:
-            published = self.info[self.registry.method_of(row)]["published_at"]
-        axes = {"dataset": cell.dataset, "arch": where.arch, "ipc": cell.ipc, "init": cell.init}
-        used = {**config, **axes}
-        return {
-            key: [used[key], " or ".join(map(str, values))]
-            for key, values in published.items()
-            if used[key] not in values
+        at = self._published_at(cell.row.method, where)
+        used, published = answer["config"], answer["published"]
+        expected = {name: at.get(name, [value]) for name, value in published.items()}
+        reduced = {
+            name: [used[name], _either(values)]
+            for name, values in expected.items()
+            if used[name] not in values and name not in answer["alike"]
         }
+        if budget is not None:
+            reduced["steps"] = [f"as many as {budget:g} s allow", answer["published_steps"]]
+        elif answer["steps"] != answer["published_steps"]:
+            reduced["steps"] = [answer["steps"], answer["published_steps"]]
+        axes = {"dataset": cell.dataset, "arch": where.arch, "ipc": cell.ipc, "init": cell.init}
+        return reduced | {
+            axis: [axes[axis], _either(values)]
+            for axis, values in at.items()
+            if axis in axes and not self._stands_in(axes[axis], axis, values)
+        }
+
+    def _published_at(self, row: str, where: Where) -> dict[str, list[Any]]:
+        """Return where a row's settings were published: axis or option -> the values there.
+
+        What the registry's tables say is stronger than what the method says itself.
+        """
+        info = self.info.get(self.registry.method_of(row), {})
+        settled = _merged(self.registry.layers(row, where, published=True))
+        own = {k: v for k, v in info.get("published_at", {}).items() if k not in settled}
+        return own | self.registry.published_at(row, where)
+
+    def _stands_in(self, value: Any, axis: str, values: Sequence[Any]) -> bool:  # noqa: ANN401
+        """Return whether a place is among the published ones; data may have several names."""
+        if axis == "dataset":
+            return self._data(value) in [self._data(name) for name in values]
+        return value in values
+
+    def _data(self, name: str) -> tuple[str, dict[str, Any]]:
+        """Return the source and the options behind the name of a dataset."""
+        named = self.registry.datasets.get(name)
+        source, options = split_options(named.source if named else name)
+        options |= named.options if named else {}
+        return source, {key: value for key, value in options.items() if value not in (None, False)}
 
     def _extensions(self, architecture: str, dataset: str, init: str = "") -> dict[str, str]:
         """Return the code fingerprints of what others registered, by its name."""
@@ -576,6 +659,8 @@ class _Planner:
             own_recipe=own_recipe,
             networks=constants.networks,
             extensions=self._extensions(architecture, dataset),
+            validate=facts.validate,
+            tested_on=TEST if facts.validate is None else VALIDATION,
         )
         self.result.evaluations.append(with_evaluation_id(evaluation, job))
 
@@ -599,7 +684,7 @@ def _typo(name: str, known: Iterable[str]) -> bool:
 
     `datm` where only `dm` is installed is none.
     """
-    return bool(difflib.get_close_matches(name, list(known), n=1, cutoff=0.75))
+    return bool(nearest(name, known, cutoff=0.75))
 
 
 def _place_of(option: str, text: str, places: Mapping[str, str]) -> str:
@@ -638,15 +723,9 @@ def _short_of(facts: DatasetFacts, ipc: int) -> str | None:
     )
 
 
-def _reduced(answer: Mapping[str, Any], budget: float | None) -> dict[str, list[Any]]:
-    """Return what differs from the published settings: option -> [used, published]."""
-    used, published = answer["config"], answer["published"]
-    reduced = {k: [used[k], published[k]] for k in used if used[k] != published[k]}
-    if budget is not None:
-        reduced["steps"] = [f"as many as {budget:g} s allow", answer["published_steps"]]
-    elif answer["steps"] != answer["published_steps"]:
-        reduced["steps"] = [answer["steps"], answer["published_steps"]]
-    return reduced
+def _either(values: Sequence[Any]) -> Any:  # noqa: ANN401
+    """Return a single value as it is, several in words."""
+    return values[0] if len(values) == 1 else " or ".join(map(str, values))
 
 
 def recipe_of(protocol: Protocol, strategy: str) -> dict[str, Any]:

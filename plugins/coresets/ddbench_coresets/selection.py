@@ -7,7 +7,7 @@ done in `init`. The features come from ddbench's shared network, trained once pe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import torch
@@ -80,6 +80,7 @@ def information(paper: str, bibtex: str = "", config: type[Config] = Config) -> 
         steps=lambda config, ipc: 0,
         quick=QUICK,
         check={"network_epochs": 40},  # what the network needs to be of use on tiny data
+        canonical=lambda config, facts: replace(config, floor=FLOOR),  # which refuses, or not
         needs=_needs,
         published=False,  # the features' network was never described: its recipe here is ours
         paper=paper,

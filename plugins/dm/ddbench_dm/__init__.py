@@ -7,7 +7,7 @@ drawn at random and never trained. No labels are used, no classifier, no inner l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from ddbench import Facts, MethodInfo, SyntheticSet, Task, has_batchnorm, hookimpl
@@ -64,12 +64,23 @@ def describe() -> MethodInfo:
         step="iteration",
         steps=lambda config, ipc: ITERATIONS,
         quick={"batch_real": 16, "steps": 200},
-        published_at={"init": ("real",)},
+        published_at={
+            "dataset": ("mnist", "cifar10", "cifar100", "tinyimagenet"),
+            "arch": ("convnet",),
+            "ipc": (1, 10, 50),
+            "init": ("real",),
+        },
+        canonical=canonical,
         needs=missing_classes,
         paper="Zhao & Bilen, Dataset Condensation with Distribution Matching, WACV 2023, "
         "arXiv:2110.04181",
         bibtex=BIBTEX,
     )
+
+
+def canonical(config: Config, facts: Facts) -> Config:
+    """Return the options with the real batch as it can be: all images of a class at most."""
+    return replace(config, batch_real=min(config.batch_real, max(facts.class_counts)))
 
 
 def missing_classes(config: Config, facts: Facts) -> str | None:

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -109,12 +109,20 @@ def describe() -> MethodInfo:
         quick={"clients": 5, "classes_per_client": 2, "steps": 3000},
         check={"stop_accuracy": 1.0},  # toy data are predicted at once, and nothing would be done
         balanced=False,  # clients that drop out take their images with them
+        published_at={"dataset": ("cifar10",)},  # it matches no network
+        canonical=_canonical,
         needs=_needs,
         # The same clients, sending as many bytes of real images.
         controls=({"steps": 0, "options": {"client_distiller": "random"}},),
         paper=PAPER,
         bibtex=BIBTEX,
     )
+
+
+def _canonical(config: Config, facts: Facts) -> Config:
+    """Return the options with those that no image depends on at their defaults."""
+    alpha = config.alpha if config.partition == "dirichlet" else Config.alpha
+    return replace(config, alpha=alpha, server=Config.server)
 
 
 def _needs(config: Config, facts: Facts) -> str | None:
