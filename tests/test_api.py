@@ -8,13 +8,13 @@ import ddbench
 import pandas as pd
 import pytest
 import torch
+from ddbench.contract.synthetic_set import SetError
 from ddbench.datasets import load, space_of
 from ddbench.datasets.tensors import prepare
-from ddbench.evaluate import evaluate as train_and_test
-from ddbench.registry import Protocol, RegistryError
-from ddbench.results import RunError, open_run, read_run
-from ddbench.synthetic import SetError
-from ddbench.training import Recipe
+from ddbench.planning.registry import Protocol, RegistryError
+from ddbench.store.run_folder import RunError, open_run, read_run
+from ddbench.training.evaluation import evaluate as train_and_test
+from ddbench.training.loop import Recipe
 
 REGISTRY = """
 [protocols.short]
@@ -228,7 +228,7 @@ def test_evaluate_refuses_what_is_no_number_of_networks_and_no_protocol():
 
 
 def test_the_public_function_survives_the_import_of_the_module_of_its_name():
-    importlib.import_module("ddbench.evaluate")
+    importlib.import_module("ddbench.training.evaluation")
     assert (
         callable(ddbench.evaluate)
         and ddbench.evaluate is importlib.import_module("ddbench.api").evaluate

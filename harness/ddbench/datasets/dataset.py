@@ -94,7 +94,7 @@ class Dataset:
 def space_of(dataset: Dataset) -> dict[str, Any]:
     """Return what tells in which space the network inputs of `dataset` are, as plain values.
 
-    A synthetic set keeps it as part of its provenance; `ddbench.synthetic.check_space` compares.
+    A synthetic set keeps it as part of its provenance; `ddbench.contract.synthetic_set.check_space` compares.
     """
     return {
         "dataset_fingerprint": dataset.fingerprint,

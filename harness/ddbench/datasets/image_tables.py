@@ -13,14 +13,7 @@ from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
 from ddbench.datasets.errors import DatasetError, instead
 from ddbench.datasets.images import are_grey, find_images, read_splits
 from ddbench.datasets.source import FLIP, Option, Presence, Source, stat_tree
-from ddbench.datasets.splits import (
-    NAMES,
-    TEST_OPTIONS,
-    choose_test,
-    divided,
-    split_of,
-    splits_read,
-)
+from ddbench.datasets.splits import NAMES, TEST_OPTIONS, choose_test, divided, split_of, splits_read
 from ddbench.datasets.texts import Table, class_name, read_table
 
 OPTIONS: Mapping[str, Option] = {

@@ -14,7 +14,7 @@ import numpy as np
 
 from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.texts import class_name
-from ddbench.messages import reason_of
+from ddbench.text.lines import reason_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +28,7 @@ SHOWN = 3  # names in a note
 
 
 @dataclass(frozen=True)
-class Found:
+class MethodEntry:
     """What lies below a folder.
 
     Attributes:
@@ -85,7 +85,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in LITTER
 
 
-def find_images(folder: Path) -> Found:
+def find_images(folder: Path) -> MethodEntry:
     """Return the image files anywhere below `folder`, through links to folders too."""
     images: list[Path] = []
     left_out: list[Path] = []
@@ -101,7 +101,7 @@ def find_images(folder: Path) -> Found:
         folders[:] = [name for name in folders if not is_hidden(name)]
         for path in (here / name for name in files):
             (left_out if is_hidden(path.name) or not is_image(path) else images).append(path)
-    return Found(sorted(images), sorted(left_out))
+    return MethodEntry(sorted(images), sorted(left_out))
 
 
 def _raised(error: OSError) -> None:

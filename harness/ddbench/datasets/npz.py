@@ -14,7 +14,7 @@ from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.source import FLIP, Option, Presence, Source
 from ddbench.datasets.splits import TEST_OPTIONS, choose_test, split_by_share, splits_read
 from ddbench.datasets.texts import class_name
-from ddbench.messages import reason_of
+from ddbench.text.lines import reason_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddbench.datasets.errors import DatasetError
-from ddbench.messages import reason_of
+from ddbench.text.lines import reason_of
 
 DELIMITERS = ",;\t|"
 _MARKS = {
