@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from ddbench.contract.artifacts import BuildContext as BuildContext
     from ddbench.contract.hookspecs import Converged as Converged
     from ddbench.contract.hookspecs import Facts as Facts
+    from ddbench.contract.hookspecs import Init as Init
     from ddbench.contract.hookspecs import MethodInfo as MethodInfo
     from ddbench.contract.hookspecs import Unsupported as Unsupported
     from ddbench.contract.hookspecs import hookimpl as hookimpl
     from ddbench.contract.synthetic_set import SyntheticSet as SyntheticSet
     from ddbench.contract.task import Task as Task
     from ddbench.datasets import Dataset as Dataset
-    from ddbench.inits import Init as Init
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,7 @@ _HOMES = {
     "Converged": "ddbench.contract.hookspecs",
     "Dataset": "ddbench.datasets",
     "Facts": "ddbench.contract.hookspecs",
-    "Init": "ddbench.inits",
+    "Init": "ddbench.contract.hookspecs",
     "MethodInfo": "ddbench.contract.hookspecs",
     "Run": "ddbench.api",
     "SyntheticSet": "ddbench.contract.synthetic_set",

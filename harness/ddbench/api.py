@@ -29,11 +29,12 @@ from ddbench.execution.run import (
 )
 from ddbench.planning.jobs import Choices, Plan
 from ddbench.planning.planner import recipe_of
-from ddbench.planning.registry import Protocol, Registry, RegistryError, read, unknown
+from ddbench.planning.registry import Protocol, Registry, RegistryError, read
 from ddbench.reporting import leaderboard as boards
 from ddbench.store.hashing import hash_of_text
 from ddbench.store.run_folder import RunFolder, open_run
 from ddbench.testing.tasks import one_thread
+from ddbench.text.suggestions import unknown_at
 from ddbench.training.evaluation import evaluate as train_and_test
 from ddbench.training.loop import Recipe
 
@@ -348,12 +349,10 @@ def _protocol(protocol: str | Protocol, registry: Registry) -> Protocol:
         return protocol
     if not isinstance(protocol, str):
         raise RegistryError(
-            [
-                f"protocol is {type(protocol).__name__}; give a name, or a ddbench.planning.registry.Protocol"
-            ]
+            [f"protocol is {type(protocol).__name__}; give a name, or a Protocol of the registry"]
         )
     if protocol not in registry.protocols:
-        raise RegistryError([unknown("protocol", protocol, registry.protocols)])
+        raise RegistryError([unknown_at("protocol", protocol, registry.protocols)])
     return registry.protocols[protocol]
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from ddbench import NUMERICS, MethodInfo, hookimpl
+from ddbench.datasets.source import seed_name
 from ddbench.discovery.extensions import Extensions
-from ddbench.discovery.fingerprints import seed_name
 from ddbench.discovery.methods import bind
 from ddbench.execution.run import Places, Session, parse_duration
 from ddbench.planning.job_ids import keeping, with_evaluation_id, with_ids

@@ -225,7 +225,8 @@ def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
         print_table(rows, right=("FLOPs", "time"))
     total = sum(one.flops for one in prices)
     click.echo(
-        f"{number_format.flops(total)}, {number_format.duration(total / 1e12 / rate)} at {rate:g} TFLOP/s "
+        f"{number_format.flops(total)}, "
+        f"{number_format.duration(total / 1e12 / rate)} at {rate:g} TFLOP/s "
         "(matrix products and convolutions, 2 per multiply-add; testing is not counted)",
         err=True,
     )

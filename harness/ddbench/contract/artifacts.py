@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from ddbench.meter import StepMeter
-from ddbench.store.atomic_files import locked, write_json
+from ddbench.store.atomic_files import is_claimed, locked, write_json
 from ddbench.store.hashing import hash_of_text
+from ddbench.store.housekeeping import Litter
 
 MANIFEST = "manifest.json"
 METER = "meter.json"
@@ -137,6 +138,15 @@ class ArtifactStore:
         """Return the folders of builds that have not finished."""
         folders = (p for p in self.root.glob("*") if p.is_dir() and p.name != "locks")
         return sorted(p for p in folders if self.find(p.name) is None)
+
+    def litter(self) -> Iterator[Litter]:
+        """Go through what dead processes left: half-built artifacts and stale locks."""
+        for path in self.half_built():
+            if not is_claimed(lock := self.root / "locks" / path.name):
+                yield Litter(path, "a half-built artifact (a build would go on from it)", lock=lock)
+        for path in (self.root / "locks").glob("*"):
+            if not is_claimed(path):
+                yield Litter(path, "a lock that nobody holds any more", lock=path)
 
     def remove(self, name: str) -> None:
         """Remove an artifact, finished or not; waits for whoever is building it.

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ddbench.contract.synthetic_set import SyntheticSet
     from ddbench.contract.task import Task
     from ddbench.datasets import Source
-    from ddbench.inits import Init
 
 HOOK_API = 1  # raised when a hook gains an argument; hooks never lose one
 METHODS_GROUP = "ddbench.methods"
@@ -40,6 +39,22 @@ class Converged(Exception):
         """Keep the step's metrics, as `condense_step` would have returned them."""
         super().__init__("converged")
         self.metrics = dict(metrics or {})
+
+
+@dataclass(frozen=True)
+class Init:
+    """A way to make the initial set.
+
+    Attributes:
+        name: As written in the registry.
+        build: Task -> initial set of ipc images in every class, class by class. It draws from
+            ``task.new_generator("init")``.
+        summary: One line for people.
+    """
+
+    name: str
+    build: Callable[[Task], SyntheticSet]
+    summary: str
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 
 from ddbench import architectures, augment
 from ddbench.contract.artifacts import Artifact, ArtifactStore, BuildContext
-from ddbench.discovery.fingerprints import seed_name
+from ddbench.datasets.source import seed_name
 from ddbench.store.hashing import seed_of
 
 

@@ -94,7 +94,7 @@ class Dataset:
 def space_of(dataset: Dataset) -> dict[str, Any]:
     """Return what tells in which space the network inputs of `dataset` are, as plain values.
 
-    A synthetic set keeps it as part of its provenance; `ddbench.contract.synthetic_set.check_space` compares.
+    A synthetic set keeps it as part of its provenance, by which `check_space` tells a misfit.
     """
     return {
         "dataset_fingerprint": dataset.fingerprint,
@@ -248,7 +248,7 @@ def fingerprint_of(dataset: Dataset) -> str:
     npz and as torchvision keeps it. Options that change pixels show in the arrays.
     """
     digest = hashlib.sha256()
-    arrays = [
+    arrays: list[np.ndarray] = [
         dataset.train_images,
         dataset.train_labels,
         dataset.test_images,

@@ -256,3 +256,11 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result:
 
 def _stat(path: str, status: os.stat_result) -> tuple[str, int, int]:
     return os.path.abspath(path), status.st_size, status.st_mtime_ns
+
+
+def seed_name(dataset: str, fingerprint: str) -> str:
+    """Return what random draws on a dataset are seeded by, beside the job's own seed.
+
+    Its name; for a file or folder, whose path differs between machines, its content.
+    """
+    return fingerprint if ":" in dataset else dataset

@@ -18,8 +18,8 @@ from ddbench.discovery.methods import from_file, import_file, is_extension
 
 if TYPE_CHECKING:
     from ddbench.architectures import Architecture
+    from ddbench.contract.hookspecs import Init
     from ddbench.datasets import Source
-    from ddbench.inits import Init
 
 log = logging.getLogger("ddbench")
 
@@ -100,7 +100,7 @@ class Extensions:
         return extensions
 
     def observe(self, observers: Iterable[str], folder: Path) -> None:
-        """Add observers of `ddbench.discovery.observers` by name; one that is there already stays."""
+        """Add built-in observers by name; one that is there already stays."""
         from ddbench.discovery import observers as ours
 
         for name in observers:

@@ -59,11 +59,3 @@ def code_fingerprint(path: Path) -> str:
 def file_fingerprint(path: Path) -> str:
     """Return the sha256 of one file."""
     return f"sha256:{hash_of_file(path)[:16]}"
-
-
-def seed_name(dataset: str, fingerprint: str) -> str:
-    """Return what random draws on a dataset are seeded by, beside the job's own seed.
-
-    Its name; for a file or folder, whose path differs between machines, its content.
-    """
-    return fingerprint if ":" in dataset else dataset

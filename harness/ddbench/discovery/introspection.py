@@ -23,10 +23,10 @@ from typing import Any
 
 from ddbench.contract.config import ConfigError, make_config
 from ddbench.contract.hookspecs import Facts, MethodInfo
+from ddbench.discovery.child_process import leave_signals_to_parent
 from ddbench.discovery.extensions import Extensions, installed_code
 from ddbench.discovery.fingerprints import ChangedError, code_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, MethodError, load, plain_options
-from ddbench.execution.signals import leave_signals_to_parent
 from ddbench.store.atomic_files import write_json
 from ddbench.store.hashing import hash_of_text
 from ddbench.text import lines

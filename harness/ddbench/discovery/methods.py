@@ -10,7 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from typing import Any
 import pluggy
 from pydantic import ValidationError
 
+from ddbench.contract.config import option_names
 from ddbench.contract.hookspecs import METHODS_GROUP, ExtensionHooks, MethodHooks, MethodInfo
+from ddbench.contract.rows import AXES, Row
 from ddbench.discovery.fingerprints import ChangedError, file_fingerprint, package_fingerprint
-from ddbench.planning import registry
 from ddbench.store.atomic_files import check_plain
 from ddbench.text.lines import message_of, shortened
-from ddbench.text.suggestions import did_you_mean
+from ddbench.text.suggestions import did_you_mean, unknown_at
 
 REQUIRED = ("init", "condense_step", "export")
 
@@ -326,7 +327,7 @@ def _wrong_fields(info: MethodInfo, method: str) -> Iterator[str]:
     options = option_names(info)
     for name in ("quick", "check"):
         yield from _wrong_settings(name, getattr(info, name), options)
-    places = [*registry.AXES, "init", *options]
+    places = [*AXES, "init", *options]
     yield from _unknown_keys("published_at", info.published_at, places)
     for i, control in enumerate(info.controls):
         yield from _wrong_control(f"controls[{i}]", control)
@@ -348,11 +349,11 @@ def _wrong_control(place: str, control: Mapping[str, Any]) -> Iterator[str]:
     """Go through what a row of a preset may not hold."""
     text = json.dumps({"method": "its own", **control})
     try:
-        registry.Row.model_validate_json(text, strict=True)
+        Row.model_validate_json(text, strict=True)
     except ValidationError as error:
         for one in error.errors():
             if one["type"] == "extra_forbidden":
-                yield registry.unknown(place, str(one["loc"][-1]), registry.Row.model_fields)
+                yield unknown_at(place, str(one["loc"][-1]), Row.model_fields)
             else:
                 where = ".".join(map(str, (place, *one["loc"])))
                 yield f"{where}: {one['msg'].lower()} (is {one['input']!r})"
@@ -361,7 +362,7 @@ def _wrong_control(place: str, control: Mapping[str, Any]) -> Iterator[str]:
 def _unknown_keys(place: str, keys: Iterable[Any], known: Iterable[str]) -> Iterator[str]:
     for key in keys:
         if key not in known:
-            yield registry.unknown(place, str(key), known)
+            yield unknown_at(place, str(key), known)
 
 
 def _is_row_of(value: object, kind: type) -> bool:
@@ -377,8 +378,3 @@ def plain_options(config: Any) -> dict[str, Any]:  # noqa: ANN401
     options = json.loads(json.dumps(asdict(config), default=str))
     check_plain(options)
     return dict(options)
-
-
-def option_names(info: MethodInfo) -> list[str]:
-    """Return the names of a method's options."""
-    return [field.name for field in fields(info.config)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ddbench import NUMERICS
-from ddbench.discovery.fingerprints import seed_name
+from ddbench.datasets.source import seed_name
 from ddbench.planning.jobs import Condensation, Evaluation, Plan
 from ddbench.store.hashing import hash_of_values
 from ddbench.store.run_folder import TEST

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ddbench.contract.rows import Row
 from ddbench.planning.jobs import Choices
-from ddbench.planning.registry import Preset, Row
+from ddbench.planning.registry import Preset
 
 LEAST = {"ipc": 1, "seeds": 0}  # of the numbers on the axes
 

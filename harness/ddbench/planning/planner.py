@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ddbench.contract.rows import Row
 from ddbench.datasets import split_options, suggested_path
 from ddbench.discovery.introspection import Answer
 from ddbench.discovery.methods import MethodEntry, install, unknown
@@ -15,11 +16,10 @@ from ddbench.planning import budgets
 from ddbench.planning.job_ids import with_evaluation_id, with_ids
 from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
 from ddbench.planning.overrides import at_ipc, chosen, impossible, rows_named
-from ddbench.planning.registry import Layer, Protocol, Registry, RegistryError, Row, Where
-from ddbench.planning.registry import unknown as unknown_name
+from ddbench.planning.registry import Layer, Protocol, Registry, RegistryError, Where
 from ddbench.planning.snapshots import snapshot_steps
 from ddbench.store.run_folder import TEST, VALIDATION
-from ddbench.text.suggestions import did_you_mean, nearest
+from ddbench.text.suggestions import did_you_mean, nearest, unknown_at
 
 # Places that a method names, behind its name: what is wrong there costs its own rows alone.
 OWN = QUICK, CONTROLS, DEFAULT_INIT, PUBLISHED_AT = (
@@ -87,7 +87,7 @@ class _Planner:
         self.registry, self.choices, self.world = registry, choices, world
         if choices.preset not in registry.presets:
             place = f"--preset ({registry.path.name})"
-            unknown_preset = unknown_name(place, choices.preset, registry.presets)
+            unknown_preset = unknown_at(place, choices.preset, registry.presets)
             raise RegistryError([*choices.faults, unknown_preset])
         self.as_written = registry.presets[choices.preset]
         self.preset = chosen(self.as_written, choices)
@@ -201,14 +201,14 @@ class _Planner:
             method, keys = registry.method_of(row), ("methods", row)
             if method not in self.world.found and _typo(method, self.world.found):
                 place = registry.place(*keys, *(["method"] if "method" in table else []))
-                self.problems.append(unknown_name(place, method, self.world.found))
+                self.problems.append(unknown_at(place, method, self.world.found))
             for name in table.get("dataset", {}):
                 if name not in known and _typo(name, known):
                     place = registry.place(*keys, "dataset", name)
-                    self.problems.append(unknown_name(place, name, known))
+                    self.problems.append(unknown_at(place, name, known))
         for name in preset.protocol:
             if name not in registry.protocols:
-                self.problems.append(unknown_name("--protocol", name, registry.protocols))
+                self.problems.append(unknown_at("--protocol", name, registry.protocols))
         for row, option, _ in self.choices.settings:
             self._check_setting(row, option)
         self._snapshots(0, None)  # which finds what is wrong whatever the method
@@ -217,9 +217,9 @@ class _Planner:
         info = self.info.get(self.registry.method_of(row))
         if info is None:
             place = f"--set {row}.{option}"
-            self.problems.append(unknown_name(place, row, self.info))
+            self.problems.append(unknown_at(place, row, self.info))
         elif "options" in info and option not in info["options"]:
-            self.problems.append(unknown_name(f"--set {row}.{option}", option, info["options"]))
+            self.problems.append(unknown_at(f"--set {row}.{option}", option, info["options"]))
 
     def _snapshots(self, steps: int, budget: float | None) -> tuple[int, ...]:
         """Return the steps whose sets are evaluated too; what is wrong becomes a problem."""
@@ -302,7 +302,7 @@ class _Planner:
                 self.problems.append(f"{places[name]}: {answer['unknown']}")
         for init in self.choices.inits or ():
             if init not in self.inits:
-                self.problems.append(unknown_name("--init", init, self.inits))
+                self.problems.append(unknown_at("--init", init, self.inits))
         return found
 
     def _reference_on(self) -> tuple[str, ...]:
@@ -425,7 +425,7 @@ class _Planner:
         elif "error" in (fits := self.canonical[cell.architecture, cell.dataset]):
             self._skip(cell, fits["error"])
         elif cell.init not in self.inits:
-            text = unknown_name(self._init_place(cell), cell.init, self.inits)
+            text = unknown_at(self._init_place(cell), cell.init, self.inits)
             if self._init_place(cell).endswith(OWN):
                 self._skip(cell, text, failed=True)
             else:
@@ -663,7 +663,7 @@ def _unknown_dataset(place: str, name: str, known: Collection[str]) -> str:
     bare, _ = split_options(name)
     if meant := suggested_path(bare, known):
         return f"{place}: unknown {bare!r}; did you mean {meant + name.removeprefix(bare)!r}?"
-    return unknown_name(place, bare, known)
+    return unknown_at(place, bare, known)
 
 
 def _label(row: str, settings: Iterable[tuple[str, str, Any]]) -> str:
