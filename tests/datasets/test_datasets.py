@@ -185,6 +185,19 @@ def test_an_unknown_name_gets_a_suggestion(wrong, meant):
         datasets.load(wrong)
 
 
+def test_a_path_alone_is_offered_by_what_it_is(tmp_path, monkeypatch):
+    (tmp_path / "leaves").mkdir()
+    (tmp_path / "set.NPZ").touch()
+    monkeypatch.chdir(tmp_path)
+    for path, kind in [
+        (f"{tmp_path}/leaves", "folder:"), (f"{tmp_path}/set.NPZ", "npz:"), ("leaves", "folder:"),
+        ("/nowhere/labels.csv", "csv:"), ("/nowhere/data", "folder:"), ("./leaves", "folder:"),
+    ]:  # fmt: skip
+        with pytest.raises(DatasetError, match=f"unknown dataset '{path}'; did you mean '{kind}"):
+            datasets.load(path)
+    assert datasets.suggested_path("mnist", ["folder:"]) == ""
+
+
 def test_a_name_like_none_gets_the_list_only():
     with pytest.raises(DatasetError, match=r"'qqqq' \(available: cifar10, .*usps\)"):
         datasets.find("qqqq")
@@ -495,7 +508,7 @@ def test_listing_says_what_is_there_and_what_is_not(tmp_path):
     lines = {line.name: line for line in datasets.listing(roots=[tmp_path])}
     assert set(lines) == {
         "mnist-mini", "toy", "mnist", "fashionmnist", "kmnist", "usps", "svhn", "cifar10",
-        "cifar100", "tinyimagenet", "mhist", "npz:", "folder:",
+        "cifar100", "tinyimagenet", "mhist", "npz:", "folder:", "csv:",
     }  # fmt: skip
     assert lines["mnist-mini"].present and lines["mnist-mini"].where.endswith("mnist_5k.csv.gz")
     assert lines["toy"].present and not lines["mnist"].present

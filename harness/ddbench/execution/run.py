@@ -143,9 +143,19 @@ class Session:
             )
         except datasets.DatasetMissing as missing:
             raise MissingData(str(missing)) from missing
-        counts = tuple(int(count) for count in datasets.class_counts(dataset))
-        about = (dataset.num_classes, dataset.shape, counts, dataset.augment)
-        return DatasetFacts(name, dataset.fingerprint, *about, dataset.options.get("validate"))
+        about = datasets.facts_of(dataset)
+        return DatasetFacts(
+            name,
+            dataset.fingerprint,
+            dataset.num_classes,
+            dataset.shape,
+            tuple(about["train_counts"]),
+            dataset.augment,
+            tuple(about["class_names"]),
+            tuple(about["test_counts"]),
+            dataset.notes,
+            dataset.options.get("validate"),
+        )
 
     def named_datasets(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """Return the registry's own datasets, as jobs need them."""

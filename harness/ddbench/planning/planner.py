@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ddbench.contract.rows import Row
-from ddbench.datasets import split_options
+from ddbench.datasets import split_options, suggested_path
 from ddbench.discovery.introspection import Answer
 from ddbench.discovery.methods import MethodEntry, install, unknown
 from ddbench.planning import budgets
@@ -100,6 +100,9 @@ class _Planner:
         self.info = self._describe(rows)
         self._check_names()
         self.facts = self._datasets()
+        self.result.datasets = {
+            name: facts for name, facts in self.facts.items() if not isinstance(facts, str)
+        }
         self.canonical = self._architectures()
         self._drop_second_spellings()
         cells = [cell for one in self._with_controls(rows) for cell in self._cells(*one)]
@@ -194,8 +197,7 @@ class _Planner:
         known = {*self.world.dataset_names(), *registry.datasets}
         for name in preset.datasets:
             if not self._is_dataset(name):
-                name = split_options(name)[0]
-                self.problems.append(unknown_at(self._place("datasets"), name, known))
+                self.problems.append(_unknown_dataset(self._place("datasets"), name, known))
         for row, table in registry.methods.items():
             method, keys = registry.method_of(row), ("methods", row)
             if method not in self.world.found and _typo(method, self.world.found):
@@ -605,12 +607,13 @@ class _Planner:
             return self._data(value) in [self._data(name) for name in values]
         return value in values
 
-    def _data(self, name: str) -> tuple[str, dict[str, Any]]:
-        """Return the source and the options behind the name of a dataset."""
+    def _data(self, name: str) -> tuple[str, dict[str, str]]:
+        """Return the source behind the name of a dataset, and its options as they are written."""
         named = self.registry.datasets.get(name)
-        source, options = split_options(named.source if named else name)
-        options |= named.options if named else {}
-        return source, {key: value for key, value in options.items() if value not in (None, False)}
+        source, texts = split_options(named.source if named else name)
+        options = {**dict(texts), **(named.options if named else {})}
+        written = {key: str(value).lower() for key, value in options.items()}
+        return source, {k: v for k, v in written.items() if v not in ("none", "false")}
 
     def _extensions(self, architecture: str, dataset: str, init: str = "") -> dict[str, str]:
         """Return the code fingerprints of what others registered, by its name."""
@@ -690,6 +693,14 @@ def _first_of_each(names: Iterable[str], meant: Callable[[str], object]) -> tupl
 def _is_same(value: object, other: object) -> bool:
     """Say whether two values of an option are one; 1 and 1.0 are, 1 and true are not."""
     return value == other and isinstance(value, bool) == isinstance(other, bool)
+
+
+def _unknown_dataset(place: str, name: str, known: Collection[str]) -> str:
+    """Return what is wrong with a name that no dataset has, and what it may mean."""
+    bare, _ = split_options(name)
+    if meant := suggested_path(bare, known):
+        return f"{place}: unknown {bare!r}; did you mean {meant + name.removeprefix(bare)!r}?"
+    return unknown_at(place, bare, known)
 
 
 def _label(row: str, settings: Iterable[tuple[str, str, Any]]) -> str:
