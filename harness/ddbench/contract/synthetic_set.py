@@ -70,6 +70,10 @@ class SyntheticSet:
         """Return one class index an image, (N,) int64: the largest logit where labels are soft."""
         return self.labels.argmax(1) if self.soft else self.labels
 
+    def class_indices(self, c: int) -> torch.Tensor:
+        """Return the rows of class `c`, rising, (n_c,) int64 on the device of the labels."""
+        return torch.nonzero(self.hard_labels() == c).flatten()
+
     def to(self, device: torch.device | str) -> SyntheticSet:
         """Return the set with its tensors on `device`."""
         columns = {name: column.to(device) for name, column in self.columns.items()}
