@@ -13,6 +13,7 @@ ROOT = Path(ddbench.__file__).parent
 
 # From the top down: a room imports only from lower lines (or its own).
 LAYERS = [
+    {"__main__"},
     {"cli"},
     {"api"},
     {"reporting", "testing"},
@@ -26,7 +27,7 @@ LAYERS = [
     {"datasets"},
     {"architectures", "augment", "meter"},
     {"store"},
-    {"text"},
+    {"machine", "text"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 
