@@ -332,10 +332,8 @@ class _Local:
 
 
 def _tell(worker: _Worker, word: str) -> None:
-    try:
+    with suppress(OSError):  # it has just ended by itself
         worker_channel.send(worker.pipe, {"event": word})
-    except OSError:
-        pass  # it has just ended by itself
 
 
 @contextmanager
