@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ddbench.discovery.methods import MethodEntry
 from ddbench.execution.engines import worker_channel
@@ -65,7 +65,7 @@ class _Worker:
         return self.process.pid
 
 
-def start_method(system: str = sys.platform) -> str:
+def start_method(system: str = sys.platform) -> Literal["forkserver", "spawn"]:
     """Return how multiprocessing starts jobs: forked, or afresh where a fork is unsafe.
 
     It is on macOS, once Apple's libraries are loaded.
