@@ -420,7 +420,7 @@ def test_names_of_others_in_a_bar_are_no_markup_and_move_no_cursor():
 
 
 def test_a_job_that_was_never_started_may_end():
-    progress = Progress(Console(file=open(os.devnull, "w")))  # noqa: SIM115
+    progress = Progress(Console(file=open(os.devnull, "w")))
     progress.condensed = {"dm-1": condensation()}
     progress({"event": "end", "job": condensation(), "record": {"status": "done"}})
     progress({"event": "step", "job": SimpleNamespace(id="x"), "step": 1, "of": 2, "metrics": {}})

@@ -343,6 +343,6 @@ def _check_labels(result: SyntheticSet, num_classes: int) -> list[str]:
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}; expected (N,) int64 "
             f"class indices or (N, {num_classes}) float32 logits"
         ]
-    if len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < num_classes):
+    if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
         return [f"labels run from {labels.min()} to {labels.max()}; expected 0..{num_classes - 1}"]
     return []

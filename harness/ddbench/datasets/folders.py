@@ -66,10 +66,7 @@ class TinyImageNet(Source):
     def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
         """Read the JPEG files, some of which are grey, as RGB."""
         where = _found(self, roots)
-        if where.is_file():
-            dataset = read_npz(where, self.name)
-        else:
-            dataset = self._read(where)
+        dataset = read_npz(where, self.name) if where.is_file() else self._read(where)
         return replace(dataset, mean=IMAGENET_MEAN, std=self.std)
 
     def _read(self, folder: Path) -> Dataset:

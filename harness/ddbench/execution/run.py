@@ -23,6 +23,7 @@ from ddbench.execution import devices
 from ddbench.execution.devices import cuda_devices
 from ddbench.execution.engines import Jobs, Observer, memory_of_a_job, run_local
 from ddbench.execution.signals import Stop
+from ddbench.machine import usable_cores
 from ddbench.planning.job_ids import keeping
 from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan
 from ddbench.planning.planner import MissingData, PlanningContext, make
@@ -448,7 +449,7 @@ def jobs_at_once(options: RunOptions) -> int:
 
 def default_jobs(threads: int) -> int:
     """Return how many jobs run at once on the CPU: one for each core."""
-    return max(1, len(os.sched_getaffinity(0)) // threads)
+    return max(1, usable_cores() // threads)
 
 
 def git_commit() -> tuple[str | None, bool]:
