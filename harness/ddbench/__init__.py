@@ -7,6 +7,9 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+if sys.platform == "win32":
+    raise ImportError("ddbench runs on Linux and macOS; on Windows, use WSL")
+
 if TYPE_CHECKING:
     from ddbench.api import Run as Run
     from ddbench.api import evaluate as evaluate

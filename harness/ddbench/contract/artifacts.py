@@ -9,11 +9,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ddbench.meter import StepMeter
 from ddbench.store.atomic_files import is_claimed, locked, write_json
@@ -28,29 +28,48 @@ _NOT_OURS = (OSError, ValueError, LookupError, TypeError, AttributeError, Arithm
              RecursionError)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """A finished artifact: its folder, and what building it cost.
+def _is_below(name: str) -> str:
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise ValueError("leads out of the artifact's folder")
+    return name
 
-    `dataset` is the name of the dataset it was built from, and `files` the sha256 of each of its
-    files by name; "" and None where an earlier ddbench has stored it.
+
+class Manifest(BaseModel):
+    """What is written beside a finished artifact: what determines it, and what it cost.
+
+    Attributes:
+        id: Kind and hash of everything that determines it.
+        kind: What it is.
+        spec: Everything that determines it, as values of JSON.
+        seconds: Wall seconds of all attempts to build it.
+        flops: Counted operations.
+        lower_bound: Whether work that no formula counts dominates.
+        bytes: Of all its files.
+        dataset: Name of the dataset that it was built from; "" where an earlier ddbench wrote it.
+        files: sha256 of each of its files by name; None where an earlier ddbench wrote it.
     """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
     id: str
     kind: str
-    folder: Path
-    spec: Mapping[str, Any]
-    seconds: float
-    flops: int
-    lower_bound: bool  # whether work that no formula counts dominates
-    bytes: int
+    spec: dict[str, Any]
+    seconds: float = Field(ge=0)
+    flops: int = Field(ge=0)
+    lower_bound: bool
+    bytes: int = Field(ge=0)
     dataset: str = ""
-    files: Mapping[str, str] | None = None
+    files: dict[Annotated[str, AfterValidator(_is_below)], str] | None = None
 
     def record(self) -> dict[str, Any]:
         """Return what a result keeps of it, ready for JSON."""
-        costs = {"seconds": self.seconds, "flops": self.flops, "lower_bound": self.lower_bound}
-        return {"id": self.id, "kind": self.kind, **costs, "bytes": self.bytes}
+        return self.model_dump(include={"id", "kind", "seconds", "flops", "lower_bound", "bytes"})
+
+
+class Artifact(Manifest):
+    """A finished artifact: its manifest, and the folder of its files."""
+
+    folder: Path
 
 
 class BuildContext:
@@ -73,7 +92,7 @@ class BuildContext:
         self._elsewhere = 0.0
         self._since = time.perf_counter()
         with suppress(*_NOT_OURS):  # else it starts from nothing
-            saved = json.loads((folder / METER).read_text())
+            saved = json.loads((folder / METER).read_bytes())
             meter, seconds = StepMeter(device), float(saved["seconds"])
             meter.load(saved["meter"])
             if math.isfinite(seconds + meter.seconds + meter.waited + meter.flops):
@@ -137,11 +156,10 @@ class ArtifactStore:
         """Return the finished artifact of this id, or None."""
         folder = self.root / name
         try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-            artifact = _artifact(folder, manifest)
-            return artifact if _is_sound(artifact) else None
-        except _NOT_OURS:
+            manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        except (OSError, ValidationError):  # absent, torn, or another program's
             return None
+        return Artifact(folder=folder, **dict(manifest)) if manifest.id == name else None
 
     def __iter__(self) -> Iterator[Artifact]:
         """Go through the finished artifacts, by id."""
@@ -182,18 +200,18 @@ class ArtifactStore:
         with _costs_kept(work):
             build(work)
         files = _files(folder)
-        manifest = {
+        manifest = Manifest(
             **about,
-            "seconds": work.seconds,
-            "flops": work.meter.flops,
-            "lower_bound": work.meter.lower_bound,
-            "bytes": sum(file.stat().st_size for file in files.values()),
-            "files": {name: hash_of_file(file) for name, file in files.items()},
-        }
-        write_json(folder / MANIFEST, manifest)
+            seconds=work.seconds,
+            flops=work.meter.flops,
+            lower_bound=work.meter.lower_bound,
+            bytes=sum(file.stat().st_size for file in files.values()),
+            files={name: hash_of_file(file) for name, file in files.items()},
+        )
+        write_json(folder / MANIFEST, manifest.model_dump())
         for name in (METER, PROGRESS):  # only now: a kill before the manifest costs nothing
             (folder / name).unlink(missing_ok=True)
-        return _artifact(folder, manifest)
+        return Artifact(folder=folder, **dict(manifest))
 
 
 def problems_of(artifact: Artifact) -> list[str]:
@@ -219,41 +237,6 @@ def _files(folder: Path) -> dict[str, Path]:
     """Return the files of an artifact, less those of the build, by their names below `folder`."""
     files = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
     return {name: f for name, f in files.items() if name not in (MANIFEST, METER, PROGRESS)}
-
-
-def _artifact(folder: Path, manifest: Mapping[str, Any]) -> Artifact:
-    """Return the artifact of a manifest; one of an earlier ddbench lacks the later fields."""
-    later = {key: manifest[key] for key in _LATER if key in manifest}
-    return Artifact(folder=folder, **{key: manifest[key] for key in _KEPT}, **later)
-
-
-def _is_sound(artifact: Artifact) -> bool:
-    """Say whether what a manifest holds is what `_build` writes, and of this very folder."""
-    counts = (artifact.flops, artifact.bytes)
-    return (
-        artifact.id == artifact.folder.name
-        and isinstance(artifact.kind, str)
-        and isinstance(artifact.spec, dict)
-        and isinstance(artifact.lower_bound, bool)
-        and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts)
-        and isinstance(artifact.seconds, int | float)
-        and 0 <= artifact.seconds < math.inf
-        and isinstance(artifact.dataset, str)
-        and _are_hashes(artifact.files)
-    )
-
-
-def _are_hashes(files: object) -> bool:
-    """Say whether `files` is None, or names below a folder and a hash for each."""
-    return files is None or (
-        isinstance(files, dict)
-        and all(isinstance(value, str) for value in files.values())
-        and not any(".." in Path(name).parts or Path(name).is_absolute() for name in files)
-    )
-
-
-_KEPT = ("id", "kind", "spec", "seconds", "flops", "lower_bound", "bytes")
-_LATER = ("dataset", "files")
 
 
 @contextmanager

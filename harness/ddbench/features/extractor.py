@@ -241,7 +241,7 @@ def _load(task: Task, architecture: str, epochs: int, folder: Path) -> TrainedNe
     """Return the stored network: whoever built it reads it too, so that all have the same."""
     network = _untrained(task, architecture)
     try:
-        record = json.loads((folder / ACCURACY).read_text())
+        record = json.loads((folder / ACCURACY).read_bytes())
         network.load_state_dict(load_file(folder / WEIGHTS))
         accuracy, held_out = float(record["accuracy"]), int(record["held_out"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
