@@ -29,8 +29,10 @@ from ddbench.plan import (
     MissingData,
     Plan,
     World,
+    adopting,
     keeping,
     make,
+    row_labels,
 )
 from ddbench.probe import Answer, Child, in_process
 from ddbench.registry import Registry, RegistryError
@@ -176,14 +178,16 @@ def _price_questions(
         "class_counts": list(facts.class_counts),
         "augment": facts.augment,
     }
+    labels = row_labels(plan.condensations)
     alike: dict[str, list[Condensation]] = {}
     for job in plan.condensations:
         if job.dataset == dataset:
             key = repr(replace(job, id="", options_id="", series_id="", seed=0, control_of=None))
             alike.setdefault(key, []).append(job)
     for jobs in alike.values():
+        row = labels[jobs[0].id]
         job = replace(jobs[0], id="", options_id="", seed=0)
-        row = f"{job.row}, {job.architecture}, {job.init}, ipc {job.ipc}"
+        row = f"{row}, {job.architecture}, {job.init}, ipc {job.ipc}"
         yield "condense", row, len(jobs), {
             "method": job.method, "job": job.record(), "facts": known
         }  # fmt: skip
@@ -283,9 +287,10 @@ def carry_out(
     folder = RunFolder(options.out)
     folder.create()
     results.refuse_newer(folder, "run")
+    plan = adopting(plan, *folder.ids())
     stale = stale_results(plan, folder)
     if options.keep_stale:
-        plan = keeping(plan, stale)
+        plan = adopting(keeping(plan, stale), *folder.ids())
     session.close()
     started = datetime.now(UTC)
     commit, dirty = git_commit()

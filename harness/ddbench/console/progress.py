@@ -34,6 +34,7 @@ class Progress:
         self.bars = _bars(self.console) if self.console.is_terminal else None
         self.jobs: Jobs | None = None
         self.condensed: Mapping[str, Condensation] = {}
+        self.labels: Mapping[str, str] = {}
         self.overall = TaskID(0)
         self.started: dict[str, float] = {}
         self.shown: dict[str, TaskID] = {}
@@ -67,8 +68,10 @@ class Progress:
 
     def _on_plan(self, event: Event) -> None:
         from ddbench.engines.jobs import by_id
+        from ddbench.plan import row_labels
 
         self.jobs, self.condensed = event["jobs"], by_id(event["plan"].condensations)
+        self.labels = row_labels(event["plan"].condensations)
         for line in stale_lines(event["plan"], self.jobs, event.get("stale") or {}):
             self._say(line)
         before = f", {self.jobs.kept} done before" if self.jobs.kept else ""
@@ -111,7 +114,7 @@ class Progress:
     def _words(self, job: Job) -> str:
         from ddbench.engines.jobs import describe
 
-        return describe(job, self.condensed)
+        return describe(job, self.condensed, self.labels)
 
     def _remove(self, job: Job) -> None:
         task = self.shown.pop(job.id, None)

@@ -1,6 +1,6 @@
 """The plan: registry and choices crossed into jobs, each with the id of all that determines it."""
 
-from ddbench.plan.identity import digest, keeping, slug, with_ids
+from ddbench.plan.identity import adopting, digest, keeping, slug, with_ids
 from ddbench.plan.planner import MissingData, World, make, recipe_of
 from ddbench.plan.records import (
     Choices,
@@ -9,6 +9,7 @@ from ddbench.plan.records import (
     Evaluation,
     Plan,
     Skipped,
+    row_labels,
 )
 from ddbench.plan.snapshots import snapshot_steps
 
@@ -21,10 +22,12 @@ __all__ = [
     "Plan",
     "Skipped",
     "World",
+    "adopting",
     "digest",
     "keeping",
     "make",
     "recipe_of",
+    "row_labels",
     "slug",
     "snapshot_steps",
     "with_ids",

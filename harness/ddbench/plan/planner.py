@@ -324,10 +324,9 @@ class _Planner:
             name = fits.get("canonical", architecture)
             for init in self._inits(row, Where(dataset, name, ipc), fixed="init" in places):
                 for settings, seed in itertools.product(itertools.product(*axes.values()), seeds):
-                    of = control_of and _label(control_of, settings)
                     left = tuple(setting for setting in settings if setting[1] not in forced)
                     where = (dataset, architecture, init, ipc, seed)
-                    yield _Cell(row, *where, left, of, forced, places)
+                    yield _Cell(row, *where, left, control_of, forced, places)
 
     def _inits(self, row: Row, where: Where, fixed: bool) -> tuple[str, ...]:
         """Return the inits of a row; `--init` passes over methods that it was not meant for.
@@ -348,10 +347,8 @@ class _Planner:
 
     def _add_condensations(self, cells: Sequence[_Cell]) -> None:
         ready = [(cell, self._question(cell)) for cell in cells if self._possible(cell)]
-        questions = [question for _, question in ready]
-        answers = self.world.ask({"configure": questions})["configure"] if ready else []
-        planned: set[str] = set()
-        for (cell, question), answer in zip(ready, answers, strict=True):
+        planned: set[tuple[str, str]] = set()
+        for (cell, question), answer in zip(ready, self._answers(ready), strict=True):
             if "error" in answer:
                 self._skip(cell, answer["error"], failed=True)
             elif answer["problems"]:
@@ -360,9 +357,28 @@ class _Planner:
                 self._skip(cell, answer["needs"])
             else:
                 job = self._condensation(cell, answer)
-                if not (job.control_of and job.options_id in planned):  # it stands there anyway
+                name = "" if job.control_of else job.row  # a control may stand there by any name
+                if (name, job.options_id) not in planned:
                     self.result.condensations.append(job)
-                    planned.add(job.options_id)
+                    planned |= {("", job.options_id), (job.row, job.options_id)}
+
+    def _answers(self, ready: Sequence[tuple[_Cell, dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Return what the methods answer for each cell.
+
+        A control that comes out the same without what `--set` changes in its row is the control
+        of that row as it is without: one of all values of a sweep.
+        """
+        swept = [i for i, (cell, _) in enumerate(ready) if cell.control_of and cell.settings]
+        plain = [self._question(replace(ready[i][0], settings=())) for i in swept]
+        questions = [question for _, question in ready]
+        if not questions:
+            return []
+        answers = self.world.ask({"configure": questions + plain})["configure"]
+        for i, without in zip(swept, answers[len(questions) :], strict=True):
+            parts = ("canonical", "steps", "needs")
+            if "canonical" in without and all(without[k] == answers[i].get(k) for k in parts):
+                answers[i] = without
+        return list(answers[: len(questions)])
 
     def _refuse(
         self, cell: _Cell, places: Mapping[str, str], refused: Iterable[tuple[str, str]]
@@ -419,7 +435,9 @@ class _Planner:
 
     def _skip(self, cell: _Cell, reason: str, failed: bool = False) -> None:
         where = (cell.dataset, cell.architecture, cell.init, cell.ipc, cell.seed)
-        self.result.skipped.append(Skipped(cell.row.method, *where, reason, failed))
+        given = {option: value for _, option, value in cell.settings}
+        skipped = Skipped(cell.row.method, *where, reason, failed, options=given)
+        self.result.skipped.append(skipped)
 
     def _question(self, cell: _Cell) -> dict[str, Any]:
         """Return what to ask the method: options merged from weak to strong, and the facts."""
@@ -482,7 +500,7 @@ class _Planner:
         job = Condensation(
             id="",
             options_id="",
-            row=_label(cell.row.method, cell.settings),
+            row=cell.row.method,
             method=method,
             source=found.source,
             code=found.code,
@@ -621,12 +639,6 @@ class _Planner:
             extensions=self._extensions(architecture, dataset),
         )
         self.result.evaluations.append(with_evaluation_id(evaluation, job))
-
-
-def _label(row: str, settings: Iterable[tuple[str, str, Any]]) -> str:
-    """Return the name that a row goes by: with what `--set` has changed in it."""
-    labels = [f"{option}={value}" for _, option, value in settings]
-    return row + (f"[{','.join(labels)}]" if labels else "")
 
 
 def _typo(name: str, known: Iterable[str]) -> bool:

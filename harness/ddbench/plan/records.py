@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ddbench import NUMERICS
+from ddbench.labels import Named, labels
 
 PRECISION = "float32"
 
@@ -98,6 +99,21 @@ class Condensation:
         return asdict(self)
 
 
+def row_labels(jobs: Iterable[Condensation]) -> dict[str, str]:
+    """Return the label of each condensation's row, by id: where rows share a name, what differs."""
+    return labels(
+        {
+            job.id: Named(
+                name=job.row,
+                place=(job.dataset, job.ipc, job.init, job.architecture),
+                traits={**job.config, "steps": job.steps},
+                is_control=job.control_of is not None,
+            )
+            for job in jobs
+        }
+    )
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Fresh networks of one architecture trained on one set under one protocol.
@@ -136,6 +152,7 @@ class Skipped:
     reason: str
     failed: bool = False  # a broken plugin, rather than something impossible or absent
     evaluate_on: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)  # that `--set` gives it
 
 
 @dataclass

@@ -389,13 +389,24 @@ def impossible(config: Config, facts: Facts) -> str | None:
     return _unknown_choice(config)
 
 
+OF_STEPS = (  # and of nothing else: not of the experts, the start or the export
+    "student_steps", "expand_until", "threshold", "lr_images", "lr_labels", "lr_lr", "lr_floor",
+    "momentum", "momentum_labels", "first_max_start_epoch",
+)  # fmt: skip
+
+
 def canonical(config: Config, facts: Facts) -> Config:
     """Return the options with those that leave the result as it is, but for rounding, at one value.
 
     The exact gradients agree; how many experts train at once and which snapshots are stored changes
-    none that is read; a student's batch of the whole set is one whatever its number.
+    none that is read; a student's batch of the whole set is one whatever its number. Without a step
+    the options of steps do nothing: where the set starts, and how it is evaluated, is left.
     """
     whole = config.batch_synthetic >= facts.ipc * facts.num_classes
+    usual = type(config)()
+    idle = {name: value for name, value in vars(usual).items() if name in OF_STEPS}
+    if not facts.steps:
+        config = replace(config, **idle, grad_mode="adjoint", batch_synthetic=0)
     return replace(
         config,
         grad_mode="adjoint" if config.grad_mode == "unroll" else config.grad_mode,
