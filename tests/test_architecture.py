@@ -42,6 +42,7 @@ LAYERS = [
     {"architectures", "augment", "datasets"},
     {"synthetic"},
     {"pictures"},
+    {"labels"},
     {"files", "messages", "stopping"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}

@@ -367,8 +367,8 @@ def test_an_unknown_init_that_somebody_asked_for_is_an_error_with_its_place(tmp_
     text = TEXT.replace('rows = ["step",', 'rows = [{ method = "step", init = "reel" },')
     session = open_session(tmp_path, text, step=method(default_init="reel"))
     inits = ("reel",) if where == "--init" else None
-    [problem, *_] = refused(session, inits=inits, ipc=(1,), seeds=(0,))
-    assert problem.startswith(where) and "unknown 'reel'" in problem
+    found = refused(session, inits=inits, ipc=(1,), seeds=(0,))
+    assert any(one.startswith(where) and "unknown 'reel'" in one for one in found)
 
 
 def test_options_asked_for_are_an_error_beside_those_of_the_method(tmp_path):
@@ -856,3 +856,34 @@ def test_a_value_of_a_sweep_that_is_impossible_is_skipped_by_name(tmp_path):
     session = open_session(tmp_path, step=step)
     plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,), settings=settings))
     assert [(one.row, dict(one.options)) for one in plan.skipped] == [("step", {"lr": 2.0})]
+
+
+def test_all_mistakes_of_a_registry_come_together_whatever_is_run(tmp_path):
+    text = TEXT.replace('["toy"]', '["toyy"]').replace("ipc = [1, 2]", "ipc = [0, 1]")
+    text += """
+    [presets.other]
+    datasets = ["mnits"]
+    architectures = ["convnett"]
+    evaluate_on = ["mlp"]
+    ipc = [1]
+    protocol = "shrt"
+    rows = ["stepp", { method = "step", init = "nois", options = { bach = 1 } }]
+    [methods.step]
+    lr = "1"
+    [methods.step.dataset.toy.ipc.5]
+    btach = 3
+    [methods."step@x"]
+    lr = 2
+    [methods.stepp]
+    lr = 2
+    [datasets.mine]
+    source = "tpy"
+    """
+    registry = parse(text, Path("registry.toml"), lenient=True)
+    session = Session.of(registry, Places(tmp_path), {"step": method()}, Extensions())
+    found = refused(session, settings=(("step", "lrr", (1,)),))
+    for words in ("[presets.quick.ipc] 0", "'shrt'", "'toyy'", "'mnits'", "'convnett'", "'stepp'",
+                  "'nois'", "'bach'", "[methods.step] lr: ", "'btach'", 'add method = "step"',
+                  "'tpy'", "--set step.lrr"):  # fmt: skip
+        assert any(words in problem for problem in found), (words, found)
+    assert len(found) == len({*found})

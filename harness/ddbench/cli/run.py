@@ -93,7 +93,7 @@ def run(
             command=("ddbench", *sys.argv[1:]),
             preset=chosen.preset,
         )
-        session = open_session(registry_path, data, cache, plugins)
+        session = open_session(registry_path, data, cache, plugins, planning=True)
         plan = session.plan(chosen)
         if require_all and plan.skipped:
             reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
@@ -181,7 +181,7 @@ def plan(
     """Show what `run` with the same options would do, and with --price at what cost."""
     from ddbench.console import print_plan
 
-    session = open_session(registry_path, data, cache, plugins)
+    session = open_session(registry_path, data, cache, plugins, planning=True)
     planned = session.plan(choices_of(**choices))
     if price:
         _print_prices(session.price(planned), rate, as_json)

@@ -16,7 +16,16 @@ from ddbench.plan.identity import with_evaluation_id, with_ids
 from ddbench.plan.records import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
 from ddbench.plan.snapshots import snapshot_steps
 from ddbench.probe import Answer
-from ddbench.registry import Layer, Protocol, Registry, RegistryError, Row, Where
+from ddbench.registry import (
+    Layer,
+    Preset,
+    Protocol,
+    Registry,
+    RegistryError,
+    Row,
+    Where,
+    default_path,
+)
 from ddbench.registry import unknown as unknown_name
 
 # Places that a method names, behind its name: what is wrong there costs its own rows alone.
@@ -82,16 +91,18 @@ class _Planner:
         if choices.preset not in registry.presets:
             place = f"--preset ({registry.path.name})"
             unknown_preset = unknown_name(place, choices.preset, registry.presets)
-            raise RegistryError([*choices.faults, unknown_preset])
+            raise RegistryError([*registry.faults, *choices.faults, unknown_preset])
         self.as_written = registry.presets[choices.preset]
         self.preset = chosen(self.as_written, choices)
-        self.problems = [*choices.faults, *impossible(choices)]
+        self.problems = [*registry.faults, *choices.faults, *impossible(choices)]
         self.result = Plan()
 
     def plan(self) -> Plan:
         rows = self._rows()
         self.info = self._describe(rows)
         self._check_names()
+        if self.registry.path != default_path():
+            self._check_all_tables()
         self.facts = self._datasets()
         self.canonical = self._architectures()
         cells = [cell for one in self._with_controls(rows) for cell in self._cells(*one)]
@@ -197,12 +208,83 @@ class _Planner:
                 if name not in known and _typo(name, known):
                     place = registry.place(*keys, "dataset", name)
                     self.problems.append(unknown_name(place, name, known))
-        for name in preset.protocol:
+        for name in self.choices.protocol or ():
             if name not in registry.protocols:
                 self.problems.append(unknown_name("--protocol", name, registry.protocols))
         for row, option, _ in self.choices.settings:
             self._check_setting(row, option)
         self._snapshots(0, None)  # which finds what is wrong whatever the method
+
+    def _check_all_tables(self) -> None:
+        """Check those tables of a registry of one's own too that this run makes no use of."""
+        registry, found = self.registry, self.world.found
+        presets = registry.own_presets()
+        settings = [(row, at, keys, Layer({})) for row, at, keys in registry.own_settings()]
+        for preset, table in presets.items():
+            for i, row in enumerate(table.rows):
+                keys = ("presets", preset, "rows", str(i))
+                settings.append((row.method, {}, keys, Layer(row.options, keys)))
+                method = registry.method_of(row.method)
+                if method not in found and _typo(method, found):
+                    self.problems.append(f"{registry.place(*keys)}: {unknown(method, found)}")
+        for row, named in registry.datasets.items():
+            if not self._is_dataset(named.source):
+                place, known = registry.place("datasets", row, "source"), self.world.dataset_names()
+                self.problems.append(unknown_name(place, named.source, known))
+        self._check_options(settings)
+        self._check_places(presets)
+
+    def _check_options(
+        self, settings: Iterable[tuple[str, Mapping[str, str], tuple[str, ...], Layer]]
+    ) -> None:
+        """Ask the methods about options: (row, where they hold, its table, options over them)."""
+        registry, asked, about = self.registry, list[Any](), list[Any]()
+        for row, at, keys, above in settings:
+            method, plain = registry.method_of(row), row.partition("@")[0]
+            if method not in self.world.found:
+                if keys[0] == "methods" and method == row != plain and plain in self.world.found:
+                    text = f'is missing; add method = "{plain}"'
+                    self.problems.append(f"{registry.place(*keys)} method: {text}")
+                continue
+            where = Where(at.get("dataset", ""), at.get("arch", ""), int(at.get("ipc", 1)))
+            layers = [*registry.layers(row, where), above]
+            about.append((row, self._places(layers)))
+            facts = {"dataset": where.dataset, "num_classes": 10, "shape": [1, 32, 32],
+                     "class_counts": [6000] * 10, "architecture": where.arch, "init": "real",
+                     "ipc": where.ipc}  # fmt: skip
+            asked.append({"method": method, "options": _merged(layers), "published": {},
+                          "steps": None, "published_steps": None, "facts": facts})  # fmt: skip
+        answers = self.world.ask({"configure": asked})["configure"] if asked else []
+        for (row, places), answer in zip(about, answers, strict=True):
+            for option, text in answer.get("problems", ()):
+                place = _place_of(option, text, places)
+                self.problems.append(f"{place or row}: {text}")
+
+    def _check_places(self, presets: Mapping[str, Preset]) -> None:
+        """Check the names of datasets, networks and inits."""
+        registry = self.registry
+        known = {*self.world.dataset_names(), *registry.datasets}
+        networks: dict[str, str] = {}
+        for preset, table in presets.items():
+            for name in table.datasets:
+                if not self._is_dataset(name):
+                    place = registry.place("presets", preset, "datasets")
+                    self.problems.append(unknown_name(place, split_options(name)[0], known))
+            for key in ("architectures", "evaluate_on"):
+                place = registry.place("presets", preset, key)
+                networks |= {name: place for name in getattr(table, key) if name not in networks}
+        asked = [[name, [1, 32, 32], 10] for name in networks]
+        answers = self.world.ask({"architectures": asked, "inits": True})
+        for place, answer in zip(networks.values(), answers["architectures"], strict=True):
+            if "unknown" in answer:
+                self.problems.append(f"{place}: {answer['unknown']}")
+        inits = [(place, init) for place, init in registry.own_inits()]
+        inits += [(registry.place("presets", preset, "rows", str(i)) + " init", row.init)
+                  for preset, table in presets.items() for i, row in enumerate(table.rows)
+                  if row.init]  # fmt: skip
+        for place, init in inits:
+            if init not in answers["inits"]:
+                self.problems.append(unknown_name(place, init, answers["inits"]))
 
     def _check_setting(self, row: str, option: str) -> None:
         info = self.info.get(self.registry.method_of(row))
@@ -429,8 +511,10 @@ class _Planner:
             return "--init"
         if row.init is not None and "init" in cell.places:
             return cell.places["init"]
-        if row.init or self.registry.table_value(row.method, "init", where):
+        if row.init:
             return f"{self._row_place(row)} init"
+        if keys := self.registry.keys_of_init(row.method, where):
+            return self.registry.place(*keys)
         return self.registry.method_of(row.method) + DEFAULT_INIT
 
     def _skip(self, cell: _Cell, reason: str, failed: bool = False) -> None:
