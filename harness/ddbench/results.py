@@ -110,7 +110,7 @@ class RunFolder:
                 pass
         except OSError as error:
             raise RunError(
-                f"--out {self.root}: cannot be written ({error.strerror}); name another folder"
+                f"{self.root}: cannot be written ({error.strerror}); name another folder"
             ) from error
 
     def ids(self) -> tuple[set[str], set[str]]:

@@ -266,10 +266,7 @@ class Outcome:
         """0 all done, 1 some job failed, 3 nothing could run, 4 more to do, 130 interrupted."""
         if self.stopped:
             return 130 if self.stopped == "interrupted" else 4
-        broken = any(skipped.failed for skipped in self.plan.skipped)
-        if self.plan.skipped and not (self.plan.condensations and self.plan.evaluations):
-            return 1 if broken else 3
-        return 1 if self.jobs.failed or broken else 0
+        return self.plan.exit_code or int(bool(self.jobs.failed))
 
 
 def carry_out(

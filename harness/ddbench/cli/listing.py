@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ddbench.cli.data import list_data
-from ddbench.cli.shared import JSON, explained, read_registry
+from ddbench.cli.shared import JSON, PLUGIN, explained, read_registry
 
 if TYPE_CHECKING:
     from ddbench.registry import Preset, Registry
@@ -69,21 +69,25 @@ def _methods_text(preset: Preset, registry: Registry) -> str:
     type=click.Path(path_type=Path),
     help="Folder with datasets; repeatable. DDBENCH_DATA adds more.",
 )
+@PLUGIN
 @JSON
 @explained
-def datasets(data: tuple[Path, ...], as_json: bool) -> None:
+def datasets(data: tuple[Path, ...], plugins: tuple[Path, ...], as_json: bool) -> None:
     """List the datasets, whether they are here, and what the absent ones need."""
-    list_data(data, as_json)
+    list_data(data, plugins, as_json)
 
 
 @click.command()
+@PLUGIN
 @JSON
 @explained
-def architectures(as_json: bool) -> None:
+def architectures(plugins: tuple[Path, ...], as_json: bool) -> None:
     """List the architecture families and the tokens that vary them."""
     from ddbench import architectures as zoo
     from ddbench.console import print_table
     from ddbench.extensions import Extensions
 
-    rows = [vars(listed) for listed in zoo.listing(Extensions.installed().architectures)]
+    rows = [
+        vars(listed) for listed in zoo.listing(Extensions.installed(files=plugins).architectures)
+    ]
     print_table(rows, as_json=as_json)

@@ -178,7 +178,10 @@ def plan(
     rate: float,
     **choices: Any,  # noqa: ANN401
 ) -> None:
-    """Show what `run` with the same options would do, and with --price at what cost."""
+    """Show what `run` with the same options would do, and with --price at what cost.
+
+    Exit codes: as `run` would give them for what cannot run: 1 a broken plugin, 3 nothing can run.
+    """
     from ddbench.console import print_plan
 
     session = open_session(registry_path, data, cache, plugins, planning=True)
@@ -187,6 +190,7 @@ def plan(
         _print_prices(session.price(planned), rate, as_json)
     else:
         print_plan(planned, as_json=as_json)
+    raise SystemExit(planned.exit_code)
 
 
 def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:

@@ -99,6 +99,14 @@ def stacked(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
     )
 
 
+PLUGIN = click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A Python file that is a method, or brings datasets and the like; repeatable.",
+)
+
 PLACES = (
     click.option(
         "--registry",
@@ -118,13 +126,7 @@ PLACES = (
         type=click.Path(path_type=Path),
         help="What runs share: artifacts, prepared data.  [default: ~/.cache/ddbench]",
     ),
-    click.option(
-        "--plugin",
-        "plugins",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        help="A Python file that is a method, or brings datasets and the like; repeatable.",
-    ),
+    PLUGIN,
 )
 
 CHOICES = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ddbench.datasets import split_options
-from ddbench.methods import Found, install, unknown
+from ddbench.methods import Found, install, package_of, unknown
 from ddbench.plan.choosing import at_ipc, chosen, impossible, rows_named
 from ddbench.plan.identity import with_evaluation_id, with_ids
 from ddbench.plan.records import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
@@ -483,7 +483,7 @@ class _Planner:
         facts = self.facts[cell.dataset]
         if info is None:
             method = method.partition("@")[0]  # of a variant that the registry lacks
-            self._skip(cell, f"method {method!r} is not installed; {install(f'ddbench-{method}')}")
+            self._skip(cell, f"method {method!r} is not installed; {install(package_of(method))}")
         elif "error" in info:
             self._skip(cell, info["error"], failed=True)
         elif isinstance(facts, str):

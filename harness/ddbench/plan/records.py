@@ -171,6 +171,14 @@ class Plan:
     skipped: list[Skipped] = field(default_factory=list)
     kept_stale: list[str] = field(default_factory=list)
 
+    @property
+    def exit_code(self) -> int:
+        """0; 1 if a broken plugin costs rows; 3 if nothing can run."""
+        broken = any(skipped.failed for skipped in self.skipped)
+        if self.skipped and not (self.condensations and self.evaluations):
+            return 1 if broken else 3
+        return int(broken)
+
     def record(self) -> dict[str, Any]:
         """Return what a manifest keeps."""
         return {
