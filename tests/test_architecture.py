@@ -43,7 +43,7 @@ LAYERS = [
     {"synthetic"},
     {"pictures"},
     {"labels"},
-    {"files", "messages", "stopping"},
+    {"files", "hashing", "messages", "stopping", "suggestions"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 
@@ -53,6 +53,7 @@ ONLY = {
     "pandas": {"leaderboard", "report", "console", "api"},
     "matplotlib": {"report"},
     "fvcore": {"meter"},
+    "scipy": {"leaderboard"},
     "sklearn": {"clusters"},
     "mlxtend": {"datasets"},
 }
@@ -173,5 +174,5 @@ def test_no_help_imports_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    for words in ("data fetch", "experts", "leaderboard"):
+    for words in ("datasets fetch", "experts", "leaderboard"):
         assert f" {words} [OPTIONS] " in done.stdout

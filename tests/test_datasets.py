@@ -454,7 +454,7 @@ def test_listing_says_what_is_there_and_what_is_not(tmp_path):
     assert lines["toy"].present and not lines["mnist"].present
     assert lines["mnist"].train_size == 60_000 and lines["mnist"].shape == (1, 28, 28)
     assert str(tmp_path) in lines["mnist"].remedy
-    assert "ddbench data fetch mnist" in lines["mnist"].remedy
+    assert "ddbench datasets fetch mnist" in lines["mnist"].remedy
     for line in lines.values():
         assert line.present != bool(line.remedy)
         assert line.summary and line.licence

@@ -105,7 +105,7 @@ def test_a_damaged_idx_file_is_named_with_the_remedy(tmp_path, file, damage, mes
     raw = tmp_path / "MNIST" / "raw"
     write_mnist(raw)
     (raw / file).write_bytes(damage((raw / file).read_bytes()))
-    with pytest.raises(DatasetError, match=rf"{file}: .*{message}.*; delete it, then .*data fetch"):
+    with pytest.raises(DatasetError, match=rf"{file}: .*{message}.*; delete it, .*datasets fetch"):
         datasets.load("mnist", roots=[tmp_path])
 
 
@@ -136,7 +136,7 @@ def test_a_half_present_set_says_which_file_lacks(tmp_path):
     raw = tmp_path / "MNIST" / "raw"
     write_mnist(raw)
     (raw / "t10k-labels-idx1-ubyte").unlink()
-    lacks = f"{tmp_path} lacks MNIST/raw/t10k-labels-idx1-ubyte; .*data import mnist PATH"
+    lacks = f"{tmp_path} lacks MNIST/raw/t10k-labels-idx1-ubyte; .*datasets import mnist PATH"
     with pytest.raises(DatasetMissing, match=lacks):
         datasets.load("mnist", roots=[tmp_path])
 
@@ -458,12 +458,14 @@ def write_npz(path, splits, **more):
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (8, 6, 3), (8, 8, 1)])
 def test_npz_loads_grey_and_colour(tmp_path, shape):
     splits = {"train": draw([0, 1, 2, 1], *shape), "test": draw([2, 1, 0], *shape, seed=1)}
-    write_npz(tmp_path / "my.npz", splits, val_images=splits["test"][0])
+    write_npz(
+        tmp_path / "my.npz", splits, val_images=splits["test"][0], val_labels=splits["test"][1]
+    )
     name = f"npz:{tmp_path / 'my.npz'}"
     dataset = datasets.load(name, cache=tmp_path / "cache")
     assert_splits(dataset, splits)
     assert dataset.name == name and dataset.classes == ("0", "1", "2")
-    assert "val split of the npz left out" in dataset.notes
+    assert "its validation split is left out" in dataset.notes
     assert dataset.augment == datasets.WITH_FLIP
     digits = datasets.load(name, options={"flip": False})
     assert digits.augment == datasets.WITHOUT_FLIP
@@ -863,7 +865,7 @@ def test_fetch_of_other_content_or_none_leaves_nothing(tmp_path, site, monkeypat
     path.unlink()
     if content is not None:
         path.write_bytes(gzip.compress(content))
-    with pytest.raises(DatasetError, match="kmnist: the download failed .*data import kmnist PATH"):
+    with pytest.raises(DatasetError, match="kmnist: the download failed .*datasets import kmnist"):
         datasets.fetch("kmnist", root=tmp_path / "root")
     assert list((tmp_path / "root").iterdir()) == []
     if content is None:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from ddbench.evaluate import evaluate
 from ddbench.extensions import Extensions
+from ddbench.hashing import seed_of
 from ddbench.synthetic import SyntheticSet
-from ddbench.task import seed_of
 from ddbench.testing import toy_task
 from ddbench.training import Drop, Recipe
 

@@ -13,10 +13,8 @@ from ddbench.plan import (
     Condensation,
     Evaluation,
     adopting,
-    digest,
     keeping,
     row_labels,
-    slug,
     with_ids,
 )
 from ddbench.plan.identity import with_evaluation_id
@@ -564,28 +562,6 @@ def test_a_snapshot_that_some_row_reaches_is_left_out_of_shorter_ones(tmp_path):
     assert not session.plan(replace(choices, rows=("still",))).condensations[0].snapshots
     choices = replace(choices, rows=("step",), snapshots=("9999",), budget=60.0)
     assert session.plan(choices).condensations[0].snapshots == (9999,)
-
-
-@given(st.lists(st.text(), min_size=1, max_size=5))
-def test_a_slug_is_a_short_file_name(parts):
-    name = slug(*parts)
-    assert len(name) <= 80 and "/" not in name and not name.startswith(".")
-
-
-PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-@given(st.dictionaries(st.text(max_size=5), PLAIN, max_size=5))
-def test_a_digest_does_not_depend_on_the_order_of_keys(record):
-    backwards = dict(reversed(record.items()))
-    assert digest(record) == digest(backwards)
-    assert digest(record) != digest({**record, "one more": 1})
 
 
 def test_steps_of_the_command_line_win_over_the_presets_but_not_over_a_controls_own(tmp_path):

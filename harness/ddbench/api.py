@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
 import inspect
 import uuid
@@ -17,11 +16,12 @@ from ddbench import leaderboard as boards
 from ddbench.devices import has_cuda
 from ddbench.evaluate import evaluate as train_and_test
 from ddbench.extensions import Extensions
+from ddbench.hashing import hash_of_text
 from ddbench.methods import Found, Method, bind, discover, find, load
 from ddbench.plan import Choices, Plan, recipe_of
 from ddbench.registry import Protocol, Registry, RegistryError, read, unknown
 from ddbench.results import RunFolder, open_run
-from ddbench.session import Places, RunOptions, Session, carry_out, default_cache
+from ddbench.session import Places, RunOptions, Session, carry_out, default_cache, jobs_at_once
 from ddbench.setting import Setting
 from ddbench.synthetic import SyntheticSet
 from ddbench.testing.tasks import one_thread
@@ -119,6 +119,8 @@ def run(
     published: bool = False,
     steps: int | None = None,
     budget: float | None = None,
+    budget_total: float | None = None,
+    validate: int | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     device: str = "auto",
     jobs: int | None = None,
@@ -143,6 +145,9 @@ def run(
             of the preset.
         steps: Instead of the published number.
         budget: Seconds of condensing, instead of steps.
+        budget_total: Seconds of the whole run: half of it for condensing, in equal parts.
+        validate: Test on this percentage of the training images, held out, or on the dataset's own
+            validation split; the test set is left alone.
         options: Method -> {option: value}.
         device: "auto", "cpu", "cuda", "cuda:1".
         jobs: Jobs at once; one for each core by default.
@@ -156,6 +161,14 @@ def run(
         MethodError: A method cannot be loaded.
     """
     session = _session(methods, _registry(registry), _places(data, cache, plugins))
+    where = RunOptions(
+        out=Path("runs") / preset if out is None else Path(out),
+        device=_device(device),
+        jobs=jobs,
+        inline=bool(session.bound),
+        command=("ddbench.run",),
+        preset=preset,
+    )
     choices = Choices(
         preset=preset,
         all_methods=methods is None,
@@ -170,17 +183,12 @@ def run(
         published=published,
         steps=steps,
         budget=budget,
+        budget_total=budget_total,
+        workers=jobs_at_once(where),
+        validate=validate,
         settings=_settings(options or {}),
     )
     plan = session.plan(choices)
-    where = RunOptions(
-        out=Path("runs") / preset if out is None else Path(out),
-        device=_device(device),
-        jobs=jobs,
-        inline=bool(session.bound),
-        command=("ddbench.run",),
-        preset=preset,
-    )
     _require_something(plan)
     return load_run(carry_out(session, plan, where).folder.root)
 
@@ -331,7 +339,7 @@ def _fingerprint(method: object) -> str:
     except (OSError, TypeError):
         return uuid.uuid4().hex  # unknown: never the same, so that nothing old is taken for new
     kept = "" if inspect.ismodule(method) else repr(vars(method))
-    return hashlib.sha256((text + kept).encode()).hexdigest()[:16]
+    return hash_of_text(text + kept, 16)
 
 
 def _require_something(plan: Plan) -> None:

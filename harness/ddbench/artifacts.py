@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from ddbench.files import locked, write_json
+from ddbench.hashing import hash_of_text
 from ddbench.meter import StepMeter
 
 MANIFEST = "manifest.json"
@@ -87,7 +87,7 @@ def artifact_id(kind: str, spec: Mapping[str, Any]) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", kind):
         raise ValueError(f"artifact kind {kind!r}: use letters, digits, '-', '_' and '.'")
     text = json.dumps(spec, sort_keys=True)
-    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{kind}-{hash_of_text(text, 16)}"
 
 
 class ArtifactStore:

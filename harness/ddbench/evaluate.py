@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ddbench.hashing import seed_of
 from ddbench.meter import StepMeter, Stopwatch, forward_macs
-from ddbench.task import build_network, seed_of
+from ddbench.task import build_network
 from ddbench.training import Recipe, fit, predict
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from safetensors.torch import save as to_safetensors
 from ddbench import NUMERICS
 from ddbench.artifacts import Work
 from ddbench.files import write_json, write_whole
-from ddbench.task import Split, Task, build_network, seed_of
+from ddbench.hashing import seed_of
+from ddbench.task import Split, Task, build_network
 from ddbench.training import Recipe, cross_entropy, new_optimizer, predict
 from ddbench.trees import load_tree, save_tree
 

@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import Distribution
 from pathlib import Path
 
+from ddbench.hashing import hash_of_file
+
 
 class ChangedError(Exception):
     """Code or data are no longer what a plan was made of; says which, and what to do."""
@@ -56,7 +58,7 @@ def code_fingerprint(path: Path) -> str:
 
 def file_fingerprint(path: Path) -> str:
     """Return the sha256 of one file."""
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    return f"sha256:{hash_of_file(path)[:16]}"
 
 
 def seed_name(dataset: str, fingerprint: str) -> str:

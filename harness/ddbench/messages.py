@@ -1,4 +1,4 @@
-"""Words of other people's code, made fit for one line on a terminal."""
+"""Text for one line: words of other people's code, values, file names."""
 
 from __future__ import annotations
 
@@ -27,9 +27,26 @@ def shortened(line: str) -> str:
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
+def brief(value: object) -> str:
+    """Return a value of any kind in at most 40 characters."""
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def slug(*parts: object, most: int = 80) -> str:
+    """Return a readable file name of letters, digits, dots and dashes; no path, maybe empty."""
+    text = "-".join(re.sub(r"[^a-z0-9.]+", "-", str(part).lower()).strip("-.") for part in parts)
+    return text[:most].strip("-.")
+
+
 def message_of(error: BaseException) -> str:
     """Return what an error says in one line, whatever its class does to its message."""
     try:
         return one_line(str(error))
     except Exception:  # the error's class is someone else's code
         return "(its message cannot be shown)"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error says in one line, or its type where it says nothing."""
+    return message_of(error) or type(error).__name__

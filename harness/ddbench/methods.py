@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -24,6 +23,7 @@ from ddbench.files import check_plain
 from ddbench.fingerprints import ChangedError, file_fingerprint, package_fingerprint
 from ddbench.hookspecs import METHODS_GROUP, ExtensionHooks, MethodHooks, MethodInfo
 from ddbench.messages import message_of, shortened
+from ddbench.suggestions import did_you_mean
 
 REQUIRED = ("init", "condense_step", "export")
 
@@ -149,10 +149,9 @@ def find(name: str, available: dict[str, Found]) -> Found:
 def unknown(name: str, available: Iterable[str]) -> str:
     """Return what to tell someone who named a method that is not installed."""
     names = sorted(available)
-    close = difflib.get_close_matches(name, names, n=1)
     package = package_of(name)
     sure = "." if package in PACKAGES else ", if it exists."
-    hint = f"did you mean {close[0]!r}?" if close else f"{install(package)}{sure}"
+    hint = did_you_mean(name, names) or f"{install(package)}{sure}"
     if name.endswith(".py"):
         hint = f"for a file: --plugin {name} --method {Path(name).stem.replace('_', '-')}."
     return f"method {name!r} is not installed; {hint} Installed: {', '.join(names) or 'none'}"

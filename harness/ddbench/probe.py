@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
-import hashlib
 import itertools
 import json
 import os
@@ -26,10 +25,11 @@ from ddbench import messages
 from ddbench.extensions import Extensions, installed_code
 from ddbench.files import write_json
 from ddbench.fingerprints import ChangedError, code_fingerprint
+from ddbench.hashing import hash_of_text
 from ddbench.hookspecs import Facts, MethodInfo
+from ddbench.messages import brief
 from ddbench.methods import Found, Method, MethodError, load, plain_options
 from ddbench.options import ConfigError, make_config
-from ddbench.results import shortened
 from ddbench.stopping import leave_signals_to_parent
 
 MOST_STEPS, LONGEST_CYCLE = 10**9, 10**6  # a meter keeps an account of each step of a cycle
@@ -75,14 +75,14 @@ def _whole(value: Any, giver: str, least: int, most: int) -> int:  # noqa: ANN40
     if number and least <= value <= most and value == int(value):
         return int(value)
     raise MethodError(
-        f"{giver} gives {shortened(value)}; expected a whole number from {least} to {most:,}"
+        f"{giver} gives {brief(value)}; expected a whole number from {least} to {most:,}"
     )
 
 
 def _reason(needs: Any) -> str | None:  # noqa: ANN401
     if not isinstance(needs, str | None):
         raise MethodError(
-            f"MethodInfo.needs gives {shortened(needs)}; expected a reason in words, or None"
+            f"MethodInfo.needs gives {brief(needs)}; expected a reason in words, or None"
         )
     return needs and messages.shortened(messages.one_line(needs) or messages.NO_REASON)
 
@@ -146,7 +146,7 @@ def _canonical(info: MethodInfo, config: Any, facts: Facts) -> dict[str, Any]:  
     made = info.canonical(config, facts)
     if not isinstance(made, info.config):
         raise MethodError(
-            f"MethodInfo.canonical gives {shortened(made)}; expected a {info.config.__name__}"
+            f"MethodInfo.canonical gives {brief(made)}; expected a {info.config.__name__}"
         )
     return plain_options(made)
 
@@ -269,7 +269,7 @@ class Child:
         asked = {name: dataclasses.asdict(self.found[name]) for name in sorted(names)}
         question = {"request": request, "methods": asked, "extensions": self.extensions}
         text = json.dumps(question, sort_keys=True)
-        key = hashlib.sha256(f"{self.core}\0{sys.prefix}\0{text}".encode()).hexdigest()[:24]
+        key = hash_of_text(f"{self.core}\0{sys.prefix}\0{text}", 24)
         kept = self.kept / f"{key}.json"
         with suppress(OSError, ValueError, RecursionError):
             answers = json.loads(kept.read_bytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import itertools
 import json
 import re
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ddbench.files import check_plain
+from ddbench.suggestions import did_you_mean
 
 AXES = ("dataset", "arch", "ipc")  # what a method table may have settings of its own for
 RESERVED = (
@@ -101,6 +101,7 @@ class Preset(_Strict):
     quick: bool = False  # take MethodInfo.quick of every method
     reference: str | None = None  # protocol of the whole training set's row
     reference_on: str | None = None  # its architecture; by default the first of evaluate_on
+    validate_on: int | None = Field(None, ge=1, le=90)  # percent of the training images held out
 
 
 class NamedDataset(_Strict):
@@ -268,7 +269,7 @@ class Registry:
         for keys in faults:
             for kind in tables:
                 _take_out(tables, (kind, *keys[1:]), {})
-        return replace(self, **tables)
+        return replace(self, own=tables["own"], methods=tables["methods"])
 
     def dump(self) -> dict[str, Any]:
         """Return the whole registry as plain values."""
@@ -551,9 +552,8 @@ def unknown(place: str, name: str, known: Iterable[str]) -> str:
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f" did you mean {close[0]!r}?" if close else ""
-    return f"unknown {name!r};{hint} available: {', '.join(names) or 'none'}"
+    hint = did_you_mean(name, names)
+    return f"unknown {name!r}; {hint}{' ' if hint else ''}available: {', '.join(names) or 'none'}"
 
 
 def _place(path: Path, lines: Mapping[tuple[str, ...], int], keys: tuple[str, ...]) -> str:

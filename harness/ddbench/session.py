@@ -126,8 +126,9 @@ class Session:
         """
         questions, about = [], []
         sources = self.named_datasets()
-        for name in dict.fromkeys(job.dataset for job in plan.condensations):
-            facts = self._facts(*sources.get(name, (name, {})))
+        for name, held_out in {job.dataset: job.validate for job in plan.condensations}.items():
+            source, options = sources.get(name, (name, {}))
+            facts = self._facts(source, {**options, "validate": held_out} if held_out else options)
             for kind, row, jobs, question in _price_questions(plan, name, facts):
                 about.append((kind, row, jobs))
                 questions.append(question)
@@ -150,7 +151,7 @@ class Session:
             raise MissingData(str(missing)) from missing
         counts = tuple(int(count) for count in datasets.class_counts(dataset))
         about = (dataset.num_classes, dataset.shape, counts, dataset.augment)
-        return DatasetFacts(name, dataset.fingerprint, *about)
+        return DatasetFacts(name, dataset.fingerprint, *about, dataset.options.get("validate"))
 
     def named_datasets(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """Return the registry's own datasets, as jobs need them."""
@@ -351,9 +352,7 @@ def _engine(
     from ddbench.setting import Setting
 
     device, gpus = (options.device, ()) if options.inline else _gpus(options)
-    count = 1
-    if not options.inline:
-        count = options.jobs or len(gpus) * options.jobs_per_gpu or default_jobs(options.threads)
+    count = jobs_at_once(options)
     setting = Setting(
         folder=options.out.resolve(),
         cache=session.places.cache.resolve(),
@@ -394,6 +393,14 @@ def _gpus(options: RunOptions) -> tuple[str, tuple[str, ...]]:
         return options.device, options.gpus or ()
     visible = options.gpus or cuda_devices()
     return name, (visible[int(number)],) if number else visible
+
+
+def jobs_at_once(options: RunOptions) -> int:
+    """Return how many jobs run side by side."""
+    if options.inline:
+        return 1
+    _, gpus = _gpus(options)
+    return options.jobs or len(gpus) * options.jobs_per_gpu or default_jobs(options.threads)
 
 
 def default_jobs(threads: int) -> int:
@@ -439,6 +446,18 @@ def parse_duration(text: str, option: str) -> float:
     if seconds > LONGEST_S:
         raise RegistryError([f"{option} {text}: is too long; at most {LONGEST_S / 86400:g}d"])
     return seconds
+
+
+def parse_percentage(text: str, option: str) -> int:
+    """Return the whole percentage of "20%" or "20", from 1 to 90.
+
+    Raises:
+        RegistryError: It is none of those.
+    """
+    match = re.fullmatch(r"([0-9]{1,2})\s*%?", text.strip())
+    if not match or not 1 <= int(match[1]) <= 90:
+        raise RegistryError([f"{option} {text}: expected a percentage from 1% to 90%, as 20%"])
+    return int(match[1])
 
 
 def parse_size(text: str, option: str) -> int:

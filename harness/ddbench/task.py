@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +13,7 @@ import torch
 from ddbench import architectures, augment
 from ddbench.artifacts import Artifact, ArtifactStore, Work
 from ddbench.fingerprints import seed_name
-
-
-def seed_of(*names: object) -> int:
-    """Return a 63-bit seed that depends on the names alone: the same on every machine."""
-    text = "/".join(str(name) for name in names)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+from ddbench.hashing import seed_of
 
 
 @dataclass(frozen=True)

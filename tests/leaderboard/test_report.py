@@ -14,7 +14,7 @@ from ddbench.console import print_leaderboard
 from ddbench.leaderboard import load
 from ddbench.leaderboard.curves import anytime
 from ddbench.report import export, figures, write_report
-from ddbench.report.document import Document, escaped, slug
+from ddbench.report.document import Document, escaped
 from ddbench.report.summary import summary
 from ddbench.results import RunError
 from matplotlib.text import Text
@@ -604,7 +604,6 @@ def test_an_unwritable_place_is_an_error_that_names_it(made, tmp_path):
 
 def test_words_of_others_are_no_markdown():
     assert escaped("a|b *c* <d>\n# e") == r"a\|b \*c\* \<d\> \# e"
-    assert slug("../../etc/passwd [x=1]") == "etc-passwd-x-1"
 
 
 def test_pictures_of_one_name_do_not_overwrite_each_other():

@@ -7,7 +7,6 @@ fixed order: the operation, then its parameters (in the order that its `draw_` f
 So one seed gives one transform on every device, and "none" draws nothing.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import torch
 
 from ddbench.augment import dc, dsa
 from ddbench.augment.operation import Parameters
+from ddbench.suggestions import did_you_mean
 
 OPERATIONS = dsa.OPERATIONS | dc.OPERATIONS
 
@@ -131,10 +131,9 @@ def operations(strategy: str) -> tuple[str, ...]:
 
 
 def _unknown(name: str, strategy: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, [*known, "none"], n=1)
-    suggestion = f"did you mean {close[0]!r}? " if close else ""
+    hint = did_you_mean(name, [*known, "none"])
     return (
-        f"augment: unknown operation {name!r} in strategy {strategy!r}; {suggestion}"
+        f"augment: unknown operation {name!r} in strategy {strategy!r}; {hint}{' ' if hint else ''}"
         f"known: {', '.join(known)}, joined by '_', or none"
     )
 

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 import ddbench
-from ddbench.cli import data, folder, listing, methods, plugins, results, run
+from ddbench.cli import datasets, folder, listing, methods, plugins, results, run
 from ddbench.cli.shared import Suggesting
 
 COMMANDS_GROUP = "ddbench.commands"
@@ -68,10 +68,9 @@ for command in (
     run.run,
     run.plan,
     run.init_registry,
-    data.data,
+    datasets.datasets,
     methods.methods,
     listing.presets,
-    listing.datasets,
     listing.architectures,
     results.leaderboard,
     results.report,

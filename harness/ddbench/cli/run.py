@@ -11,6 +11,7 @@ import click
 
 from ddbench.cli.shared import (
     CHOICES,
+    DEFAULT_PRESET,
     JSON,
     PLACES,
     RUN,
@@ -23,6 +24,7 @@ from ddbench.cli.shared import (
 )
 
 if TYPE_CHECKING:
+    from ddbench.plan import Plan
     from ddbench.session import Priced
 
 
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 @stacked(RUN)
 @stacked(PLACES)
 @JSON
+@click.option(
+    "--test",
+    is_flag=True,
+    help="At the end test what --validate chose: each method's best row, on the test set, once.",
+)
 @click.option("--print-registry", is_flag=True, help="Show the registry as resolved and end.")
 @explained
 def run(
@@ -56,6 +63,7 @@ def run(
     plugins: tuple[Path, ...],
     as_json: bool,
     print_registry: bool,
+    test: bool,
     **choices: Any,  # noqa: ANN401
 ) -> None:
     """Condense, evaluate, and write the leaderboard and the report.
@@ -67,6 +75,8 @@ def run(
     """
     from ddbench import session as sessions
     from ddbench.console import Progress
+    from ddbench.leaderboard import load
+    from ddbench.plan import with_tests
 
     if print_registry:
         _print_registry(registry_path)
@@ -75,9 +85,9 @@ def run(
 
     stop = Stop(sessions.parse_duration(stop_after, "--stop-after") if stop_after else None)
     with stop.heard():
-        chosen = choices_of(**choices)
+        preset = choices["preset"] or DEFAULT_PRESET
         options = sessions.RunOptions(
-            out=out or Path("runs") / chosen.preset,
+            out=out or Path("runs") / preset,
             device=_device(device),
             jobs=1 if exclusive else jobs,
             gpus=tuple(gpus.split(",")) if gpus else None,
@@ -91,16 +101,30 @@ def run(
             keep_stale=keep_stale,
             observers=_observers(observers),
             command=("ddbench", *sys.argv[1:]),
-            preset=chosen.preset,
+            preset=preset,
         )
+        chosen = choices_of(workers=sessions.jobs_at_once(options), **choices)
         session = open_session(registry_path, data, cache, plugins, planning=True)
         plan = session.plan(chosen)
         if require_all and plan.skipped:
             reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
             fail("\n  ".join(["--require-all:", *reasons]))
+        if test:
+            _require_validation(plan)
         with Progress() as progress:
             outcome = sessions.carry_out(session, plan, options, progress, stop)
+        if test and not outcome.stopped:
+            tests = with_tests(plan, load(outcome.folder).chosen)
+            with Progress() as progress:
+                outcome = sessions.carry_out(session, tests, options, progress, stop)
         _close(outcome, as_json)
+
+
+def _require_validation(plan: Plan) -> None:
+    from ddbench.results import VALIDATION
+
+    if not any(job.tested_on == VALIDATION for job in plan.evaluations):
+        fail("--test: tests what a validation split has chosen; add --validate 20%")
 
 
 def _device(name: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ddbench.console.chart import chart
 from ddbench.console.tables import cell, print_json, print_table, stdout
 from ddbench.results import Records, RunError, RunFolder, read_run
+from ddbench.suggestions import nearest
 
 _FIRST = ("status", "reason", "row", "method", "source", "condensation", "snapshot", "dataset",
           "architecture", "protocol", "init", "ipc", "seed", "steps", "config", "reduced",
@@ -57,7 +57,7 @@ def find_job(records: Records, prefix: str) -> dict[str, Any]:
         more = f" and {len(fitting) - 10} more" if len(fitting) > 10 else ""
         names = "\n  ".join(fitting[:10])
         raise RunError(f"{prefix}: {len(fitting)} jobs begin so; name one{more}:\n  {names}")
-    near = difflib.get_close_matches(prefix, jobs, n=3, cutoff=0.3)
+    near = nearest(prefix, jobs, most=3, cutoff=0.3)
     hint = "did you mean\n  " + "\n  ".join(near) if near else f"there are {len(jobs)} jobs"
     raise RunError(f"{prefix}: no job's id begins so; {hint}")
 

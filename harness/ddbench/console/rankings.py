@@ -21,6 +21,8 @@ def print_leaderboard(leaderboard: Leaderboard, *, as_json: bool = False) -> Non
     for boards in grouped(leaderboard.boards):
         _print_group(boards)
     out = stdout()
+    for line in _answers(leaderboard):
+        out.print(line, soft_wrap=True)
     if not leaderboard.boards:
         out.print("no evaluation has ended yet; `ddbench run` with the same --out goes on")
     for line in _left_out(leaderboard):
@@ -62,7 +64,7 @@ def _print_group(boards: Sequence[Board]) -> None:
     print_table(
         rows,
         title=f"{first.dataset_name}, ipc {first.ipc}, protocol {first.protocol_name}: "
-        "accuracy % on each evaluation architecture",
+        f"accuracy % of {first.data.images} on each evaluation architecture",
         captions=_captions(boards, letters),
         right=set(rows[0]) - {"method", "init"},
         droppable=_droppable(boards),
@@ -72,7 +74,7 @@ def _print_group(boards: Sequence[Board]) -> None:
 
 def _droppable(boards: Sequence[Board]) -> list[str]:
     others = [board.architecture for board in boards[1:]]
-    return ["artifacts s", *others, "own recipe", "FLOPs", "train s", "memory", "set"]
+    return ["artifacts s", *others, "own recipe", "balanced", "FLOPs", "train s", "memory", "set"]
 
 
 def _legend(boards: Sequence[Board]) -> dict[str, str]:
@@ -81,6 +83,7 @@ def _legend(boards: Sequence[Board]) -> dict[str, str]:
     return {
         first: f"ranked on {first}; ± is the standard deviation over the networks of all seeds",
         "n": "n: condensation seeds × networks",
+        "balanced": f"balanced: mean of the accuracies on each class, on {first}",
         "own recipe": f"own recipe: that of the set itself, on {first}",
         "condense s": "condense s: shared artifacts in full",
         "FLOPs": "FLOPs: of condensing, artifacts in full; ≥: uncounted work dominates",
@@ -97,6 +100,8 @@ def _row(boards: Sequence[Board], place: Place, letters: Mapping[str, str]) -> d
     row = {"#": cells.rank(place), "method": cells.name(place.entry), "init": place.entry.init}
     first = boards[0].architecture
     row |= {first: accuracies.pop(first), "n": cells.samples(place.score)} | accuracies
+    if boards[0].data.unequal:
+        row["balanced"] = words.points(place.score.balanced)
     if boards[0].has_own:
         row["own recipe"] = cells.accuracy(place, place.own)
     row["condense s"] = cost(lambda c: words.seconds(c.seconds))
@@ -119,7 +124,8 @@ def _captions(boards: Sequence[Board], letters: Mapping[str, str]) -> list[str]:
     from ddbench.leaderboard import cells, words
 
     first = boards[0]
-    lines = [*filter(None, [cells.quick_caption(first)]), cells.data_caption(first)]
+    about = (cells.quick_caption(first), cells.validation_caption(first))
+    lines = [*filter(None, about), cells.data_caption(first)]
     for reference in (board.reference for board in boards if board.reference):
         time = next(iter(reference.training.values()))
         lines.append(
@@ -130,6 +136,15 @@ def _captions(boards: Sequence[Board], letters: Mapping[str, str]) -> list[str]:
     lines += [*cells.legend(first.places), *cells.own_recipe_notes(first)]
     lines += cells.notes(first.places)
     return [*lines, *filter(None, [cells.hardware_caption(letters)])]
+
+
+def _answers(leaderboard: Leaderboard) -> list[str]:
+    """Return what validations say: which method, at what cost, or what would settle it."""
+    from ddbench.leaderboard import answer, grouped
+    from ddbench.results import VALIDATION
+
+    chosen = [b for b in grouped(leaderboard.boards) if b[0].data.tested_on == VALIDATION]
+    return [f"{b[0].dataset_name}, ipc {b[0].ipc}: {answer(b)}" for b in chosen]
 
 
 def _left_out(leaderboard: Leaderboard) -> list[str]:

@@ -7,7 +7,6 @@ an entry is never wrong, at most left behind. Any of it may be deleted at any ti
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -24,10 +23,12 @@ from ddbench.datasets.dataset import Dataset, check
 from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.source import Source
 from ddbench.files import locked
+from ddbench.hashing import hash_of_text
 
-CACHE_VERSION = 1  # raised when entries change form, or `complete` makes other arrays
+CACHE_VERSION = 2  # raised when entries change form, or `complete` makes other arrays
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-TEXTS = ("classes", "mean", "std", "augment", "fingerprint", "notes")
+VALIDATION = ("val_images", "val_labels")  # where the option validate asks for them
+TEXTS = ("classes", "mean", "std", "augment", "fingerprint", "notes", "validation")
 
 
 def entry_of(
@@ -37,7 +38,7 @@ def entry_of(
     identity = [CACHE_VERSION, source.name, source.version, dict(options), source.files(roots)]
     text = json.dumps(identity, default=list, sort_keys=True)
     slug = re.sub(r"[^A-Za-z0-9]+", "-", source.name)[-40:].strip("-")
-    return cache / "datasets" / f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return cache / "datasets" / f"{slug}-{hash_of_text(text, 16)}"
 
 
 def read_facts(entry: Path) -> dict[str, Any] | None:
@@ -70,7 +71,8 @@ def _read(entry: Path, name: str, options: Mapping[str, Any]) -> Dataset | None:
     facts = read_facts(entry)
     if facts is None:
         return None
-    arrays: dict[str, Any] = {key: _mapped(entry / f"{key}.npy") for key in ARRAYS}
+    wanted = ARRAYS if options.get("validate") is None else ARRAYS + VALIDATION
+    arrays: dict[str, Any] = {key: _mapped(entry / f"{key}.npy") for key in wanted}
     arrays |= {key: tuple(v) if isinstance(v := facts[key], list) else v for key in TEXTS}
     dataset = Dataset(name, **arrays, options=dict(options))
     check(dataset, str(entry))
@@ -114,7 +116,7 @@ def _write(entry: Path, dataset: Dataset) -> None:
     beside = entry.with_name(f".{entry.name}.{uuid.uuid4().hex}")
     beside.mkdir()
     try:
-        for key in ARRAYS:
+        for key in ARRAYS if dataset.val_images is None else ARRAYS + VALIDATION:
             with open(beside / f"{key}.npy", "wb") as file:
                 np.save(file, getattr(dataset, key), allow_pickle=False)
                 _sync(file)

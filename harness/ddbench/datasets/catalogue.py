@@ -12,8 +12,8 @@ import numpy as np
 
 from ddbench.datasets import cache as cached
 from ddbench.datasets.dataset import Dataset, check, class_counts, fingerprint_of, measure
-from ddbench.datasets.embedded import MnistMini, Toy, split_by_class
-from ddbench.datasets.errors import DatasetError, DatasetMissing, did_you_mean
+from ddbench.datasets.embedded import MnistMini, Toy, split_by_class, split_by_share
+from ddbench.datasets.errors import DatasetError, DatasetMissing, instead
 from ddbench.datasets.folders import AnyImageFolder, Mhist, TinyImageNet
 from ddbench.datasets.images import resize
 from ddbench.datasets.layouts import place, staged
@@ -23,6 +23,7 @@ from ddbench.datasets.torchvision_sets import torchvision_sets
 
 Sources = Mapping[str, Source]
 SUBSET_SEED = 0  # of the option train_per_class
+VALIDATION_SEED = 0  # of the option validate
 
 
 def register_datasets() -> dict[str, Source]:
@@ -53,7 +54,7 @@ def find(name: str, sources: Sources | None = None) -> Source:
         return known[f"{kind}:"].at(argument)
     if name not in known:
         # of npx:/path/file.npz only what is before the colon can be near a known name
-        raise DatasetError(f"unknown dataset {name!r}{did_you_mean(kind + colon, known, argument)}")
+        raise DatasetError(f"unknown dataset {name!r}{instead(kind + colon, known, argument)}")
     return known[name]
 
 
@@ -172,15 +173,18 @@ def complete(dataset: Dataset, source: Source, where: str) -> Dataset:
     Raises:
         DatasetError: See `dataset.check`.
     """
+    dataset, of_its_own = _asked_for(dataset)
     check(dataset, where)
     size, per_class = dataset.options.get("size"), dataset.options.get("train_per_class")
-    notes = [dataset.notes, *_size_notes(dataset, source, per_class)]
+    notes = [dataset.notes, of_its_own, *_size_notes(dataset, source, per_class)]
     if size is not None and dataset.shape[1:] != (size, size):
         notes.append(f"resized from {dataset.shape[1]}x{dataset.shape[2]} to {size}x{size}")
         dataset = _resized(dataset, size)
     if per_class is not None and per_class < class_counts(dataset).max():
         notes.append(f"a fixed random subset of at most {per_class} training images a class")
         dataset = _subset(dataset, per_class)
+    if dataset.options.get("validate") is not None:
+        dataset = _with_validation(dataset, dataset.options["validate"], where)
     if not dataset.mean:
         mean, std = measure(dataset.train_images)
         dataset = replace(dataset, mean=mean, std=std)
@@ -203,11 +207,45 @@ def _size_notes(dataset: Dataset, source: Source, per_class: int | None) -> list
     ]
 
 
+def _asked_for(dataset: Dataset) -> tuple[Dataset, str]:
+    """Return the dataset without a validation split that nobody asked for, and a note of that."""
+    if dataset.val_images is None or dataset.options.get("validate") is not None:
+        return dataset, ""
+    return replace(dataset, val_images=None, val_labels=None), "its validation split is left out"
+
+
+def _with_validation(dataset: Dataset, percent: int, where: str) -> Dataset:
+    """Return the dataset with a validation split: its own, or `percent` of its training images.
+
+    Raises:
+        DatasetError: A class has a single training image, none of which can be held out.
+    """
+    if dataset.val_images is not None:
+        return replace(dataset, validation="its own validation split")
+    labels = np.asarray(dataset.train_labels)
+    single = [dataset.classes[c] for c in np.flatnonzero(class_counts(dataset) < 2)]
+    if single:
+        raise DatasetError(
+            f"{where}: class {single[0]!r} has a single training image, so none can be held out"
+            " to validate on; add images of it, or leave out --validate"
+        )
+    held_out, kept = split_by_share(labels, percent / 100, VALIDATION_SEED)
+    return replace(
+        dataset,
+        train_images=dataset.train_images[kept],
+        train_labels=dataset.train_labels[kept],
+        val_images=dataset.train_images[held_out],
+        val_labels=dataset.train_labels[held_out],
+        validation=f"{percent}% of the training images, held out",
+    )
+
+
 def _resized(dataset: Dataset, size: int) -> Dataset:
     return replace(
         dataset,
         train_images=resize(dataset.train_images, size),
         test_images=resize(dataset.test_images, size),
+        val_images=None if dataset.val_images is None else resize(dataset.val_images, size),
         mean=(),
         std=(),
     )
@@ -233,7 +271,7 @@ def locate(name: str, *, roots: Iterable[Path] = (), sources: Sources | None = N
 
 @dataclass(frozen=True)
 class Listing:
-    """One line of `ddbench data`; None where only the files tell."""
+    """One line of `ddbench datasets`; None where only the files tell."""
 
     name: str
     summary: str

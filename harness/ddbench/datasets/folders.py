@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.images import are_grey, find_images, read_images
 from ddbench.datasets.layouts import find_folder, unpacked
 from ddbench.datasets.npz import FLIP, read_npz
 from ddbench.datasets.source import Option, Presence, Progress, Source, stat_tree
 from ddbench.datasets.torchvision_sets import patience
+from ddbench.messages import reason_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
@@ -50,8 +51,8 @@ class TinyImageNet(Source):
             False,
             None,
             f"no tiny-imagenet-200 with {', '.join(self.marks)} in {_listed(roots)};"
-            " `ddbench data fetch tinyimagenet` downloads it (248 MB),"
-            " `ddbench data import tinyimagenet PATH` takes the zip or its folder",
+            " `ddbench datasets fetch tinyimagenet` downloads it (248 MB),"
+            " `ddbench datasets import tinyimagenet PATH` takes the zip or its folder",
         )
 
     def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
@@ -100,8 +101,8 @@ class TinyImageNet(Source):
                 download_url(self.homepage, folder, archive.name, self.md5)
         except Exception as error:  # URLError, timeouts, RuntimeError for a checksum
             raise DatasetError(
-                f"{self.name}: the download failed ({first_line(error)}); try again, or download"
-                f" it elsewhere and `ddbench data import {self.name} PATH`"
+                f"{self.name}: the download failed ({reason_of(error)}); try again, or download"
+                f" it elsewhere and `ddbench datasets import {self.name} PATH`"
             ) from error
         progress("unpacking 120,000 files")
         self.adopt(archive, folder)
@@ -188,7 +189,7 @@ class Mhist(Source):
             False,
             None,
             f"no MHIST/annotations.csv with MHIST/images in {_listed(roots)}; ask for it at"
-            f" {self.homepage}, then `ddbench data import mhist FOLDER`",
+            f" {self.homepage}, then `ddbench datasets import mhist FOLDER`",
         )
 
     def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
@@ -221,7 +222,7 @@ class Mhist(Source):
             with open(path, newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.DictReader(file))
         except (UnicodeDecodeError, csv.Error) as error:
-            raise DatasetError(f"{path}: is not a CSV file ({first_line(error)})") from error
+            raise DatasetError(f"{path}: is not a CSV file ({reason_of(error)})") from error
         seen: set[str] = set()
         for number, row in enumerate(rows, start=2):
             fault = self._fault(row, folder, seen)
@@ -251,7 +252,7 @@ class Mhist(Source):
         """Refuse: the authors give it out on request."""
         raise DatasetError(
             f"mhist: has no download; ask for it at {self.homepage}, then"
-            " `ddbench data import mhist FOLDER`"
+            " `ddbench datasets import mhist FOLDER`"
         )
 
     def adopt(self, path: Path, folder: Path) -> None:
@@ -290,29 +291,34 @@ class ImageFolder(Source):
         )
 
     def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
-        """Return what lies below train and test."""
-        return [entry for split in ("train", "test") for entry in stat_tree(self.path / split)]
+        """Return what lies below train and test, and val if it is there."""
+        return [entry for split in self._splits() for entry in stat_tree(self.path / split)]
 
     def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
         """Read the images; grey if all of them are, otherwise RGB."""
         classes = self._classes()
-        splits = {split: self._split(split, classes) for split in ("train", "test")}
+        splits = {split: self._split(split, classes) for split in self._splits()}
         every = [path for split in splits.values() for path, _ in split]
         channels = 1 if are_grey(every) else 3
         arrays = _arrays(splits, channels, options["size"])
         augment = WITH_FLIP if options["flip"] else WITHOUT_FLIP
         return Dataset(self.name, **arrays, classes=classes, augment=augment)
 
+    def _splits(self) -> list[str]:
+        """Return the splits that are there: val is optional."""
+        return ["train", "test"] + ["val"] * (self.path / "val").is_dir()
+
     def _classes(self) -> tuple[str, ...]:
-        found = {split: _subfolders(self.path / split) for split in ("train", "test")}
-        unmatched = sorted(set(found["train"]) ^ set(found["test"]))
-        if unmatched:
-            present = "train" if unmatched[0] in found["train"] else "test"
-            raise DatasetError(
-                f"{self.path}: class {unmatched[0]!r} is only in {present};"
-                " train and test need the same class folders"
-            )
-        return tuple(found["train"])
+        train = _subfolders(self.path / "train")
+        for split in self._splits()[1:]:
+            unmatched = sorted({*train} ^ {*_subfolders(self.path / split)})
+            if unmatched:
+                present = "train" if unmatched[0] in train else split
+                raise DatasetError(
+                    f"{self.path}: class {unmatched[0]!r} is only in {present};"
+                    f" train and {split} need the same class folders"
+                )
+        return tuple(train)
 
     def _split(self, split: str, classes: Sequence[str]) -> list[tuple[Path, int]]:
         return [

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
+from ddbench.messages import reason_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,6 +108,6 @@ def _opened(path: Path) -> Image:
 
 def _broken(path: Path, error: Exception) -> DatasetError:
     return DatasetError(
-        f"{path}: cannot be read as an image ({first_line(error)});"
+        f"{path}: cannot be read as an image ({reason_of(error)});"
         " get the file again, or take it out of the dataset"
     )

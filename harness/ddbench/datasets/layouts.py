@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
+from ddbench.messages import reason_of
 
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -65,7 +66,7 @@ def unpacked(path: Path, beside: Path) -> Iterator[Path]:
             _unpack(path, folder)
         except (OSError, EOFError, ValueError, *DAMAGE) as error:
             raise DatasetError(
-                f"{path}: cannot be unpacked ({first_line(error)}); get the archive again"
+                f"{path}: cannot be unpacked ({reason_of(error)}); get the archive again"
             ) from error
         yield Path(folder)
 
@@ -131,7 +132,7 @@ def _gunzip(source: Path, target: Path) -> None:
             shutil.copyfileobj(packed, plain)
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(
-            f"{source}: cannot be unpacked ({first_line(error)}); get the file again"
+            f"{source}: cannot be unpacked ({reason_of(error)}); get the file again"
         ) from error
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.source import Option, Presence, Source
+from ddbench.messages import reason_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,10 +22,11 @@ FLIP = Option(True, "the siamese augmentation may mirror images; false for digit
 
 
 def read_npz(path: Path, name: str, classes: tuple[str, ...] = ()) -> Dataset:
-    """Return the dataset in the MedMNIST-layout file `path`; its validation split is left out.
+    """Return the dataset in the MedMNIST-layout file `path`.
 
     The file holds train_images and test_images, (n, H, W) or (n, H, W, ch) uint8 with 1 or 3
-    channels, and train_labels and test_labels, (n,) or (n, 1) integers from 0. Class names are
+    channels, and train_labels and test_labels, (n,) or (n, 1) integers from 0; val_images and
+    val_labels, of the same form, are its validation split. Class names are
     `classes`, else the file's array of strings `classes`, else the numbers. Nothing is unpickled.
 
     Raises:
@@ -34,18 +36,21 @@ def read_npz(path: Path, name: str, classes: tuple[str, ...] = ()) -> Dataset:
         with open(path, "rb") as file:  # numpy leaves a damaged file open
             archive = np.load(file, allow_pickle=False)
             arrays = {key: archive[key] for key in _needed(path, archive)}
-            notes = "val split of the npz left out" if "val_images" in archive.files else ""
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(
-            f"{path}: cannot be read as an npz file ({first_line(error)});"
+            f"{path}: cannot be read as an npz file ({reason_of(error)});"
             " it is cut short, damaged or holds objects: get it again"
         ) from error
     train_labels = _labels(path, "train_labels", arrays["train_labels"])
     test_labels = _labels(path, "test_labels", arrays["test_labels"])
     named = classes or tuple(str(label) for label in arrays.get("classes", ()))
     highest = int(max(train_labels.max(initial=-1), test_labels.max(initial=-1)))
+    validation: dict[str, Any] = {}
+    if "val_images" in arrays and "val_labels" in arrays:
+        validation["val_images"] = _images(path, "val_images", arrays["val_images"])
+        validation["val_labels"] = _labels(path, "val_labels", arrays["val_labels"])
     return Dataset(
         name=name,
         train_images=_images(path, "train_images", arrays["train_images"]),
@@ -53,7 +58,7 @@ def read_npz(path: Path, name: str, classes: tuple[str, ...] = ()) -> Dataset:
         test_images=_images(path, "test_images", arrays["test_images"]),
         test_labels=test_labels,
         classes=named or tuple(str(label) for label in range(highest + 1)),
-        notes=notes,
+        **validation,
     )
 
 
@@ -67,7 +72,8 @@ def _needed(path: Path, archive: Any) -> list[str]:  # noqa: ANN401 (NpzFile has
             f"{path}: has no {', '.join(missing)} (it has {', '.join(archive.files) or 'nothing'});"
             " the MedMNIST layout names its arrays so"
         )
-    return needed + [key for key in ("classes",) if key in archive.files]
+    optional = ("classes", "val_images", "val_labels")
+    return needed + [key for key in optional if key in archive.files]
 
 
 def _images(path: Path, key: str, array: np.ndarray) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ddbench.datasets.dataset import Dataset
-from ddbench.datasets.errors import DatasetError, did_you_mean
+from ddbench.datasets.errors import DatasetError, instead
 
 Progress = Callable[[str], None]  # is told, in words, what goes on
 
@@ -24,12 +24,14 @@ class Option:
         help: One line.
         type: int or bool.
         minimum: The least value of an int.
+        maximum: The greatest, None for any.
     """
 
     default: int | bool | None
     help: str
     type: type = int
     minimum: int = 1
+    maximum: int | None = None
 
     def validated(self, value: object) -> int | bool | None:
         """Return `value`, or raise a ValueError that says what would do."""
@@ -41,6 +43,8 @@ class Option:
             raise ValueError(f"{value!r} is not {expected}")
         if self.type is int and value < self.minimum:  # type: ignore[operator]
             raise ValueError(f"{value} is below {self.minimum}")
+        if self.maximum is not None and value > self.maximum:  # type: ignore[operator]
+            raise ValueError(f"{value} is above {self.maximum}")
         return value  # type: ignore[return-value]
 
 
@@ -48,6 +52,12 @@ COMMON_OPTIONS: Mapping[str, Option] = {
     "zca": Option(False, "whiten the images (ZCA, fitted on the train split)", bool),
     "size": Option(None, "resize to size x size pixels (PIL, bilinear with antialiasing)"),
     "train_per_class": Option(None, "keep this many training images of each class, at random"),
+    "validate": Option(
+        None,
+        "choose by the dataset's own validation split, or where it has none by this percentage of"
+        " the training images, held out",
+        maximum=90,
+    ),
 }
 
 
@@ -138,7 +148,7 @@ def resolve_options(source: Source, given: Mapping[str, Any]) -> dict[str, Any]:
     faults = []
     for key in given:
         if key not in known:
-            faults.append(f"unknown option {key!r}{did_you_mean(key, known)}")
+            faults.append(f"unknown option {key!r}{instead(key, known)}")
     resolved = {}
     for key, option in sorted(known.items()):
         try:

@@ -6,7 +6,6 @@ this module knows where they lie, checks them by name first, and turns them into
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 import socket
@@ -20,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.layouts import copy_files, unpacked
 from ddbench.datasets.npz import read_npz
 from ddbench.datasets.source import Option, Presence, Progress, Source, stat_tree
+from ddbench.hashing import hash_of_file
+from ddbench.messages import reason_of
 
 IDX_FILES = (
     "train-images-idx3-ubyte",
@@ -113,8 +114,8 @@ class TorchvisionSet(Source):
 
     def _remedy(self) -> str:
         return (
-            f"`ddbench data fetch {self.name}` downloads it,"
-            f" `ddbench data import {self.name} PATH` takes files that are elsewhere"
+            f"`ddbench datasets fetch {self.name}` downloads it,"
+            f" `ddbench datasets import {self.name} PATH` takes files that are elsewhere"
         )
 
     def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
@@ -179,8 +180,8 @@ class TorchvisionSet(Source):
                     self._split(folder, train, download=True)
             except Exception as error:  # URLError, timeouts, RuntimeError for a checksum
                 raise DatasetError(
-                    f"{self.name}: the download failed ({first_line(error)}); try again, or"
-                    f" download it elsewhere and `ddbench data import {self.name} PATH`"
+                    f"{self.name}: the download failed ({reason_of(error)}); try again, or"
+                    f" download it elsewhere and `ddbench datasets import {self.name} PATH`"
                 ) from error
         wanted = {folder / file for file in self.layout}
         for path in sorted(folder.rglob("*")):
@@ -207,7 +208,7 @@ class TorchvisionSet(Source):
             train, test = self._split(folder, True), self._split(folder, False)
         except Exception as error:  # torchvision raises what its parsers raise
             raise DatasetError(
-                f"{folder}: torchvision cannot read {self.name} ({first_line(error)});"
+                f"{folder}: torchvision cannot read {self.name} ({reason_of(error)});"
                 f" delete {', '.join(self.layout)} there, then {self._remedy()}"
             ) from error
         names = self.class_names or tuple(train.classes)
@@ -275,8 +276,7 @@ def _digests(torchvision_class: Any) -> dict[str, str]:  # noqa: ANN401
 def _digest_fault(path: Path, expected: str | None) -> str:
     if expected is None:
         return ""
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
+    found = hash_of_file(path, "md5")
     if found == expected:
         return ""
     size = path.stat().st_size

@@ -1,8 +1,7 @@
-"""Housekeeping of run folders: what is done, done again, joined, packed, thrown away."""
+"""Housekeeping of run folders: what is done, done again, joined, verified, thrown away."""
 
 from ddbench.housekeeping.cleaning import Litter, find_litter
 from ddbench.housekeeping.merging import left_out, merge
-from ddbench.housekeeping.packing import pack, unpack
 from ddbench.housekeeping.retrying import to_retry
 from ddbench.housekeeping.status import JobStatus, status_of
 
@@ -12,8 +11,6 @@ __all__ = [
     "find_litter",
     "left_out",
     "merge",
-    "pack",
     "status_of",
     "to_retry",
-    "unpack",
 ]

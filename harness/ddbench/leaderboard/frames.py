@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from ddbench.results import DONE, Records, RunFolder, shortened
+from ddbench.hashing import hash_of_values
+from ddbench.messages import brief
+from ddbench.results import DONE, TEST, VALIDATION, Records, RunFolder
 
 Record = dict[str, Any]
 _FaultOf = Callable[[Record], str]
@@ -161,8 +161,7 @@ def _misplaced(record: Record, sets: Mapping[str, Record]) -> str:
     for name in ("dataset", "dataset_fingerprint"):
         if of.get(name) != record.get(name):
             return (
-                f"{name} is {shortened(record.get(name))}; its condensation has "
-                f"{shortened(of.get(name))}"
+                f"{name} is {brief(record.get(name))}; its condensation has {brief(of.get(name))}"
             )
     return ""
 
@@ -170,7 +169,7 @@ def _misplaced(record: Record, sets: Mapping[str, Record]) -> str:
 def _fault(record: Record, fields: Mapping[str, str]) -> str:
     for name, kind in fields.items():
         if not _RIGHT[kind](record.get(name)):
-            return f"{name} is {shortened(record.get(name))}; expected {kind}"
+            return f"{name} is {brief(record.get(name))}; expected {kind}"
     return ""
 
 
@@ -235,7 +234,7 @@ def _options(record: Record) -> str:
 def _options_and_code(record: Record) -> str:
     """Return what records of one job under the same code share."""
     code = {name: record.get(name) for name in ("code", "numerics", "extensions")}
-    return digest({"options": _options(record), **code})
+    return hash_of_values({"options": _options(record), **code}, 12)
 
 
 def _newest(records: Iterable[Record], job: Callable[[Record], str]) -> dict[str, str]:
@@ -303,18 +302,12 @@ def entry_key(record: Record) -> str:
     names = ("row", "method", "code", "numerics", "dataset", "dataset_fingerprint", "architecture",
              "init", "ipc", "steps", "budget_s", "precision")  # fmt: skip
     values = {name: record.get(name) for name in names} | {"row": _bare(record["row"])}
-    return digest({"config": config, **values})
+    return hash_of_values({"config": config, **values}, 12)
 
 
 def _bare(row: Any) -> Any:  # noqa: ANN401
     """Return a row's name without the options that earlier versions wrote behind it."""
     return row.partition("[")[0] if isinstance(row, str) else row
-
-
-def digest(value: object) -> str:
-    """Return a short hash of plain values, the same whatever the order of keys."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _number(value: object) -> float:
@@ -369,7 +362,7 @@ def _is_newest(frame: pd.DataFrame) -> pd.Series:
     was left undone gives way to anything newer, whatever its constants.
     """
     kind = ["condensation", "snapshot", "dataset", "fingerprint", "architecture", "protocol",
-            "own_recipe"]  # fmt: skip
+            "own_recipe", "tested_on"]  # fmt: skip
     variant = frame["variant"].where(~frame["own_recipe"].astype(bool), "")
     keys = [frame[name].astype(object).where(frame[name].notna(), "") for name in kind]
     stamp = frame["ended"] + frame["id"]
@@ -391,8 +384,10 @@ def _evaluation_row(record: Record) -> dict[str, Any]:
         "architecture": record["architecture"],
         "protocol": record["protocol"],
         "recipe": recipe,
-        "variant": digest(recipe),
+        "variant": hash_of_values(recipe, 12),
         "own_recipe": bool(record.get("own_recipe")),
+        "tested_on": VALIDATION if record.get("tested_on") == VALIDATION else TEST,
+        "validation": str(record.get("validation") or ""),
         "labels": record.get("labels", "hard"),
         "flops_train": _number(record.get("flops_train")),
         "lower_bound": bool(record.get("flops_lower_bound")),
@@ -402,6 +397,8 @@ def _evaluation_row(record: Record) -> dict[str, Any]:
         "chance": _number(record.get("chance")),
         "majority": _number(record.get("majority")),
         "class_counts_test": _typed(record.get("class_counts_test"), list),
+        "class_names": [str(name) for name in _typed(record.get("class_names"), list)],
+        "train_counts": [n for n in _typed(record.get("train_counts"), list) if _is_whole(n)],
         "hardware_class": str(record.get("hardware_class") or UNKNOWN),
         "set_sha256": record.get("set_sha256"),
         "ended": str(record.get("ended", "")),

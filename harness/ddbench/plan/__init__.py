@@ -1,6 +1,6 @@
 """The plan: registry and choices crossed into jobs, each with the id of all that determines it."""
 
-from ddbench.plan.identity import adopting, digest, keeping, slug, with_ids
+from ddbench.plan.identity import adopting, keeping, with_ids
 from ddbench.plan.planner import MissingData, World, make, recipe_of
 from ddbench.plan.records import (
     Choices,
@@ -12,6 +12,7 @@ from ddbench.plan.records import (
     row_labels,
 )
 from ddbench.plan.snapshots import snapshot_steps
+from ddbench.plan.test_set import with_tests
 
 __all__ = [
     "Choices",
@@ -23,12 +24,11 @@ __all__ = [
     "Skipped",
     "World",
     "adopting",
-    "digest",
     "keeping",
     "make",
     "recipe_of",
     "row_labels",
-    "slug",
     "snapshot_steps",
+    "with_tests",
     "with_ids",
 ]

@@ -20,6 +20,8 @@ def chosen(preset: Preset, choices: Choices) -> Preset:
             given[name] = possible or getattr(preset, name)
     if "architectures" in given and "evaluate_on" not in given:
         given["evaluate_on"] = given["architectures"]
+    if choices.validate is not None:
+        given["validate_on"] = choices.validate
     given["reference_on"] = preset.reference_on or preset.evaluate_on[0]
     if choices.published:
         plain = [row.model_copy(update={"options": {}, "steps": None}) for row in preset.rows]

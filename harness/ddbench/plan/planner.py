@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,9 +10,17 @@ from typing import Any
 
 from ddbench.datasets import split_options
 from ddbench.methods import Found, install, package_of, unknown
+from ddbench.plan import budgets
 from ddbench.plan.choosing import at_ipc, chosen, impossible, rows_named
 from ddbench.plan.identity import with_evaluation_id, with_ids
-from ddbench.plan.records import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
+from ddbench.plan.records import (
+    Choices,
+    Condensation,
+    DatasetFacts,
+    Evaluation,
+    Plan,
+    Skipped,
+)
 from ddbench.plan.snapshots import snapshot_steps
 from ddbench.probe import Answer
 from ddbench.registry import (
@@ -27,6 +34,8 @@ from ddbench.registry import (
     default_path,
 )
 from ddbench.registry import unknown as unknown_name
+from ddbench.results import TEST, VALIDATION
+from ddbench.suggestions import did_you_mean, nearest
 
 # Places that a method names, behind its name: what is wrong there costs its own rows alone.
 OWN = QUICK, CONTROLS, DEFAULT_INIT, PUBLISHED_AT = (
@@ -64,8 +73,12 @@ def make(registry: Registry, choices: Choices, world: World) -> Plan:
     Raises:
         RegistryError: Every unknown name and refused option at once.
     """
-    if choices.budget is not None and choices.steps is not None:
-        raise RegistryError(["--budget and --steps: a condensation ends by one of them; give one"])
+    ends = {"--budget": choices.budget, "--budget-total": choices.budget_total,
+            "--steps": choices.steps}  # fmt: skip
+    given = [option for option, value in ends.items() if value is not None]
+    if len(given) > 1:
+        named = " and ".join(given)
+        raise RegistryError([f"{named}: a condensation ends by one of them; give one"])
     return _Planner(registry, choices, world).plan()
 
 
@@ -95,6 +108,7 @@ class _Planner:
         self.as_written = registry.presets[choices.preset]
         self.preset = chosen(self.as_written, choices)
         self.problems = [*registry.faults, *choices.faults, *impossible(choices)]
+        self.budget = choices.budget
         self.result = Plan()
 
     def plan(self) -> Plan:
@@ -159,8 +173,8 @@ class _Planner:
 
     def _unknown_variant(self, name: str, method: str) -> str:
         variants = self.registry.variants_of(method)
-        near = [repr(one) for one in difflib.get_close_matches(name, variants, n=3)]
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        meant = did_you_mean(name, variants, most=3)
+        hint = f"; {meant}" if meant else "."
         there = f"Variants of {method}: {', '.join(variants) or 'none'}"
         return f"{self.registry.path.name} has no variant {name!r}{hint} {there}"
 
@@ -227,9 +241,12 @@ class _Planner:
                 method = registry.method_of(row.method)
                 if method not in found and _typo(method, found):
                     self.problems.append(f"{registry.place(*keys)}: {unknown(method, found)}")
-        for row, named in registry.datasets.items():
+        for name, named in registry.datasets.items():
             if not self._is_dataset(named.source):
-                place, known = registry.place("datasets", row, "source"), self.world.dataset_names()
+                place, known = (
+                    registry.place("datasets", name, "source"),
+                    self.world.dataset_names(),
+                )
                 self.problems.append(unknown_name(place, named.source, known))
         self._check_options(settings)
         self._check_places(presets)
@@ -305,7 +322,7 @@ class _Planner:
     def _check_snapshots(self) -> None:
         """Refuse a step that no row reaches. A row of fewer steps, or none, goes without it."""
         most = max((job.steps for job in self.result.condensations), default=0)
-        if most and self.choices.budget is None:  # how far a budget reaches is unknown
+        if most and self.budget is None:  # how far a budget reaches is unknown
             for text in self.choices.snapshots:
                 if text.isdecimal() and int(text) > most:
                     self.problems.append(f"--snapshots {text}: no row takes more than {most} steps")
@@ -336,6 +353,8 @@ class _Planner:
                 continue
             named = self.registry.datasets.get(name)
             source, options = (named.source, named.options) if named else (name, {})
+            if self.preset.validate_on is not None:
+                options = {**options, "validate": self.preset.validate_on}
             try:
                 facts[name] = self.world.dataset(source, options)
             except MissingData as missing:
@@ -429,8 +448,11 @@ class _Planner:
 
     def _add_condensations(self, cells: Sequence[_Cell]) -> None:
         ready = [(cell, self._question(cell)) for cell in cells if self._possible(cell)]
+        answers = self._answers(ready)
+        if self.choices.budget_total is not None:
+            self.budget = self._part_of_total(ready, answers)
         planned: set[tuple[str, str]] = set()
-        for (cell, question), answer in zip(ready, self._answers(ready), strict=True):
+        for (cell, question), answer in zip(ready, answers, strict=True):
             if "error" in answer:
                 self._skip(cell, answer["error"], failed=True)
             elif answer["problems"]:
@@ -461,6 +483,25 @@ class _Planner:
             if "canonical" in without and all(without[k] == answers[i].get(k) for k in parts):
                 answers[i] = without
         return list(answers[: len(questions)])
+
+    def _part_of_total(
+        self, ready: Sequence[tuple[_Cell, Any]], answers: Sequence[Mapping[str, Any]]
+    ) -> float:
+        """Return the seconds of each condensation that takes steps, of `--budget-total`."""
+        total = self.choices.budget_total or 0.0
+        stepping = {
+            self._condensation(cell, answer).options_id
+            for (cell, _), answer in zip(ready, answers, strict=True)
+            if not ("error" in answer or answer["problems"] or answer["needs"]) and answer["steps"]
+        }
+        part = budgets.share(total, len(stepping), self.choices.workers)
+        if part < budgets.LEAST_S:
+            least = budgets.least_total(len(stepping), self.choices.workers)
+            self.problems.append(
+                f"--budget-total {total:g}s: is {part:g} s for each of {len(stepping)} "
+                f"condensations; give at least {least:g}s, or choose fewer methods, rows or seeds"
+            )
+        return part
 
     def _refuse(
         self, cell: _Cell, places: Mapping[str, str], refused: Iterable[tuple[str, str]]
@@ -580,7 +621,7 @@ class _Planner:
         method = self.registry.method_of(cell.row.method)
         found, info, facts = self.world.found[method], self.info[method], self.facts[cell.dataset]
         assert not isinstance(facts, str)  # noqa: S101
-        budget = self.choices.budget if answer["steps"] else None
+        budget = self.budget if answer["steps"] else None
         job = Condensation(
             id="",
             options_id="",
@@ -610,6 +651,7 @@ class _Planner:
             bibtex=info["bibtex"],
             snapshots=self._snapshots(answer["steps"], budget),
             extensions=self._extensions(cell.architecture, cell.dataset, cell.init),
+            validate=facts.validate,
         )
         return with_ids(job)
 
@@ -721,6 +763,8 @@ class _Planner:
             own_recipe=own_recipe,
             networks=constants.networks,
             extensions=self._extensions(architecture, dataset),
+            validate=facts.validate,
+            tested_on=TEST if facts.validate is None else VALIDATION,
         )
         self.result.evaluations.append(with_evaluation_id(evaluation, job))
 
@@ -730,7 +774,7 @@ def _typo(name: str, known: Iterable[str]) -> bool:
 
     `datm` where only `dm` is installed is none.
     """
-    return bool(difflib.get_close_matches(name, list(known), n=1, cutoff=0.75))
+    return bool(nearest(name, known, cutoff=0.75))
 
 
 def _place_of(option: str, text: str, places: Mapping[str, str]) -> str:

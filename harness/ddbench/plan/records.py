@@ -8,6 +8,7 @@ from typing import Any
 
 from ddbench import NUMERICS
 from ddbench.labels import Named, labels
+from ddbench.results import TEST
 
 PRECISION = "float32"
 
@@ -22,6 +23,7 @@ class DatasetFacts:
     shape: tuple[int, int, int]
     class_counts: tuple[int, ...]
     augment: str
+    validate: int | None = None  # the option of that name, as the dataset was loaded with it
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Choices:
         settings: (row or method, option, values) of each `--set`; several values make an axis.
         snapshots: Steps, or percentages like "10%", whose sets are evaluated too.
         budget: Seconds of condensing, instead of steps.
+        budget_total: Seconds of the whole run on `workers` jobs at once, instead of `budget`: each
+            condensation that takes steps gets an equal part, see `budgets.share`.
+        workers: Jobs at once, for `budget_total` alone.
+        validate: Hold out so many percent of the training images, or take the dataset's own
+            validation split, and test on that alone.
         published: Take neither `MethodInfo.quick` nor the options and steps of the preset's rows,
             and the published init.
         faults: What is wrong with them already: the planner reports it with the rest.
@@ -52,6 +59,9 @@ class Choices:
     protocol: tuple[str, ...] | None = None
     steps: int | None = None
     budget: float | None = None
+    budget_total: float | None = None
+    workers: int = 1
+    validate: int | None = None
     settings: tuple[tuple[str, str, tuple[Any, ...]], ...] = ()
     snapshots: tuple[str, ...] = ()
     published: bool = False
@@ -93,6 +103,7 @@ class Condensation:
     series_id: str = ""  # the same for every number of steps: one may be extended to another
     extensions: Mapping[str, str] = field(default_factory=dict)  # fingerprints of those it uses
     published: bool = True  # or `reduced` tells from defaults that no publication gives
+    validate: int | None = None  # percent held out of the training images it is made from
 
     def record(self) -> dict[str, Any]:
         """Return the job as plain values."""
@@ -119,7 +130,8 @@ class Evaluation:
     """Fresh networks of one architecture trained on one set under one protocol.
 
     `condensation` None is the whole training set: the reference row. `recipe` holds every
-    constant of the training; with `own_recipe` the set's own recipe is laid over it.
+    constant of the training; with `own_recipe` the set's own recipe is laid over it. `tested_on` is
+    the split whose images the networks are tested on: "test" or "validation".
     """
 
     id: str
@@ -133,6 +145,8 @@ class Evaluation:
     own_recipe: bool
     networks: int
     extensions: Mapping[str, str] = field(default_factory=dict)
+    validate: int | None = None  # percent held out of the training images, as its condensation has
+    tested_on: str = TEST
 
     def record(self) -> dict[str, Any]:
         """Return the job as plain values."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from ddbench.messages import printable
+from ddbench.messages import printable, slug
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Document:
 
     def picture(self, name: str, content: bytes) -> str:
         """Keep a picture; return its address in the document."""
-        name = slug(PurePosixPath(name).stem) + ".png"
+        name = (slug(PurePosixPath(name).stem, most=100) or "picture") + ".png"
         stem, n = name.removesuffix(".png"), 2
         while name in self.files and self.files[name] != content:
             name, n = f"{stem}-{n}.png", n + 1
@@ -95,8 +95,3 @@ def image(address: str, alt: str, width: int | None = None) -> str:
     if width is None:
         return f"![{escaped(alt)}]({address})"
     return f'<img src="{address}" width="{width}" alt="{html.escape(alt)}">'
-
-
-def slug(text: str) -> str:
-    """Return a file name of letters, digits, dots and dashes."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")[:100] or "picture"

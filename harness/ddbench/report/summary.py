@@ -12,28 +12,34 @@ from ddbench.leaderboard import (
     Leaderboard,
     Place,
     Score,
+    answer,
     cells,
     difference,
     grouped,
     words,
 )
 from ddbench.report.document import code, escaped
+from ddbench.results import VALIDATION
 
 
 def summary(leaderboard: Leaderboard) -> list[str]:
     """Return a paragraph for each dataset, ipc and protocol, on the first architecture."""
     if not leaderboard.boards:
         return ["No evaluation has ended yet, so there is nothing to rank."]
-    return [_paragraph(boards[0]) for boards in grouped(leaderboard.boards)]
+    return [_paragraph(boards) for boards in grouped(leaderboard.boards)]
 
 
-def _paragraph(board: Board) -> str:
+def _paragraph(boards: Sequence[Board]) -> str:
+    board = boards[0]
     images = "image" if board.ipc == 1 else "images"
-    where = f"**{escaped(board.dataset_name)}, {board.ipc} {images} per class.**"
+    split = f", {board.data.images}" if board.data.validation else ""
+    where = f"**{escaped(board.dataset_name)}, {board.ipc} {images} per class{split}.**"
     best = board.best_method
     if best is None:
         return f"{where} {_only_baseline(board)}"
+    chooses = board.data.tested_on == VALIDATION
     sentences = [
+        answer(boards, code) if chooses else "",
         _quick(board),
         _verdict(board, best),
         _cost(best),
@@ -41,6 +47,7 @@ def _paragraph(board: Board) -> str:
         _equals(board, best),
         _selection(board, best),
         _own(board),
+        _classes(board, best),
         _caveat(best),
     ]
     return " ".join([where, *filter(None, sentences)])
@@ -65,7 +72,7 @@ def _verdict(board: Board, best: Place) -> str:
     who = _who(best)
     reaches = (
         f"networks of {code(board.architecture)} trained on its {best.images:,.0f} images reach "
-        f"{_percent(best.score)} of {board.data.n_test:,} test images"
+        f"{_percent(best.score)} of {board.data.n_test:,} {board.data.images}"
         f" ({_sample(best.score)}, protocol {code(board.protocol_name)})"
     )
     baseline = board.baseline
@@ -133,13 +140,18 @@ def _equals(board: Board, best: Place) -> str:
 
 
 def _selection(board: Board, best: Place) -> str:
-    """Return what choosing real images gives, without condensing any."""
+    """Return what choosing real images gives, without condensing any, if that is something."""
     chosen = [p for p in board.places if p.rank is not None and p.score.known and _selects(p)]
     if not chosen:
         return ""
     top = max(chosen, key=lambda place: (place.score.mean, -_seconds(place)))
     if top is best:
         return "Its images are real ones, selected."
+    over = board.over_random(top)
+    if over is not None and over.mean <= 0:
+        return "No selection of real images beats random ones."
+    if over is not None and over.known and not over.decided:
+        return "No selection of real images can be told from random ones."
     return f"The best selection of real images, {_worth(top)}."
 
 
@@ -176,10 +188,27 @@ def _gain(board: Board, best: Place) -> str:
     if shared:
         here, there = best.training[shared[0]].train_s, reference.training[shared[0]].train_s
         text += (
-            f"; training a network on it takes {words.duration(there)}, "
-            f"on the set {words.duration(here)}"
+            f"; training a network on it takes {words.duration(there)}"
+            f"{_epochs(board, reference.epochs)}, "
+            f"on the set {words.duration(here)}{_epochs(board, board.recipe.get('epochs'))}"
         )
     return text + "."
+
+
+def _epochs(board: Board, epochs: object) -> str:
+    """Return for how many epochs, where the set and the whole are not trained alike."""
+    return "" if board.trained_alike else f" ({words.number(epochs)} epochs)"
+
+
+def _classes(board: Board, best: Place) -> str:
+    """Return what unequal classes make of an accuracy."""
+    if not board.data.unequal:
+        return ""
+    return (
+        f"The classes are unequal: the mean of the accuracies on each class (balanced accuracy) is "
+        f"{words.points(best.score.balanced)}%, and always naming the largest class gives "
+        f"{words.points(board.data.majority)}% of the {board.data.images}."
+    )
 
 
 def _own(board: Board) -> str:
@@ -206,4 +235,6 @@ def headline(boards: Sequence[Board]) -> str:
     """Return the heading of a group of boards."""
     board = boards[0]
     images = "image" if board.ipc == 1 else "images"
-    return f"{board.dataset_name}, {board.ipc} {images} per class, protocol {board.protocol_name}"
+    split = f", {board.data.images}" if board.data.validation else ""
+    where = f"{board.dataset_name}, {board.ipc} {images} per class{split}"
+    return f"{where}, protocol {board.protocol_name}"

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddbench.datasets import chance, majority_accuracy
+from ddbench.datasets import chance, class_counts, majority_accuracy
 from ddbench.evaluate import evaluate
 from ddbench.extensions import Extensions
 from ddbench.meter import PeakMemory, warm_up
 from ddbench.plan import Evaluation
-from ddbench.results import hash_of_set
+from ddbench.results import VALIDATION, hash_of_set
 from ddbench.runner.control import Control, Stopped
 from ddbench.setting import Setting
 from ddbench.synthetic import SetError, SyntheticSet
@@ -28,6 +28,9 @@ def evaluate_set(
         Stopped: The engine asked for it; an evaluation starts over.
     """
     dataset = setting.dataset_of(job, extensions)
+    validation = dataset.validation
+    if job.tested_on == VALIDATION:
+        dataset = dataset.validating()
     data = setting.tensors(dataset)
     synthetic, sha256 = _set_of(job, setting, data.train_images, data.train_labels)
 
@@ -64,12 +67,15 @@ def evaluate_set(
         "labels": scores.labels,
         "peak_memory": memory.bytes,
         "n_test": len(data.test_labels),
+        "validation": validation,
         "images": len(synthetic),
         "chance": chance(dataset),
         "majority": majority_accuracy(dataset),
         "class_counts_test": np.bincount(
             dataset.test_labels, minlength=dataset.num_classes
         ).tolist(),
+        "class_names": list(dataset.classes),
+        "train_counts": class_counts(dataset).tolist(),
         "set_sha256": sha256,
     }
 
