@@ -114,7 +114,7 @@ def run(
         with Progress() as progress:
             outcome = sessions.carry_out(session, plan, options, progress, stop)
         if test and not outcome.stopped:
-            tests = with_tests(plan, load(outcome.folder).chosen)
+            tests = with_tests(outcome.plan, load(outcome.folder).chosen)
             with Progress() as progress:
                 outcome = sessions.carry_out(session, tests, options, progress, stop)
         _close(outcome, as_json)
