@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ddbench.console import Progress
-from ddbench.leaderboard import load, words
-from ddbench.plan import Choices, Plan
-from ddbench.registry import read
-from ddbench.results import RunFolder
-from ddbench.session import Places, RunOptions, Session, carry_out, default_cache
+from ddbench.execution.run import Places, RunOptions, Session, carry_out, default_cache
+from ddbench.planning.jobs import Choices, Plan
+from ddbench.planning.registry import read
+from ddbench.reporting.leaderboard import load, number_format
+from ddbench.reporting.terminal import Progress
+from ddbench.store.run_folder import RunFolder
 
 PERCENT = 20  # of the training images, held out
 # Methods that share their quick settings -> the options that are chosen, with the values tried. The
@@ -98,7 +98,12 @@ def print_choice(found: dict) -> None:
             mean, spread, seconds = found[method, values]
             named = ", ".join(f"{k} {v:g}" for k, v in zip(grid, values, strict=True))
             named = f"**{named}**" if values == chosen else named
-            row = (method, named, words.points(mean, spread), words.seconds(seconds))
+            row = (
+                method,
+                named,
+                number_format.points(mean, spread),
+                number_format.seconds(seconds),
+            )
             print("| " + " | ".join(row) + " |")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ddbench.suggestions import did_you_mean
+from ddbench.text.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,7 +14,7 @@ import torch
 
 from ddbench.augment import dc, dsa
 from ddbench.augment.operation import Parameters
-from ddbench.suggestions import did_you_mean
+from ddbench.text.suggestions import did_you_mean
 
 OPERATIONS = dsa.OPERATIONS | dc.OPERATIONS
 

@@ -31,9 +31,9 @@ def datasets(
     """List the datasets that are here and what the others need; fetch and import them."""
     if context.invoked_subcommand is not None:
         return
-    from ddbench.console import print_table
     from ddbench.datasets import listing
-    from ddbench.extensions import Extensions
+    from ddbench.discovery.extensions import Extensions
+    from ddbench.reporting.terminal import print_table
 
     lines = listing(roots=roots_of(data), sources=Extensions.installed(files=plugins).datasets)
     rows = [dataclasses.asdict(line) for line in lines]
@@ -63,7 +63,7 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
 def fetch(name: str, data: tuple[Path, ...], plugins: tuple[Path, ...]) -> None:
     """Download the dataset NAME into the first data folder, with progress and checks."""
     from ddbench.datasets import fetch as fetch_dataset
-    from ddbench.extensions import Extensions
+    from ddbench.discovery.extensions import Extensions
 
     sources = Extensions.installed(files=plugins).datasets
     where = fetch_dataset(name, root=_first(data), progress=_say, sources=sources)
@@ -79,7 +79,7 @@ def fetch(name: str, data: tuple[Path, ...], plugins: tuple[Path, ...]) -> None:
 def import_(name: str, path: Path, data: tuple[Path, ...], plugins: tuple[Path, ...]) -> None:
     """Take the dataset NAME from files at PATH, unpacked or not, into the first data folder."""
     from ddbench.datasets import adopt
-    from ddbench.extensions import Extensions
+    from ddbench.discovery.extensions import Extensions
 
     sources = Extensions.installed(files=plugins).datasets
     where = adopt(name, path, root=_first(data), progress=_say, sources=sources)

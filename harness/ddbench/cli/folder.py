@@ -22,9 +22,9 @@ YES = click.option("--yes", is_flag=True, help="Do it; without this, only show w
 @explained
 def status(folder: Path, everything: bool, verify: bool, as_json: bool) -> None:
     """Say what is done, running (and by whom), failed and missing in a run folder."""
-    from ddbench.console import print_table
-    from ddbench.housekeeping import status_of
-    from ddbench.results import DONE, open_run, read_run
+    from ddbench.reporting.terminal import print_table
+    from ddbench.store.housekeeping import status_of
+    from ddbench.store.run_folder import DONE, open_run, read_run
 
     run = open_run(folder)
     jobs = status_of(run, verify=verify)
@@ -58,8 +58,8 @@ def retry(
     folder: Path, jobs: tuple[str, ...], failed: bool, skipped: bool, afresh: bool, yes: bool
 ) -> None:
     """Forget how jobs ended, so that the next `run` does them again; JOBS are ids."""
-    from ddbench.housekeeping import to_retry
-    from ddbench.results import open_run
+    from ddbench.store.housekeeping import to_retry
+    from ddbench.store.run_folder import open_run
 
     if not (jobs or failed or skipped):
         fail("say which jobs to do again: ids, --failed or --skipped; see `ddbench status`")
@@ -79,8 +79,8 @@ def retry(
 @explained
 def clean(folder: Path, cache: Path | None, yes: bool) -> None:
     """Remove what dead processes left: half files, stale claims, orphans, half-built artifacts."""
-    from ddbench.housekeeping import find_litter
-    from ddbench.results import open_run
+    from ddbench.store.housekeeping import find_litter
+    from ddbench.store.run_folder import open_run
 
     litter = find_litter(open_run(folder), cache_of(cache) / "artifacts")
     gone, freed, left = 0, 0, []
@@ -111,9 +111,9 @@ def merge(into: Path, others: tuple[Path, ...], preview: bool) -> None:
 
     Different sets under one id are refused.
     """
-    from ddbench.housekeeping import left_out
-    from ddbench.housekeeping import merge as join
-    from ddbench.results import RunFolder, open_run
+    from ddbench.store.housekeeping import left_out
+    from ddbench.store.housekeeping import merge as join
+    from ddbench.store.run_folder import RunFolder, open_run
 
     folders = [open_run(other) for other in others]
     copies = join(open_run(into) if into.exists() else RunFolder(into), folders, preview)

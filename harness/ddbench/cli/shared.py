@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ddbench.suggestions import did_you_mean
+from ddbench.text.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from ddbench.plan import Choices
-    from ddbench.registry import Registry
-    from ddbench.session import Session
+    from ddbench.execution.run import Session
+    from ddbench.planning.jobs import Choices
+    from ddbench.planning.registry import Registry
 
 USAGE, STOPPED, INTERRUPTED = 2, 4, 130
 DEFAULT_PRESET = "quick"
@@ -36,10 +36,10 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         from ddbench.datasets import DatasetError, DatasetMissing
-        from ddbench.methods import MethodError
-        from ddbench.registry import RegistryError
-        from ddbench.results import RunError
-        from ddbench.stopping import ToldToStop
+        from ddbench.discovery.methods import MethodError
+        from ddbench.execution.signals import ToldToStop
+        from ddbench.planning.registry import RegistryError
+        from ddbench.store.run_folder import RunError
 
         try:
             return command(*args, **kwargs)
@@ -266,7 +266,7 @@ RUN = (
 
 def read_registry(path: Path | None, *, lenient: bool = False) -> Registry:
     """Return the registry at `path`, or the default one."""
-    from ddbench.registry import read
+    from ddbench.planning.registry import read
 
     return read(path, lenient=lenient)
 
@@ -280,7 +280,7 @@ def open_session(
     planning: bool = False,
 ) -> Session:
     """Return a session over what is installed; `planning`: the plan will tell what is wrong."""
-    from ddbench.session import Places, Session
+    from ddbench.execution.run import Places, Session
 
     folder = writable(cache_of(cache))
     registry = read_registry(registry_path, lenient=planning)
@@ -308,7 +308,7 @@ def writable(cache: Path) -> Path:
 
 def cache_of(cache: Path | None) -> Path:
     """Return the cache folder: the one given, or the user's own."""
-    from ddbench.session import default_cache
+    from ddbench.execution.run import default_cache
 
     return cache or default_cache()
 
@@ -339,9 +339,9 @@ def choices_of(
         RegistryError: Nothing is chosen. What is wrong beside that waits for the planner, which
             tells it with all else.
     """
-    from ddbench.plan import Choices
-    from ddbench.registry import RegistryError, parse_setting
-    from ddbench.session import default_jobs, parse_duration, parse_percentage
+    from ddbench.execution.run import default_jobs, parse_duration, parse_percentage
+    from ddbench.planning.jobs import Choices
+    from ddbench.planning.registry import RegistryError, parse_setting
 
     faults: list[str] = []
     if not (all_methods or preset or rows):

@@ -13,7 +13,7 @@ import numpy as np
 from ddbench.datasets.dataset import WITHOUT_FLIP, Dataset
 from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.source import Option, Presence, Source
-from ddbench.messages import reason_of
+from ddbench.text.lines import reason_of
 
 
 class MnistMini(Source):

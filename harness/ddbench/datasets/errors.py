@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ddbench.suggestions import nearest
+from ddbench.text.suggestions import nearest
 
 
 class DatasetError(ValueError):

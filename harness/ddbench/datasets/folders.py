@@ -19,7 +19,7 @@ from ddbench.datasets.layouts import find_folder, unpacked
 from ddbench.datasets.npz import FLIP, read_npz
 from ddbench.datasets.source import Option, Presence, Progress, Source, stat_tree
 from ddbench.datasets.torchvision_sets import patience
-from ddbench.messages import reason_of
+from ddbench.text.lines import reason_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ddbench.datasets.errors import DatasetError
-from ddbench.messages import reason_of
+from ddbench.text.lines import reason_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ddbench.datasets.errors import DatasetError
-from ddbench.messages import reason_of
+from ddbench.text.lines import reason_of
 
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

@@ -13,7 +13,7 @@ import numpy as np
 from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
 from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.source import Option, Presence, Source
-from ddbench.messages import reason_of
+from ddbench.text.lines import reason_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

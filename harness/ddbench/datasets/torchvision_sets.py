@@ -23,8 +23,8 @@ from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.layouts import copy_files, unpacked
 from ddbench.datasets.npz import read_npz
 from ddbench.datasets.source import Option, Presence, Progress, Source, stat_tree
-from ddbench.hashing import hash_of_file
-from ddbench.messages import reason_of
+from ddbench.store.hashing import hash_of_file
+from ddbench.text.lines import reason_of
 
 IDX_FILES = (
     "train-images-idx3-ubyte",
