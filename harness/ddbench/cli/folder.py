@@ -27,7 +27,12 @@ def status(folder: Path, everything: bool, verify: bool, as_json: bool) -> None:
     from ddbench.store.run_folder import DONE, open_run, read_run
 
     run = open_run(folder)
-    jobs = status_of(run, verify=verify)
+    if verify:
+        from ddbench.contract.stored_sets import differing_sets  # imports torch
+
+        jobs = status_of(run, differing_sets)
+    else:
+        jobs = status_of(run)
     rows = [vars(job) for job in jobs if everything or as_json or job.state != DONE or job.note]
     if as_json:
         print_table(rows, as_json=True)
@@ -79,10 +84,12 @@ def retry(
 @explained
 def clean(folder: Path, cache: Path | None, yes: bool) -> None:
     """Remove what dead processes left: half files, stale claims, orphans, half-built artifacts."""
+    from ddbench.contract.artifacts import ArtifactStore
     from ddbench.store.housekeeping import find_litter
     from ddbench.store.run_folder import open_run
 
-    litter = find_litter(open_run(folder), cache_of(cache) / "artifacts")
+    artifacts = ArtifactStore(cache_of(cache) / "artifacts")
+    litter = [*find_litter(open_run(folder)), *artifacts.litter()]
     gone, freed, left = 0, 0, []
     for item in litter:
         click.echo(f"{item.path}: {item.why}")

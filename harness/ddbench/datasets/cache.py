@@ -1,8 +1,9 @@
 """Arrays of bytes kept on disk, so that a second start neither parses nor decodes anything.
 
 An entry is a folder `<cache>/datasets/<name>-<key>/` with one memory-mappable .npy for each array
-and a small JSON. The key is made of the options and of path, size and time of every source file:
-an entry is never wrong, at most left behind. Any of it may be deleted at any time.
+and a small JSON. The key is made of the options, of path, size, times and inode of every source
+file, and of the code of an extension that reads them: an entry is never wrong, at most left behind.
+Any of it may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 
 from ddbench.datasets.dataset import Dataset, check
 from ddbench.datasets.errors import DatasetError
-from ddbench.datasets.source import Source
+from ddbench.datasets.source import Source, stat_tree
 from ddbench.store.atomic_files import locked
 from ddbench.store.hashing import hash_of_text
 
@@ -35,10 +36,21 @@ def entry_of(
     cache: Path, source: Source, roots: Sequence[Path], options: Mapping[str, Any]
 ) -> Path:
     """Return the folder in which the arrays of `source` with `options` are, or would be."""
-    identity = [CACHE_VERSION, source.name, source.version, dict(options), source.files(roots)]
-    text = json.dumps(identity, default=list, sort_keys=True)
+    files = [_now(file) for file in source.files(roots)]
+    code = [source.version, source.code]
+    text = json.dumps([CACHE_VERSION, source.name, code, dict(options), files], sort_keys=True)
     slug = re.sub(r"[^A-Za-z0-9]+", "-", source.name)[-40:].strip("-")
     return cache / "datasets" / f"{slug}-{hash_of_text(text, 16)}"
+
+
+def _now(file: Sequence[str | int]) -> list[str | int]:
+    """Return what a source says of a file, and where that is less, all that `stat_tree` says."""
+    if len(file) > 3:
+        return list(file)
+    try:
+        return [*file, *stat_tree(Path(str(file[0])))[0][1:]]
+    except (OSError, IndexError):  # a member of an archive, say
+        return list(file)
 
 
 def read_facts(entry: Path) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ddbench import NUMERICS
-from ddbench.discovery.fingerprints import seed_name
+from ddbench.datasets.source import seed_name
 from ddbench.planning.jobs import Condensation, Evaluation, Plan
 from ddbench.store.hashing import hash_of_values
 from ddbench.store.run_folder import TEST
@@ -112,4 +112,9 @@ def keeping(plan: Plan, stale: Mapping[str, str]) -> Plan:
             of = kept[evaluation.condensation]
             evaluation = with_evaluation_id(replace(evaluation, condensation=of.id), of)
         evaluations.append(evaluation)
-    return Plan(list(kept.values()), evaluations, plan.skipped, sorted(stale.values()))
+    return replace(
+        plan,
+        condensations=list(kept.values()),
+        evaluations=evaluations,
+        kept_stale=sorted(stale.values()),
+    )

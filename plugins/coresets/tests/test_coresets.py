@@ -249,7 +249,7 @@ def test_too_few_images_make_a_skipped_row(name, tmp_path):
     "options, message",
     [
         ({"network_epochs": 0}, "network_epochs is 0; expected at least 1"),
-        ({"floor": 1.5}, "floor is 1.5; expected 0 to 1"),
+        ({"floor": 1.5}, "floor is 1.5; expected at least 0 and at most 1"),
         ({"runs": 0}, "runs is 0; expected at least 1"),
     ],
 )

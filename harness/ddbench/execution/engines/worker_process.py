@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch._dynamo  # without it every job pays two seconds at its first optimizer
 
+from ddbench.discovery.child_process import leave_signals_to_parent
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import ChangedError
 from ddbench.discovery.methods import MethodEntry, load
@@ -27,7 +28,6 @@ from ddbench.execution.engines.one_job import do, limited
 from ddbench.execution.engines.reaper import kill_group
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner import Control, Stopped, failure
-from ddbench.execution.signals import leave_signals_to_parent
 
 OOM_SCORE = Path("/proc/self/oom_score_adj")
 

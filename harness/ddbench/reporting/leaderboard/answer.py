@@ -118,8 +118,8 @@ class _Writer:
             time = sum((seeds - p.score.seeds) * self.seconds_of_a_seed(p) for p in places
                        if seeds > p.score.seeds)  # fmt: skip
             sentences.append(
-                f"About {more}, {number_format.duration(time)} of computing, would settle it: the same "
-                f"command with {self.shown(_options(places, seeds))}."
+                f"About {more}, {number_format.duration(time)} of computing, would settle it: "
+                f"the same command with {self.shown(_options(places, seeds))}."
             )
         if near:
             names = number_format.listed([self.name(rival.place) for rival in near])

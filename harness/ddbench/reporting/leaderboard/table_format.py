@@ -223,8 +223,8 @@ def own_recipe_notes(board: Board) -> list[str]:
         if chance or lost > FAR:
             lines.append(
                 f"{_row(place.entry)}: its own recipe gives "
-                f"{number_format.points(own)}%, {number_format.difference(-lost)} points against the common "
-                f"protocol{', no better than chance' if chance else ''}"
+                f"{number_format.points(own)}%, {number_format.difference(-lost)} points "
+                f"against the common protocol{', no better than chance' if chance else ''}"
             )
     return lines
 

@@ -89,7 +89,8 @@ def _verdict(board: Board, best: RankedRow) -> str:
     lead = "The most accurate method is"
     if found.known and not found.decided:
         lead = "No method can be told from random images. The most accurate is"
-    return f"{lead} {who}: {reaches}; {against}: {much} ({table_format.interval(found)}{_pairing(found)})."
+    known = f"{table_format.interval(found)}{_pairing(found)}"
+    return f"{lead} {who}: {reaches}; {against}: {much} ({known})."
 
 
 def _pairing(found: Difference) -> str:
@@ -134,7 +135,8 @@ def _equals(board: Board, best: RankedRow) -> str:
     ]
     if not cheaper:
         names = [_who(place) for place in equal]
-        return f"{number_format.listed(names)} cannot be told from the best; none is known to be cheaper."
+        listed = number_format.listed(names)
+        return f"{listed} cannot be told from the best; none is known to be cheaper."
     least = min(cheaper, key=_seconds)
     return f"The cheapest row that cannot be told from the best, {_worth(least)}."
 
@@ -170,7 +172,8 @@ def _worth(place: RankedRow) -> str:
         + (f" on {escaped(name)}" if len(place.costs) > 1 else "")
         for name, cost in place.costs.items()
     ]
-    return f"{_who(place)}, gives {_percent(place.score)} for {number_format.listed(costs)} of condensing"
+    cost = number_format.listed(costs)
+    return f"{_who(place)}, gives {_percent(place.score)} for {cost} of condensing"
 
 
 def _seconds(place: RankedRow) -> float:
