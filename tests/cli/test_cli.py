@@ -26,7 +26,7 @@ def ddbench(*words, code=0):
 def session(monkeypatch):
     """The session that `run` and `plan` open; a test says what it answers."""
     session = SimpleNamespace(plan=lambda choices: Plan([], [], []))
-    monkeypatch.setattr("ddbench.cli.run.open_session", lambda *places: session)
+    monkeypatch.setattr("ddbench.cli.run.open_session", lambda *places, planning: session)
     return session
 
 
@@ -246,3 +246,75 @@ def test_a_cache_that_cannot_be_written_is_refused_with_the_reason(tmp_path, mon
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     _, err = ddbench("plan", "--method", "dm", "--cache", tmp_path, code=2)
     assert f"--cache {tmp_path}: cannot be written (Read-only file system); name another" in err
+
+
+# -- what is not installed, and what is in a file ------------------------------------------------
+
+
+def test_plan_exits_as_run_would(session):
+    left_out = [Skipped("dm", "mnist", "convnet", "real", 1, 0, "no data")]
+    broken = [Skipped("dm", "mnist", "convnet", "real", 1, 0, "does not import", failed=True)]
+    for skipped, code in ((left_out, 3), (broken, 1), ([], 0)):
+        session.plan = lambda choices, skipped=skipped: Plan([], [], skipped)
+        ddbench("plan", "--preset", "quick", code=code)
+
+
+def test_methods_names_the_packages_where_none_is_installed(monkeypatch, tmp_path):
+    monkeypatch.setattr("ddbench.execution.run.discover", lambda files: {})
+    _, said = ddbench("methods", "--cache", tmp_path)
+    assert "pip install ddbench-gm ddbench-dm ddbench-datm ddbench-fedd3 ddbench-coresets" in said
+
+
+EXTENSION = """
+from ddbench import Architecture, hookimpl
+from ddbench.architectures import Network
+from ddbench.datasets import Presence, Source
+from torch import nn
+
+
+class Leaves(Source):
+    name = "leaves"
+    summary = "dry ones"
+
+    def locate(self, roots):
+        return Presence(False, None, "collect them")
+
+    def load(self, roots, options):
+        raise NotImplementedError
+
+
+def twig(shape, num_classes, options):
+    pixels = shape[0] * shape[1] * shape[2]
+    return Network(nn.Flatten(), nn.Linear(pixels, num_classes))
+
+
+@hookimpl
+def register_datasets():
+    return {"leaves": Leaves()}
+
+
+@hookimpl
+def register_architectures():
+    return {"twig": Architecture("twig", twig, "a thin one")}
+"""
+
+
+def test_listings_show_what_a_file_brings(tmp_path):
+    file = tmp_path / "parts.py"
+    file.write_text(EXTENSION)
+    for command, name in (("datasets", "leaves"), ("architectures", "twig")):
+        out, _ = ddbench(command, "--plugin", file, "--json")
+        assert f'"{name}"' in out
+        assert f'"{name}"' not in ddbench(command, "--json")[0]
+
+
+def test_the_session_of_a_plan_says_what_a_registry_leaves_out(tmp_path):
+    file = tmp_path / "mine.toml"
+    words = ("plan", "--registry", file, "--cache", tmp_path / "cache", "--preset", "x")
+    for head, said in (
+        ("", True),
+        ('extends = "nothing"\n', False),
+        ('extends = "default"\n', False),
+    ):
+        file.write_text(head + REGISTRY)
+        assert ("leaves out the default registry" in ddbench(*words, code=2)[1]) == said

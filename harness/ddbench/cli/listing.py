@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ddbench.cli.shared import JSON, explained, read_registry
+from ddbench.cli.shared import JSON, PLUGIN, explained, read_registry
 
 if TYPE_CHECKING:
     from ddbench.planning.registry import Preset, Registry
@@ -62,13 +62,16 @@ def _methods_text(preset: Preset, registry: Registry) -> str:
 
 
 @click.command()
+@PLUGIN
 @JSON
 @explained
-def architectures(as_json: bool) -> None:
+def architectures(plugins: tuple[Path, ...], as_json: bool) -> None:
     """List the architecture families and the tokens that vary them."""
     from ddbench import architectures as zoo
     from ddbench.discovery.extensions import Extensions
     from ddbench.reporting.terminal import print_table
 
-    rows = [vars(listed) for listed in zoo.listing(Extensions.installed().architectures)]
+    rows = [
+        vars(listed) for listed in zoo.listing(Extensions.installed(files=plugins).architectures)
+    ]
     print_table(rows, as_json=as_json)

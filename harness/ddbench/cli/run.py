@@ -105,7 +105,7 @@ def run(
             preset=preset,
         )
         chosen = choices_of(workers=sessions.jobs_at_once(options), **choices)
-        session = open_session(registry_path, data, cache, plugins)
+        session = open_session(registry_path, data, cache, plugins, planning=True)
         plan = session.plan(chosen)
         if require_all and plan.skipped:
             reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
@@ -115,7 +115,7 @@ def run(
         with Progress() as progress:
             outcome = sessions.carry_out(session, plan, options, progress, stop)
         if test and not outcome.stopped:
-            tests = with_tests(plan, load(outcome.folder).chosen)
+            tests = with_tests(outcome.plan, load(outcome.folder).chosen)
             with Progress() as progress:
                 outcome = sessions.carry_out(session, tests, options, progress, stop)
         _close(outcome, as_json)
@@ -188,15 +188,19 @@ def plan(
     rate: float,
     **choices: Any,  # noqa: ANN401
 ) -> None:
-    """Show what `run` with the same options would do, and with --price at what cost."""
+    """Show what `run` with the same options would do, and with --price at what cost.
+
+    Exit codes: as `run` would give them for what cannot run: 1 a broken plugin, 3 nothing can run.
+    """
     from ddbench.reporting.terminal import print_plan
 
-    session = open_session(registry_path, data, cache, plugins)
+    session = open_session(registry_path, data, cache, plugins, planning=True)
     planned = session.plan(choices_of(**choices))
     if price:
         _print_prices(session.price(planned), rate, as_json)
     else:
         print_plan(planned, as_json=as_json)
+    raise SystemExit(planned.exit_code)
 
 
 def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:

@@ -42,7 +42,8 @@ DESCRIBED = (
     "published_at", "published", "balanced", "controls", "paper", "bibtex",
 )  # fmt: skip
 CONFIGURED = (
-    "problems", "config", "published", "alike", "steps", "published_steps", "cycle", "needs",
+    "problems", "config", "published", "alike", "canonical", "steps", "published_steps", "cycle",
+    "needs",
 )  # fmt: skip
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -126,11 +127,13 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("shape", "class_counts"):
         known[key] = tuple(known[key])
     facts = Facts(**known)
+    ours, theirs = (_canonical(info, one, facts) for one in (config, published))
     return {
         "problems": [],
         "config": plain_options(config),
         "published": plain_options(published),
-        "alike": _alike(info, config, published, facts),
+        "alike": [name for name, value in ours.items() if value == theirs[name]],
+        "canonical": ours,
         "steps": steps,
         "published_steps": published_steps,
         "cycle": _whole(info.cycle(config, ipc), "MethodInfo.cycle", 1, LONGEST_CYCLE),
@@ -138,13 +141,8 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _alike(info: MethodInfo, config: Any, published: Any, facts: Facts) -> list[str]:  # noqa: ANN401
-    """Return the options that give the same result at both values, as the method says."""
-    ours, theirs = (_canonical(info, one, facts) for one in (config, published))
-    return [name for name, value in ours.items() if value == theirs[name]]
-
-
 def _canonical(info: MethodInfo, config: Any, facts: Facts) -> dict[str, Any]:  # noqa: ANN401
+    """Return the options with those that leave the result as it is at one value, by the method."""
     made = info.canonical(config, facts)
     if not isinstance(made, info.config):
         raise MethodError(

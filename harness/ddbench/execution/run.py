@@ -24,8 +24,8 @@ from ddbench.execution.devices import cuda_devices
 from ddbench.execution.engines import Jobs, Observer, memory_of_a_job, run_local
 from ddbench.execution.signals import Stop
 from ddbench.machine import usable_cores
-from ddbench.planning.job_ids import keeping
-from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan
+from ddbench.planning.job_ids import adopting, keeping
+from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan, row_labels
 from ddbench.planning.planner import MissingData, PlanningContext, make
 from ddbench.planning.registry import Registry, RegistryError
 from ddbench.store import run_folder
@@ -184,14 +184,16 @@ def _price_questions(
         "class_counts": list(facts.class_counts),
         "augment": facts.augment,
     }
+    labels = row_labels(plan.condensations)
     alike: dict[str, list[Condensation]] = {}
     for job in plan.condensations:
         if job.dataset == dataset:
             key = repr(replace(job, id="", options_id="", series_id="", seed=0, control_of=None))
             alike.setdefault(key, []).append(job)
     for jobs in alike.values():
+        row = labels[jobs[0].id]
         job = replace(jobs[0], id="", options_id="", seed=0)
-        row = f"{job.row}, {job.architecture}, {job.init}, ipc {job.ipc}"
+        row = f"{row}, {job.architecture}, {job.init}, ipc {job.ipc}"
         yield "condense", row, len(jobs), {
             "method": job.method, "job": job.record(), "facts": known
         }  # fmt: skip
@@ -270,10 +272,7 @@ class Outcome:
         """0 all done, 1 some job failed, 3 nothing could run, 4 more to do, 130 interrupted."""
         if self.stopped:
             return 130 if self.stopped == "interrupted" else 4
-        broken = any(skipped.failed for skipped in self.plan.skipped)
-        if self.plan.skipped and not (self.plan.condensations and self.plan.evaluations):
-            return 1 if broken else 3
-        return 1 if self.jobs.failed or broken else 0
+        return self.plan.exit_code or int(bool(self.jobs.failed))
 
 
 def carry_out(
@@ -291,9 +290,10 @@ def carry_out(
     folder = RunFolder(options.out)
     folder.create()
     run_folder.refuse_newer(folder, "run")
+    plan = adopting(plan, *folder.ids())
     stale = stale_results(plan, folder)
     if options.keep_stale:
-        plan = keeping(plan, stale)
+        plan = adopting(keeping(plan, stale), *folder.ids())
     session.close()
     started = datetime.now(UTC)
     commit, dirty = git_commit()

@@ -35,6 +35,7 @@ class Progress:
         self.bars = _bars(self.console) if self.console.is_terminal else None
         self.jobs: Jobs | None = None
         self.condensed: Mapping[str, Condensation] = {}
+        self.labels: Mapping[str, str] = {}
         self.overall = TaskID(0)
         self.started: dict[str, float] = {}
         self.shown: dict[str, TaskID] = {}
@@ -68,8 +69,10 @@ class Progress:
 
     def _on_plan(self, event: Event) -> None:
         from ddbench.execution.engines.job_queue import by_id
+        from ddbench.planning.jobs import row_labels
 
         self.jobs, self.condensed = event["jobs"], by_id(event["plan"].condensations)
+        self.labels = row_labels(event["plan"].condensations)
         for line in stale_lines(event["plan"], self.jobs, event.get("stale") or {}):
             self._say(line)
         for line in data_notes(event["plan"]):
@@ -114,7 +117,7 @@ class Progress:
     def _words(self, job: Job) -> str:
         from ddbench.execution.engines.job_queue import describe
 
-        return describe(job, self.condensed)
+        return describe(job, self.condensed, self.labels)
 
     def _remove(self, job: Job) -> None:
         task = self.shown.pop(job.id, None)
