@@ -80,6 +80,9 @@ class MethodInfo:
         config: A frozen dataclass of options whose defaults are the paper's.
         inits: Names of the inits it accepts, () for any.
         default_init: The init of a row that names none.
+        own_init: (config) -> None where the method starts from the initial set; else the name of
+            the init that it makes by itself: no initial set is built then, and the hook `init`
+            gets None for it.
         step: What one step is, in words.
         steps: (config, ipc) -> the published number of steps; 0 for selection methods.
         cycle: (config, ipc) -> after how many steps the cost pattern repeats (for metering).
@@ -104,6 +107,7 @@ class MethodInfo:
     config: type = NoOptions
     inits: tuple[str, ...] = ()
     default_init: str = "real"
+    own_init: Callable[[Any], str | None] = lambda config: None
     step: str = "step"
     steps: Callable[[Any, int], int] = lambda config, ipc: 1000
     cycle: Callable[[Any, int], int] = lambda config, ipc: 1
@@ -128,8 +132,17 @@ class MethodHooks:
         """Return what the planner and the reports may know before any work is done."""
 
     @hookspec(firstresult=True)
-    def init(self, task: Task, synthetic: SyntheticSet, config: Any) -> Any | None:  # noqa: ANN401
-        """Return the state to condense from, made of the initial set and the frozen options."""
+    def init(
+        self,
+        task: Task,
+        synthetic: SyntheticSet | None,
+        config: Any,  # noqa: ANN401
+    ) -> Any | None:  # noqa: ANN401
+        """Return the state to condense from, made of the initial set and the frozen options.
+
+        `synthetic` is None for a method that makes its own (`MethodInfo.own_init`). What `export`
+        returns before the first step is recorded as what the condensation started from.
+        """
 
     @hookspec(firstresult=True)
     def condense_step(

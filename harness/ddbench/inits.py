@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from ddbench.hookspecs import Unsupported
+from ddbench.hookspecs import MethodInfo, Unsupported
 from ddbench.synthetic import SyntheticSet
 from ddbench.task import Task
 
@@ -39,6 +40,11 @@ def register_inits() -> dict[str, Init]:
         Init("kmeans", kmeans, "training images nearest to the class's centroids, by k-means"),
     )
     return {init.name: init for init in inits}
+
+
+def initial_set(init: Init, task: Task, info: MethodInfo, config: Any) -> SyntheticSet | None:  # noqa: ANN401
+    """Return what a method starts from: the initial set, or None if it makes its own."""
+    return None if info.own_init(config) else init.build(task)
 
 
 def class_major_labels(task: Task) -> torch.Tensor:

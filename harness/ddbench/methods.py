@@ -295,6 +295,7 @@ _FUNCTIONS = {
     "steps": "lambda config, ipc: 1000",
     "cycle": "lambda config, ipc: 1",
     "needs": "lambda config, facts: None",
+    "own_init": "lambda config: None",
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_any, tree_map_only
 
+from ddbench import architectures
 from ddbench.artifacts import ArtifactStore
 from ddbench.extensions import Extensions
 from ddbench.hookspecs import Converged
-from ddbench.meter import count_flops
+from ddbench.inits import initial_set
+from ddbench.meter import count_flops, forward_macs
 from ddbench.methods import Method
 from ddbench.options import make_config
-from ddbench.task import Task
+from ddbench.task import Task, build_network
 from ddbench.training import Recipe, fit
 
 META = torch.device("meta")
@@ -108,7 +111,7 @@ def condensation(
             task = _task(job, facts, extensions, Path(folder))
             config = make_config(method.info, job["config"])
             with _priced() as setup:
-                initial = extensions.inits[job["init"]].build(task)
+                initial = initial_set(extensions.inits[job["init"]], task, method.info, config)
                 state = method.hook.init(task=task, synthetic=initial, config=config)
             counted = min(job["cycle"], job["steps"])
             with _priced() as cycle:
@@ -144,6 +147,50 @@ def _task(
     )
 
 
+@dataclass(frozen=True)
+class NetworkCosts:
+    """What a network costs for images of one shape.
+
+    Attributes:
+        parameters: Number of weights.
+        macs_image: fvcore's multiply-adds of one forward of one image (see `forward_macs`).
+        flops_train_step: Matrix and convolution operations of one training step, forward and
+            backward, 2 per multiply-add.
+    """
+
+    parameters: int
+    macs_image: int
+    flops_train_step: int
+
+
+def network_costs(
+    name: str,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    batch: int,
+    catalogue: Mapping[str, architectures.Architecture] | None = None,
+) -> NetworkCosts:
+    """Return what the network `name` costs; a step is one of `batch` images.
+
+    Raises:
+        ArchitectureError: There is no such network, or not for such images.
+    """
+    with META:
+        network = architectures.build(name, shape, num_classes, catalogue=catalogue)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    recipe = Recipe(epochs=1, batch=batch)
+    with _priced() as count:
+        fit(
+            network,
+            torch.empty(batch, *shape, device=META),
+            torch.arange(batch) % num_classes,
+            recipe,
+            torch.Generator().manual_seed(0),
+        )
+    real = build_network(name, shape, num_classes, 0, torch.device("cpu"), catalogue)  # to trace
+    return NetworkCosts(parameters, forward_macs(real, shape), count.total)
+
+
 def evaluation(
     job: Mapping[str, Any], facts: Mapping[str, Any], images: int, extensions: Extensions
 ) -> dict[str, Any]:
@@ -151,8 +198,6 @@ def evaluation(
 
     One epoch is counted and taken for every other; testing is not in it.
     """
-    from ddbench import architectures
-
     recipe = Recipe.of({**job["recipe"], "epochs": 1, "drop": None})
     channels, height, width = facts["shape"]
     shape = (channels, height, width)

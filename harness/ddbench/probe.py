@@ -41,7 +41,9 @@ DESCRIBED = (
     "options", "steps", "inits", "default_init", "step", "quick", "labels", "own_recipe",
     "published_at", "published", "balanced", "controls", "paper", "bibtex",
 )  # fmt: skip
-CONFIGURED = ("problems", "config", "published", "steps", "published_steps", "cycle", "needs")
+CONFIGURED = (
+    "problems", "config", "published", "steps", "published_steps", "cycle", "needs", "own_init",
+)  # fmt: skip
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -84,6 +86,14 @@ def _reason(needs: Any) -> str | None:  # noqa: ANN401
     return needs and messages.shortened(messages.one_line(needs) or messages.NO_REASON)
 
 
+def _own_init(info: MethodInfo, config: Any) -> str | None:  # noqa: ANN401
+    own = info.own_init(config)
+    if own is None or (isinstance(own, str) and own in (info.inits or (own,))):
+        return own
+    expected = f"one of {', '.join(info.inits)}" if info.inits else "the name of an init"
+    raise MethodError(f"MethodInfo.own_init gives {shortened(own)}; expected {expected}, or None")
+
+
 def _steps(info: MethodInfo) -> dict[str, int]:
     """Return the published steps by ipc, {} where the rule fails; planning says why."""
     try:
@@ -120,7 +130,9 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
         own = question["published_steps"]  # of the registry; else the rule at these options
         given = info.steps(config, ipc) if own is None else own
         steps = _whole(given, "MethodInfo.steps", 0, MOST_STEPS)
+    own_init = _own_init(info, config)
     facts = dict(question["facts"]) | {"steps": steps}
+    facts["init"] = own_init or facts["init"]
     for key in ("shape", "class_counts"):
         facts[key] = tuple(facts[key])
     return {
@@ -131,6 +143,7 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
         "published_steps": published_steps,
         "cycle": _whole(info.cycle(config, ipc), "MethodInfo.cycle", 1, LONGEST_CYCLE),
         "needs": _reason(info.needs(config, Facts(**facts))),
+        "own_init": own_init,
     }
 
 

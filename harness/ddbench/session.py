@@ -150,6 +150,19 @@ class Session:
         about = (dataset.num_classes, dataset.shape, counts, dataset.augment)
         return DatasetFacts(name, dataset.fingerprint, *about)
 
+    def sizes(self, name: str) -> datasets.Sizes:
+        """Return the sizes of a dataset, known or read.
+
+        Raises:
+            DatasetError: An unknown name; files that are absent, of which nothing is published.
+        """
+        source, options = self.named_datasets().get(name, (name, {}))
+        places = self.places
+        known = self.extensions.datasets
+        return datasets.sizes(
+            source, roots=places.roots, cache=places.cache, options=options, sources=known
+        )
+
     def named_datasets(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """Return the registry's own datasets, as jobs need them."""
         return {k: (d.source, d.options) for k, d in self.registry.datasets.items()}

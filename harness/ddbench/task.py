@@ -105,6 +105,21 @@ class Task:
         for name, state in states.items():
             self._own(name).set_state(state)
 
+    @contextmanager
+    def without_a_trace(self) -> Iterator[None]:
+        """Let a block draw and compute, off every clock, as if it had never been run.
+
+        For the runner, which looks at the set between two steps.
+        """
+        before = self.generator_states()
+        try:
+            with self.metered_by(None):
+                yield
+        finally:
+            for name in self._generators.keys() - before.keys():
+                del self._generators[name]
+            self.restore_generators(before)
+
     # -- data ------------------------------------------------------------------------------
 
     def class_indices(self, c: int) -> torch.Tensor:

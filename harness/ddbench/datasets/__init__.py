@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ddbench.datasets.catalogue import (
     Listing,
+    Sizes,
     adopt,
     fetch,
     find,
@@ -15,6 +16,7 @@ from ddbench.datasets.catalogue import (
     load,
     locate,
     register_datasets,
+    sizes,
     split_options,
 )
 from ddbench.datasets.dataset import (
@@ -38,6 +40,7 @@ __all__ = [
     "Listing",
     "Option",
     "Presence",
+    "Sizes",
     "Source",
     "adopt",
     "chance",
@@ -51,5 +54,6 @@ __all__ = [
     "majority_accuracy",
     "register_datasets",
     "resolve_options",
+    "sizes",
     "split_options",
 ]

@@ -343,18 +343,23 @@ class _Planner:
         questions = [question for _, question in ready]
         answers = self.world.ask({"configure": questions})["configure"] if ready else []
         planned: set[str] = set()
-        for (cell, question), answer in zip(ready, answers, strict=True):
+        for (asked, question), answer in zip(ready, answers, strict=True):
+            cell = replace(asked, init=answer.get("own_init") or asked.init)
             if "error" in answer:
                 self._skip(cell, answer["error"], failed=True)
             elif answer["problems"]:
                 self._refuse(cell, question["places"], answer["problems"])
             elif answer["needs"]:
                 self._skip(cell, answer["needs"])
+            elif cell.init != asked.init and asked.init in (self.choices.inits or ()):
+                own = f"these options make a start of their own, {cell.init}"
+                self._skip(asked, f"{own}, and take no --init {asked.init}; use --init {cell.init}")
             else:
                 job = self._condensation(cell, answer)
-                if not (job.control_of and job.options_id in planned):  # it stands there anyway
+                # it stands there anyway: a control, or a row that differed in its init alone
+                if not planned & {job.id, job.control_of and job.options_id}:
                     self.result.condensations.append(job)
-                    planned.add(job.options_id)
+                    planned |= {job.id, job.options_id}
 
     def _refuse(
         self, cell: _Cell, places: Mapping[str, str], refused: Iterable[tuple[str, str]]

@@ -75,7 +75,8 @@ def information(paper: str, bibtex: str = "", config: type[Config] = Config) -> 
     """Return what these methods tell about themselves."""
     return MethodInfo(
         config=config,
-        inits=("real",),  # not looked at: a selection starts from the whole training set
+        inits=("real",),
+        own_init=lambda config: "real",  # out of the whole training set
         step="none",
         steps=lambda config, ipc: 0,
         quick=QUICK,

@@ -136,15 +136,18 @@ class TrajectoryMatching:
         return self.info
 
     @hookimpl
-    def init(self, task: Task, synthetic: SyntheticSet, config: Config) -> State:
+    def init(self, task: Task, synthetic: SyntheticSet | None, config: Config) -> State:
         """Get the experts, trained now if nobody has yet; start from their choice and labels."""
         network = student_network(task)
         recipe = expert_recipe(config, task.strategy)
         experts = trajectories(task, network, recipe, config.experts, config.experts_together)
-        images, labels = synthetic.images.detach().clone(), synthetic.hard_labels().clone()
-        if config.select == "expert":
+        if synthetic is None or own_init(config):
             generator = task.new_generator("expert's choice")
-            images = predicted_correctly(task, network, experts, config.label_epoch, generator)
+            images, labels = predicted_correctly(
+                task, network, experts, config.label_epoch, generator
+            )
+        else:
+            images, labels = synthetic.images.detach().clone(), synthetic.hard_labels().clone()
         if config.label_init != "none":
             label = LABELS[config.label_init]
             labels = label(network, experts, config.label_epoch, images, labels)
@@ -357,6 +360,11 @@ def _new_state(
 # -- what is known before any work ---------------------------------------------------------------
 
 
+def own_init(config: Config) -> str | None:
+    """Return the init that DATM makes by itself: the images that an expert knows."""
+    return "spc" if config.select == "expert" else None
+
+
 def impossible(config: Config, facts: Facts) -> str | None:
     """Return why no condensation can follow from these options, or None."""
     first, last = config.first_max_start_epoch, config.max_start_epoch
@@ -380,11 +388,6 @@ def impossible(config: Config, facts: Facts) -> str | None:
         return (
             f"the last start {last - 1} plus match_epochs {config.match_epochs} is epoch "
             f"{furthest}, beyond expert_epochs {config.expert_epochs}; train the experts longer"
-        )
-    if config.select == "expert" and facts.init != "spc":
-        return (
-            f"init is {facts.init!r}, but with select = 'expert' an expert chooses the images; "
-            "use init = 'spc', or select = 'init'"
         )
     return _unknown_choice(config)
 
@@ -453,6 +456,7 @@ datm = TrajectoryMatching(
         config=DATMConfig,
         inits=("spc", "real", "noise"),
         default_init="spc",
+        own_init=own_init,
         step="matching iteration",
         steps=lambda config, ipc: 10_000,
         quick=QUICK_DATM,

@@ -384,10 +384,10 @@ def test_options_that_mean_nothing_are_refused(options, part):
     assert part in needs(**options)
 
 
-def test_an_experts_choice_needs_the_init_it_stands_for():
-    config = DATMConfig(select="expert")
-    assert impossible(config, facts()) is None
-    assert "init is 'noise'" in impossible(config, facts(init="noise"))
+def test_an_experts_choice_is_an_init_of_its_own():
+    own_init = bind(datm).info.own_init
+    assert own_init(DATMConfig(select="expert")) == "spc" and own_init(DATMConfig()) is None
+    assert bind(mtt).info.own_init(MTTConfig()) is None
 
 
 @pytest.mark.parametrize("architecture", ["convnet-w8-d1-bn"])
@@ -419,7 +419,7 @@ def test_the_inits_images_are_kept_unless_an_expert_chooses(toy):
     given = register_inits()["real"].build(task)
     assert torch.equal(datm.init(task, given, DATM).images, given.images)
     config = dataclasses.replace(DATM, select="expert")
-    state = datm.init(task, given, config)
+    state = datm.init(task, None, config)
     logits = state.network(state.experts.weights(0, -1), state.images)
     assert torch.equal(logits.argmax(1), given.labels)
     assert not torch.equal(state.images, given.images)
