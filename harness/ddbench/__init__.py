@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ddbench.hookspecs import Converged as Converged
     from ddbench.hookspecs import Facts as Facts
     from ddbench.hookspecs import MethodInfo as MethodInfo
+    from ddbench.hookspecs import OptionsError as OptionsError
     from ddbench.hookspecs import Unsupported as Unsupported
     from ddbench.hookspecs import hookimpl as hookimpl
     from ddbench.inits import Init as Init
@@ -41,6 +42,7 @@ _HOMES = {
     "Run": "ddbench.api",
     "SyntheticSet": "ddbench.synthetic",
     "Task": "ddbench.task",
+    "OptionsError": "ddbench.hookspecs",
     "Unsupported": "ddbench.hookspecs",
     "Work": "ddbench.artifacts",
     "evaluate": "ddbench.api",

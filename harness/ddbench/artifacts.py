@@ -46,6 +46,16 @@ class Artifact:
         return {"id": self.id, "kind": self.kind, **costs, "bytes": self.bytes}
 
 
+class _ReportingMeter(StepMeter):
+    def __init__(self, device: torch.device, report: Callable[[int], None]) -> None:
+        super().__init__(device)
+        self._report = report
+
+    def __exit__(self, *error: Any) -> None:  # noqa: ANN401
+        super().__exit__(*error)
+        self._report(self.steps)
+
+
 class Work:
     """What a builder gets: a folder that outlives a kill, and the meter of its cost.
 
@@ -54,15 +64,20 @@ class Work:
     a part is complete, so that its cost is not lost with the process.
     """
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        """Take up the work in `folder`, with the costs of earlier attempts."""
+    def __init__(
+        self, folder: Path, device: torch.device, report: Callable[[int], None] = lambda done: None
+    ) -> None:
+        """Take up the work in `folder`, with the costs of earlier attempts.
+
+        `report` is told the number of steps after each of them.
+        """
         self.folder = folder
-        self.meter = StepMeter(device)
+        self.meter: StepMeter = _ReportingMeter(device, report)
         self._elsewhere = 0.0
         self._since = time.perf_counter()
         with suppress(*_NOT_OURS):  # else it starts from nothing
             saved = json.loads((folder / METER).read_text())
-            meter, seconds = StepMeter(device), float(saved["seconds"])
+            meter, seconds = _ReportingMeter(device, report), float(saved["seconds"])
             meter.load(saved["meter"])
             if math.isfinite(seconds + meter.seconds + meter.waited + meter.flops):
                 self.meter, self._elsewhere = meter, seconds
@@ -104,16 +119,18 @@ class ArtifactStore:
         build: Callable[[Work], None],
         device: torch.device,
         waiting: Callable[[], None] = lambda: None,
+        report: Callable[[int], None] = lambda done: None,
     ) -> Artifact:
         """Return the artifact, built by `build` if nobody has; others wait for the builder.
 
-        `waiting` is called at every poll while another process builds it.
+        `waiting` is called at every poll while another process builds it, `report` after each step
+        of a build with their number.
         """
         name = artifact_id(kind, spec)
         found = self.find(name)
         if found is None:
             with locked(self.root / "locks" / name, waiting):
-                found = self.find(name) or self._build(name, kind, spec, build, device)
+                found = self.find(name) or self._build(name, kind, spec, build, device, report)
         return found
 
     def find(self, name: str) -> Artifact | None:
@@ -154,10 +171,11 @@ class ArtifactStore:
         spec: Mapping[str, Any],
         build: Callable[[Work], None],
         device: torch.device,
+        report: Callable[[int], None],
     ) -> Artifact:
         folder = self.root / name
         folder.mkdir(parents=True, exist_ok=True)
-        work = Work(folder, device)
+        work = Work(folder, device, report)
         with _costs_kept(work):
             build(work)
         (folder / METER).unlink(missing_ok=True)

@@ -33,6 +33,19 @@ class Unsupported(Exception):
     """Raised by a method that cannot do this combination; the row is skipped with the reason."""
 
 
+class OptionsError(RuntimeError):
+    """Raised where other options of the method would help: the row's reason ends in them.
+
+    Attributes:
+        options: Values to try, by option; the harness writes them as `--set` takes them.
+    """
+
+    def __init__(self, message: str, options: Mapping[str, Any] | None = None) -> None:
+        """Say in `message` what is wrong, and in `options` what would do."""
+        super().__init__(message)
+        self.options = dict(options or {})
+
+
 class Converged(Exception):
     """Raised by `condense_step` after a step that was the last one needed; the step counts."""
 

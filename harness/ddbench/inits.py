@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ddbench.hookspecs import MethodInfo, Unsupported
 from ddbench.synthetic import SyntheticSet
 from ddbench.task import Task
+
+if TYPE_CHECKING:
+    from ddbench.features import TrainedNetwork
 
 BLOCK = 256  # images that one step of spc's walk looks at
 
@@ -82,10 +85,8 @@ def spc(task: Task) -> SyntheticSet:
         Unsupported: A class has fewer than ipc images.
         FeatureError: The network is not good enough to judge.
     """
-    from ddbench.features import trained_network
-
     _require_ipc(task, "spc")
-    trained = trained_network(task, task.architecture)
+    trained = _judge(task, "spc")
     generator = task.new_generator("init")
     walks = [_walk(task, trained.network, c, generator) for c in range(task.num_classes)]
     images = task.images[torch.cat([kept for kept, _ in walks])]
@@ -122,10 +123,10 @@ def kmeans(task: Task) -> SyntheticSet:
     """
     # Imported here: scikit-learn takes a second, which the other inits need not wait for.
     from ddbench import clusters
-    from ddbench.features import class_features, trained_network
+    from ddbench.features import class_features
 
     _require_ipc(task, "kmeans")
-    trained = trained_network(task, task.architecture)
+    trained = _judge(task, "kmeans")
     generator = task.new_generator("init")
     chosen = []
     for c in range(task.num_classes):
@@ -136,6 +137,19 @@ def kmeans(task: Task) -> SyntheticSet:
         chosen.append(task.class_indices(c)[nearest])
     images = task.images[torch.cat(chosen).to(task.device)]
     return SyntheticSet(images, class_major_labels(task), measures=trained.measures())
+
+
+def _judge(task: Task, init: str) -> TrainedNetwork:
+    """Return the shared network of the task's architecture; errors end in what would do."""
+    from ddbench.features import FeatureError, trained_network
+
+    try:
+        return trained_network(task, task.architecture)
+    except FeatureError as error:
+        raise FeatureError(
+            f"init {init}: {error}; the network is the condensation's own: try another --arch, or "
+            "--init real"
+        ) from error
 
 
 def _require_ipc(task: Task, init: str) -> None:

@@ -26,6 +26,7 @@ from ddbench.datasets.dataset import (
     chance,
     class_counts,
     majority_accuracy,
+    passes,
 )
 from ddbench.datasets.errors import DatasetError, DatasetMissing
 from ddbench.datasets.source import COMMON_OPTIONS, Option, Presence, Source, resolve_options
@@ -52,6 +53,7 @@ __all__ = [
     "load",
     "locate",
     "majority_accuracy",
+    "passes",
     "register_datasets",
     "resolve_options",
     "sizes",

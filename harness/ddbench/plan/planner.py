@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ddbench.datasets import split_options
+from ddbench.datasets import passes, split_options
 from ddbench.methods import Found, install, unknown
 from ddbench.plan.choosing import at_ipc, chosen, impossible, rows_named
 from ddbench.plan.identity import with_evaluation_id, with_ids
@@ -567,6 +567,9 @@ class _Planner:
                 self.result.skipped.append(skipped)
             return
         constants = self.registry.protocols[protocol]
+        recipe = recipe_of(constants, facts.augment)
+        if job is None:
+            recipe = _repeated(recipe, passes(sum(facts.class_counts)))
         evaluation = Evaluation(
             id="",
             condensation=job.id if job else None,
@@ -575,7 +578,7 @@ class _Planner:
             dataset_fingerprint=facts.fingerprint,
             architecture=fits["canonical"],
             protocol=protocol,
-            recipe=recipe_of(constants, facts.augment),
+            recipe=recipe,
             own_recipe=own_recipe,
             networks=constants.networks,
             extensions=self._extensions(architecture, dataset),
@@ -642,6 +645,14 @@ def _reduced(answer: Mapping[str, Any], budget: float | None) -> dict[str, list[
     elif answer["steps"] != answer["published_steps"]:
         reduced["steps"] = [answer["steps"], answer["published_steps"]]
     return reduced
+
+
+def _repeated(recipe: Mapping[str, Any], times: int) -> dict[str, Any]:
+    """Return the recipe with every epoch `times` over: for a whole set of few images."""
+    drop = recipe["drop"]
+    if drop:
+        drop = drop | {"after_epochs": times * drop["after_epochs"]}
+    return {**recipe, "epochs": times * recipe["epochs"], "drop": drop}
 
 
 def recipe_of(protocol: Protocol, strategy: str) -> dict[str, Any]:

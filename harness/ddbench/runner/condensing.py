@@ -95,6 +95,7 @@ class Condensing:
             "zca": dataset.zca,
         }
         self.task = self.setting.task(job, dataset, data, self.extensions)
+        self.task.on_build = self.control.report
         warm_up(self.device)
         self.guard.refresh()
 
@@ -136,14 +137,14 @@ class Condensing:
     def _keep_start(self, state: Any, initial: SyntheticSet | None) -> None:  # noqa: ANN401
         """Store what the condensation starts from: what the method would export now.
 
-        Of a method that cannot export before its first step, or whose state cannot be saved, it is
-        the initial set, if there is one: a picture is no reason to fail.
+        Of a method that cannot export before its first step it is the initial set, if there is
+        one: a picture is no reason to fail.
         """
         path = self.run_folder.condensation(self.job.id) / INITIAL
         if holds_set_of(self.job.id, path):
             return
         try:
-            start = self._seen(state)
+            start = self._seen(state, self._copy_if_possible(state))
         except Exception as error:  # the method is someone else's code
             print(f"export before the first step: {type(error).__name__}: {error}")
             self.guard.put_back()
@@ -152,16 +153,24 @@ class Condensing:
             measures = {} if initial is None else initial.measures  # need not be handed on
             replace(start, measures={**measures, **start.measures}).save(path)
 
-    def _seen(self, state: Any) -> SyntheticSet:  # noqa: ANN401
+    def _copy_if_possible(self, state: Any) -> Any | None:  # noqa: ANN401
+        """Return a copy of the state, None where no checkpoint could hold it either."""
+        try:
+            return copied(self._saved(state))
+        except TreeError:
+            return None
+
+    def _seen(self, state: Any, saved: Any | None) -> SyntheticSet:  # noqa: ANN401
         """Return the set as it stands between two steps, on nobody's clock, and without a trace.
 
-        An identity does not depend on when a set is looked at, so exporting must change nothing.
+        An identity does not depend on when a set is looked at, so exporting must change nothing:
+        `saved`, a copy of the state, is laid over it afterwards.
         """
-        saved = copied(self._saved(state))
         with self.task.without_a_trace():
             result = self._call("export", state=state, task=self.task)
             self.guard.check("export")
-            self._lay_over(state, saved)
+            if saved is not None:
+                self._lay_over(state, saved)
         return self._checked(result)
 
     def _loop(self, state: Any) -> None:  # noqa: ANN401
@@ -247,7 +256,7 @@ class Condensing:
         path = self.run_folder.set_file(self.job.id, self.at.step)
         if self.at.step not in self.job.snapshots or holds_set_of(self.job.id, path):
             return
-        self._seen(state).save(path)
+        self._seen(state, copied(self._saved(state))).save(path)
 
     # -- checkpoints -------------------------------------------------------------------------
 

@@ -11,8 +11,17 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
-from ddbench import Converged, Facts, MethodInfo, SyntheticSet, Task, Unsupported, hookimpl
-from ddbench.features import FLOOR, class_features, trained_network
+from ddbench import (
+    Converged,
+    Facts,
+    MethodInfo,
+    OptionsError,
+    SyntheticSet,
+    Task,
+    Unsupported,
+    hookimpl,
+)
+from ddbench.features import FLOOR, FeatureError, class_features, trained_network
 
 Rule = Callable[[torch.Tensor, int], torch.Tensor]  # (n_c, d) features, ipc -> (ipc,) int64
 
@@ -21,7 +30,7 @@ Rule = Callable[[torch.Tensor, int], torch.Tensor]  # (n_c, d) features, ipc -> 
 class Config:
     """Which network the features come from; the defaults are the harness's shared recipe."""
 
-    network: str = "convnet"  # architecture
+    network: str = ""  # architecture; "": the one that is condensed for
     network_epochs: int = 20
     floor: float = FLOOR  # least accuracy, as a share of the way from chance to perfect
 
@@ -49,7 +58,12 @@ def select(task: Task, config: Config, rule: Rule) -> State:
     too_few = shortage(task.class_counts, task.ipc)
     if too_few:
         raise Unsupported(too_few)
-    trained = trained_network(task, config.network, config.network_epochs, config.floor)
+    network = config.network or task.architecture
+    try:
+        trained = trained_network(task, network, config.network_epochs, config.floor)
+    except FeatureError as error:
+        longer = {"network_epochs": 5 * config.network_epochs}
+        raise OptionsError(str(error), longer) from error
     chosen = []
     for c in range(task.num_classes):  # one class's features at a time: they can be large
         picked = rule(class_features(trained.network, task, c), task.ipc)
@@ -80,7 +94,6 @@ def information(paper: str, bibtex: str = "", config: type[Config] = Config) -> 
         step="none",
         steps=lambda config, ipc: 0,
         quick=QUICK,
-        check={"network_epochs": 40},  # what the network needs to be of use on tiny data
         needs=_needs,
         published=False,  # the features' network was never described: its recipe here is ours
         paper=paper,

@@ -22,7 +22,7 @@ import ddbench
 import numpy as np
 import torch
 import torch.nn.functional as F
-from ddbench import Task, Work
+from ddbench import OptionsError, Task, Work
 from ddbench.augment import augment
 from ddbench.fingerprints import file_fingerprint, package_fingerprint
 
@@ -38,7 +38,7 @@ TOGETHER_ON_CUDA = 10  # experts trained at once: small networks leave a GPU mos
 JUDGED = 1000  # training images on which an expert's accuracy is recorded
 
 
-class ExpertError(RuntimeError):
+class ExpertError(OptionsError):
     """A trajectory that is missing, damaged or too short; says which and what to do."""
 
 
@@ -56,6 +56,7 @@ class ExpertRecipe:
         adaptive: Whether the ascent is in units of the weights.
         seed: Seed of all experts; number and seed together give one expert.
         kept: The epochs whose snapshots are stored; None for all.
+        passes: How often an epoch goes over the images: more than once where they are few.
     """
 
     augment: str
@@ -67,6 +68,7 @@ class ExpertRecipe:
     adaptive: bool
     seed: int = 0
     kept: tuple[int, ...] | None = None
+    passes: int = 1
 
     @property
     def snapshots(self) -> tuple[int, ...]:
@@ -79,6 +81,8 @@ class ExpertRecipe:
         if self.rho == 0:
             for unused in ("alpha", "adaptive"):
                 del record[unused]
+        if self.passes == 1:
+            del record["passes"]
         record["kept"] = list(self.snapshots)
         versions: dict[str, Any] = {"format": FORMAT, "numerics": ddbench.NUMERICS}
         code = edited_code("ddbench-datm", "ddbench_datm", SOURCES)
@@ -135,6 +139,22 @@ class Experts:
         return torch.from_numpy(np.array(self._arrays[expert][row])).to(self._device)
 
 
+class ShapesOfExperts(Experts):
+    """Experts that nobody has trained, for a price: weights without content."""
+
+    def __init__(self, count: int, parameters: int, device: torch.device) -> None:
+        """Stand for `count` experts of so many parameters."""
+        self._count, self._parameters, self._device = count, parameters, device
+
+    def __len__(self) -> int:
+        """Return the number of experts."""
+        return self._count
+
+    def weights(self, expert: int, epoch: int) -> torch.Tensor:
+        """Return (P,) float32 of the device "meta"."""
+        return torch.empty(self._parameters, device=self._device)
+
+
 def _opened(file: Path, rows: int) -> np.ndarray:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -175,13 +195,18 @@ def trajectories(
     fastest and every smaller number of experts is then part of every larger one; by tens on CUDA.
     """
     files = []
+    an_epoch = recipe.passes * -(-len(task.labels) // recipe.batch)
     for block in blocks(count, together or default_together(task.device)):
         folder = task.artifact(
             KIND,
             {**recipe.spec(task.architecture), "first": block.start, "count": len(block)},
             partial(build, task, network, recipe, block),
+            steps=recipe.epochs * an_epoch,
+            step=partial(one_step, task, network, recipe, block),
         )
         files += [folder / trajectory_name(number) for number in block]
+    if task.shapes_only:
+        return ShapesOfExperts(count, network.count, task.device)
     return Experts(files, recipe.snapshots, task.device)
 
 
@@ -299,17 +324,37 @@ def train_epoch(
     meter: Any,  # noqa: ANN401
 ) -> None:
     """Train every expert for one epoch, each on its own order and augmentation of the images."""
-    streams = [task.batches(recipe.batch, generator) for generator in training.generators]
-    for batches in zip(*streams, strict=True):
-        with meter:
-            drawn = zip(batches, training.generators, strict=True)
-            images = torch.stack([augment(recipe.augment, g, batch[0]) for batch, g in drawn])
-            labels = torch.stack([batch[1] for batch in batches])
-            gradient = partial(gradients, network, images=images, labels=labels)
-            step = direction(gradient, training.weights, recipe.rho, recipe.alpha, recipe.adaptive)
-            # A new tensor, never in place: a snapshot that shares memory would move with it.
-            training.weights = training.weights - recipe.lr * step
+    for _ in range(recipe.passes):
+        streams = [task.batches(recipe.batch, generator) for generator in training.generators]
+        for batches in zip(*streams, strict=True):
+            with meter:
+                train_step(network, recipe, training, batches)
     training.epoch += 1
+
+
+def train_step(
+    network: FlatNetwork,
+    recipe: ExpertRecipe,
+    training: Training,
+    batches: Sequence[tuple[torch.Tensor, torch.Tensor]],
+) -> None:
+    """Train every expert for one step, each on its own batch: (B, ch, H, W) images, (B,) labels."""
+    drawn = zip(batches, training.generators, strict=True)
+    images = torch.stack([augment(recipe.augment, g, batch[0]) for batch, g in drawn])
+    labels = torch.stack([batch[1] for batch in batches])
+    gradient = partial(gradients, network, images=images, labels=labels)
+    step = direction(gradient, training.weights, recipe.rho, recipe.alpha, recipe.adaptive)
+    # A new tensor, never in place: a snapshot that shares memory would move with it.
+    training.weights = training.weights - recipe.lr * step
+
+
+def one_step(task: Task, network: FlatNetwork, recipe: ExpertRecipe, block: range) -> None:
+    """Train new experts for one step of mean size, to price what a build costs."""
+    training = Training.begin(task, recipe, block)
+    images = len(task.labels)
+    size = round(images / -(-images // recipe.batch))
+    batch = next(task.batches(size, training.generators[0]))
+    train_step(network, recipe, training, [batch] * len(block))
 
 
 def gradients(
@@ -341,7 +386,8 @@ def _require_finite(training: Training, recipe: ExpertRecipe, block: range) -> N
             gsam = f", or rho ({recipe.rho:g})" if recipe.rho else ""
             raise ExpertError(
                 f"expert {number} has weights that are not finite after epoch {training.epoch}; "
-                f"its training diverged: lower expert_lr ({recipe.lr:g}){gsam}"
+                f"its training diverged: lower expert_lr ({recipe.lr:g}){gsam}",
+                {"expert_lr": f"{recipe.lr / 10:g}"},
             )
 
 

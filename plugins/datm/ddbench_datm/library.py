@@ -69,7 +69,7 @@ def listing(store: Any) -> list[Stored]:  # noqa: ANN401
 
 def build(task: Task, config: Config) -> Experts:
     """Train the experts that a condensation of `task` with `config` would ask for."""
-    recipe = expert_recipe(config, task.strategy)
+    recipe = expert_recipe(config, task.strategy, len(task.labels))
     network = student_network(task)
     return trajectories(task, network, recipe, config.experts, config.experts_together)
 

@@ -14,8 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from ddbench import Facts, MethodInfo, SyntheticSet, Task, Unsupported, has_batchnorm, hookimpl
+from ddbench import (
+    Facts,
+    MethodInfo,
+    OptionsError,
+    SyntheticSet,
+    Task,
+    Unsupported,
+    has_batchnorm,
+    hookimpl,
+)
 from ddbench.augment import operations
+from ddbench.datasets import passes
 
 from .experts import ExpertRecipe, Experts, trajectories
 from .flat import FlatNetwork
@@ -23,7 +33,7 @@ from .matching import GRADIENTS, Match, Problem, draw_batches
 from .start import LABELS, predicted_correctly
 
 
-class Diverged(RuntimeError):
+class Diverged(OptionsError):
     """The experts, the student's rate or the images left what training can work with."""
 
 
@@ -139,7 +149,7 @@ class TrajectoryMatching:
     def init(self, task: Task, synthetic: SyntheticSet | None, config: Config) -> State:
         """Get the experts, trained now if nobody has yet; start from their choice and labels."""
         network = student_network(task)
-        recipe = expert_recipe(config, task.strategy)
+        recipe = expert_recipe(config, task.strategy, len(task.labels))
         experts = trajectories(task, network, recipe, config.experts, config.experts_together)
         if synthetic is None or own_init(config):
             generator = task.new_generator("expert's choice")
@@ -151,7 +161,8 @@ class TrajectoryMatching:
         if config.label_init != "none":
             label = LABELS[config.label_init]
             labels = label(network, experts, config.label_epoch, images, labels)
-        require_startable(config, experts, labels)
+        if not task.shapes_only:
+            require_startable(config, experts, labels)
         return _new_state(config, network, experts, images, labels)
 
     @hookimpl
@@ -242,7 +253,8 @@ def require_startable(config: Config, experts: Experts, labels: torch.Tensor) ->
     if not torch.isfinite(labels).all():
         raise Diverged(
             f"initial labels hold NaN or infinite values: the experts' logits after epoch "
-            f"{config.label_epoch} overflow; lower expert_lr ({config.expert_lr:g})"
+            f"{config.label_epoch} overflow; lower expert_lr ({config.expert_lr:g})",
+            {"expert_lr": f"{config.expert_lr / 10:g}"},
         )
     start, end = config.min_start_epoch, config.min_start_epoch + config.match_epochs
     for expert in range(len(experts)):
@@ -253,7 +265,8 @@ def require_startable(config: Config, experts: Experts, labels: torch.Tensor) ->
             raise Diverged(
                 f"expert {expert} moves by {distance:.3g} (squared) from epoch {start} to {end}, "
                 f"and must by a positive, finite distance; {which} expert_lr "
-                f"({config.expert_lr:g})"
+                f"({config.expert_lr:g})",
+                {"expert_lr": f"{config.expert_lr * (0.1 if distance else 10):g}"},
             )
 
 
@@ -263,17 +276,21 @@ def require_usable(state: State, step: int | None) -> None:
     Raises:
         Diverged: The student's learning rate is not positive and finite, or pixels are not finite.
     """
+    if state.lr.is_meta:  # without content: it is being priced
+        return
     lr = state.lr.item()
     place = "at the end" if step is None else f"before step {step}"
     if not (math.isfinite(lr) and lr > 0):
         raise Diverged(
             f"the student's learning rate is {lr:.3g} {place}, and must be positive; lower lr_lr "
-            f"({state.config.lr_lr:g}), or set lr_floor"
+            f"({state.config.lr_lr:g}), or set lr_floor",
+            {"lr_lr": f"{state.config.lr_lr / 10:g}"},
         )
     if not torch.isfinite(state.images.detach()).all():
         raise Diverged(
             f"images hold NaN or infinite values {place}; lower lr_images "
-            f"({state.config.lr_images:g})"
+            f"({state.config.lr_images:g})",
+            {"lr_images": f"{state.config.lr_images / 10:g}"},
         )
 
 
@@ -309,8 +326,12 @@ def student_network(task: Task) -> FlatNetwork:
     return FlatNetwork(module)
 
 
-def expert_recipe(config: Config, dataset_strategy: str) -> ExpertRecipe:
-    """Return how the experts are trained; `dataset_strategy` is the dataset's own augmentation."""
+def expert_recipe(config: Config, dataset_strategy: str, images: int | None = None) -> ExpertRecipe:
+    """Return how the experts are trained.
+
+    `dataset_strategy` is the dataset's own augmentation, `images` the number of training images:
+    of few of them an epoch is several passes.
+    """
     return ExpertRecipe(
         augment=strategy(config.expert_augment, dataset_strategy),
         lr=config.expert_lr,
@@ -321,6 +342,7 @@ def expert_recipe(config: Config, dataset_strategy: str) -> ExpertRecipe:
         adaptive=config.adaptive,
         seed=config.expert_seed,
         kept=None if config.keep == "all" else window(config),
+        passes=1 if images is None else passes(images),
     )
 
 
