@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from ddbench import MethodInfo, SyntheticSet, hookimpl
-from ddbench.extensions import Extensions
-from ddbench.methods import bind, discover
-from ddbench.plan import Choices
-from ddbench.registry import parse
-from ddbench.results import RunError, open_run, read_run
-from ddbench.session import Places, RunOptions, Session, carry_out
+from ddbench.discovery.extensions import Extensions
+from ddbench.discovery.methods import bind, discover
+from ddbench.execution.run import Places, RunOptions, Session, carry_out
+from ddbench.planning.jobs import Choices
+from ddbench.planning.registry import parse
+from ddbench.store.run_folder import RunError, open_run, read_run
 
 REGISTRY = """
 [protocols.short]
@@ -94,7 +94,7 @@ def plugin(tmp_path):
 def ddbench(*words, code=0):
     """Run the command in a process of its own; return its standard output and error."""
     done = subprocess.run(
-        [sys.executable, "-m", "ddbench.cli", *map(str, words)],
+        [sys.executable, "-m", "ddbench", *map(str, words)],
         capture_output=True,
         text=True,
         timeout=120,

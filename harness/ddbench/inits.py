@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ddbench.hookspecs import MethodInfo, Unsupported
-from ddbench.synthetic import SyntheticSet
-from ddbench.task import Task
+from ddbench.contract.hookspecs import Init, MethodInfo, Unsupported
+from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.contract.task import Task
 
 if TYPE_CHECKING:
-    from ddbench.features import TrainedNetwork
+    from ddbench.features.extractor import TrainedNetwork
 
 BLOCK = 256  # images that one step of spc's walk looks at
-
-
-@dataclass(frozen=True)
-class Init:
-    """A way to make the initial set.
-
-    Attributes:
-        name: As written in the registry.
-        build: Task -> initial set of ipc images in every class, class by class. It draws from
-            ``task.new_generator("init")``.
-        summary: One line for people.
-    """
-
-    name: str
-    build: Callable[[Task], SyntheticSet]
-    summary: str
 
 
 def register_inits() -> dict[str, Init]:
@@ -99,7 +81,7 @@ def _walk(
     task: Task, network: torch.nn.Module, c: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, int]:
     """Return the indices that spc keeps of class `c`, and how many of them are misclassified."""
-    from ddbench.training import predict
+    from ddbench.training.loop import predict
 
     members = task.class_indices(c)
     order = members[torch.randperm(len(members), generator=generator)].to(task.device)
@@ -122,8 +104,8 @@ def kmeans(task: Task) -> SyntheticSet:
         FeatureError: The network is not good enough to judge.
     """
     # Imported here: scikit-learn takes a second, which the other inits need not wait for.
-    from ddbench import clusters
-    from ddbench.features import class_features
+    from ddbench.features import clustering as clusters
+    from ddbench.features.extractor import class_features
 
     _require_ipc(task, "kmeans")
     trained = _judge(task, "kmeans")
@@ -141,7 +123,7 @@ def kmeans(task: Task) -> SyntheticSet:
 
 def _judge(task: Task, init: str) -> TrainedNetwork:
     """Return the shared network of the task's architecture; errors end in what would do."""
-    from ddbench.features import FeatureError, trained_network
+    from ddbench.features.extractor import FeatureError, trained_network
 
     try:
         return trained_network(task, task.architecture)

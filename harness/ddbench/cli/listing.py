@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddbench.cli.data import list_data
 from ddbench.cli.shared import JSON, PLACES, explained, fail, open_session, read_registry, stacked
 
 if TYPE_CHECKING:
     from ddbench.architectures import Listed
-    from ddbench.registry import Preset, Registry
-    from ddbench.session import Session
+    from ddbench.execution.run import Session
+    from ddbench.planning.registry import Preset, Registry
 
 
 @click.command()
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 @explained
 def presets(registry_path: Path | None, as_json: bool) -> None:
     """List the presets of the registry, what is in them, and the protocols of evaluation."""
-    from ddbench.console import print_json, print_table
+    from ddbench.reporting.terminal import print_json, print_table
 
     registry = read_registry(registry_path)
     if as_json:
@@ -66,20 +65,6 @@ def _methods_text(preset: Preset, registry: Registry) -> str:
 
 
 @click.command()
-@click.option(
-    "--data",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder with datasets; repeatable. DDBENCH_DATA adds more.",
-)
-@JSON
-@explained
-def datasets(data: tuple[Path, ...], as_json: bool) -> None:
-    """List the datasets, whether they are here, and what the absent ones need."""
-    list_data(data, as_json)
-
-
-@click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--dataset", "on", multiple=True, help="Whose images it sees; repeatable.")
 @click.option(
@@ -107,7 +92,7 @@ def architectures(
     Where a known dataset's files are not here, its published sizes are taken.
     """
     from ddbench import architectures as zoo
-    from ddbench.console import print_json, print_table
+    from ddbench.reporting.terminal import print_json, print_table
 
     session = open_session(registry_path, data, cache, plugins)
     families = zoo.listing(session.extensions.architectures)
@@ -142,7 +127,7 @@ def _costs(
 ) -> Iterator[dict[str, Any]]:
     """Go through what a network costs on each dataset, or on the listed kinds of images."""
     from ddbench import architectures as zoo
-    from ddbench.pricing import network_costs
+    from ddbench.discovery.pricing import network_costs
 
     known = session.extensions.architectures
     sizes = {dataset: session.sizes(dataset) for dataset in on}

@@ -11,6 +11,7 @@ import click
 
 from ddbench.cli.shared import (
     CHOICES,
+    DEFAULT_PRESET,
     JSON,
     PLACES,
     RUN,
@@ -23,7 +24,8 @@ from ddbench.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from ddbench.session import Priced
+    from ddbench.execution.run import Priced
+    from ddbench.planning.jobs import Plan
 
 
 @click.command()
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 @stacked(RUN)
 @stacked(PLACES)
 @JSON
+@click.option(
+    "--test",
+    is_flag=True,
+    help="At the end test what --validate chose: each method's best row, on the test set, once.",
+)
 @click.option("--print-registry", is_flag=True, help="Show the registry as resolved and end.")
 @explained
 def run(
@@ -56,6 +63,7 @@ def run(
     plugins: tuple[Path, ...],
     as_json: bool,
     print_registry: bool,
+    test: bool,
     **choices: Any,  # noqa: ANN401
 ) -> None:
     """Condense, evaluate, and write the leaderboard and the report.
@@ -65,22 +73,25 @@ def run(
     Exit codes: 0 all done, 1 some job failed, 2 usage, 3 nothing could run, 4 stopped in time
     with more to do, 130 interrupted.
     """
-    from ddbench import session as sessions
-    from ddbench.console import Progress
+    from ddbench.execution import run as sessions
+    from ddbench.planning.test_set import with_tests
+    from ddbench.reporting.leaderboard import load
+    from ddbench.reporting.terminal import Progress
 
     if print_registry:
         _print_registry(registry_path)
         return
-    from ddbench.stopping import Stop
+    from ddbench.execution.signals import Stop
 
     stop = Stop(sessions.parse_duration(stop_after, "--stop-after") if stop_after else None)
     with stop.heard():
-        chosen = choices_of(**choices)
+        preset = choices["preset"] or DEFAULT_PRESET
+        device, chosen_gpus = sessions.device_named(device, gpus)
         options = sessions.RunOptions(
-            out=out or Path("runs") / chosen.preset,
-            device=_device(device),
+            out=out or Path("runs") / preset,
+            device=device,
             jobs=1 if exclusive else jobs,
-            gpus=tuple(gpus.split(",")) if gpus else None,
+            gpus=chosen_gpus,
             jobs_per_gpu=jobs_per_gpu,
             job_s=None if job_time == "none" else sessions.parse_duration(job_time, "--job-time"),
             memory=sessions.parse_size(memory, "--memory") if memory else None,
@@ -91,36 +102,35 @@ def run(
             keep_stale=keep_stale,
             observers=_observers(observers),
             command=("ddbench", *sys.argv[1:]),
-            preset=chosen.preset,
+            preset=preset,
         )
+        chosen = choices_of(workers=sessions.jobs_at_once(options), **choices)
         session = open_session(registry_path, data, cache, plugins)
         plan = session.plan(chosen)
         if require_all and plan.skipped:
             reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
             fail("\n  ".join(["--require-all:", *reasons]))
+        if test:
+            _require_validation(plan)
         with Progress() as progress:
             outcome = sessions.carry_out(session, plan, options, progress, stop)
+        if test and not outcome.stopped:
+            tests = with_tests(plan, load(outcome.folder).chosen)
+            with Progress() as progress:
+                outcome = sessions.carry_out(session, tests, options, progress, stop)
         _close(outcome, as_json)
 
 
-def _device(name: str) -> str:
-    """Return the device to use; "auto" is a GPU where there is one."""
-    if name == "cpu":
-        return name
-    from ddbench.devices import has_cuda
+def _require_validation(plan: Plan) -> None:
+    from ddbench.store.run_folder import VALIDATION
 
-    if name == "auto":
-        return "cuda" if has_cuda() else "cpu"
-    if name.split(":")[0] != "cuda":
-        fail(f"--device {name}: expected auto, cpu, cuda or cuda:N")
-    if not has_cuda():
-        fail(f"--device {name}: there is no CUDA device here; use --device cpu")
-    return name
+    if not any(job.tested_on == VALIDATION for job in plan.evaluations):
+        fail("--test: tests what a validation split has chosen; add --validate 20%")
 
 
 def _observers(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return `names`, once each observer is known to be at hand."""
-    from ddbench.observers import ObserverError, make
+    from ddbench.discovery.observers import ObserverError, make
 
     try:
         for name in names:
@@ -142,10 +152,10 @@ def _close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
 
 
 def _show(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
-    from ddbench.console import print_leaderboard
-    from ddbench.leaderboard import load
-    from ddbench.report import write_report
-    from ddbench.results import RunError
+    from ddbench.reporting.leaderboard import load
+    from ddbench.reporting.markdown import write_report
+    from ddbench.reporting.terminal import print_leaderboard
+    from ddbench.store.run_folder import RunError
 
     try:  # first, for whoever reads the leaderboard may close the pipe
         said = f"report: {write_report(outcome.folder)}"
@@ -179,7 +189,7 @@ def plan(
     **choices: Any,  # noqa: ANN401
 ) -> None:
     """Show what `run` with the same options would do, and with --price at what cost."""
-    from ddbench.console import print_plan
+    from ddbench.reporting.terminal import print_plan
 
     session = open_session(registry_path, data, cache, plugins)
     planned = session.plan(choices_of(**choices))
@@ -190,8 +200,8 @@ def plan(
 
 
 def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
-    from ddbench.console import print_json, print_table
-    from ddbench.leaderboard import words
+    from ddbench.reporting.leaderboard import number_format
+    from ddbench.reporting.terminal import print_json, print_table
 
     if as_json:
         print_json([_price(one, rate) for one in prices])
@@ -202,7 +212,8 @@ def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
     total = sum(one.flops for one in prices)
     least = "at least " if any(one.lower_bound or one.unpriced for one in prices) else ""
     click.echo(
-        f"{least}{words.flops(total)}, {words.duration(total / 1e12 / rate)} at {rate:g} TFLOP/s "
+        f"{least}{number_format.flops(total)}, "
+        f"{number_format.duration(total / 1e12 / rate)} at {rate:g} TFLOP/s "
         f"(matrix products and convolutions, 2 per multiply-add). Left out: {_left_out(prices)}",
         err=True,
     )
@@ -233,14 +244,15 @@ def _price(one: Priced, rate: float) -> dict[str, Any]:
 
 def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
     """Return a price as a line of a table, in units that fit its size."""
-    from ddbench.leaderboard import words
+    from ddbench.reporting.leaderboard import number_format
 
     row = {"what": one.kind, "row": one.row, "jobs": one.jobs}
     if one.unpriced:
         return row | {"FLOPs": "not priced", "why": one.unpriced}
-    least = "≥ " if one.lower_bound else ""
-    time = words.duration(one.flops / 1e12 / rate)
-    counted = {"FLOPs": least + words.count(one.flops), "time": time}
+    counted = {
+        "FLOPs": ("≥ " if one.lower_bound else "") + number_format.count(one.flops),
+        "time": number_format.duration(one.flops / 1e12 / rate),
+    }
     return row | counted | ({"why": ""} if why else {})
 
 
@@ -249,7 +261,7 @@ def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
 @explained
 def init_registry(path: Path) -> None:
     """Write a copy of the default registry, to edit."""
-    from ddbench.registry import default_path
+    from ddbench.planning.registry import default_path
 
     if path.exists():
         fail(f"{path}: exists already; name another file")

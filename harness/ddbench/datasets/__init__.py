@@ -18,6 +18,7 @@ from ddbench.datasets.catalogue import (
     register_datasets,
     sizes,
     split_options,
+    suggested_path,
 )
 from ddbench.datasets.dataset import (
     WITH_FLIP,
@@ -25,8 +26,10 @@ from ddbench.datasets.dataset import (
     Dataset,
     chance,
     class_counts,
+    facts_of,
     majority_accuracy,
     passes,
+    space_of,
 )
 from ddbench.datasets.errors import DatasetError, DatasetMissing
 from ddbench.datasets.source import COMMON_OPTIONS, Option, Presence, Source, resolve_options
@@ -46,6 +49,7 @@ __all__ = [
     "adopt",
     "chance",
     "class_counts",
+    "facts_of",
     "fetch",
     "find",
     "fingerprint",
@@ -57,5 +61,7 @@ __all__ = [
     "register_datasets",
     "resolve_options",
     "sizes",
+    "space_of",
     "split_options",
+    "suggested_path",
 ]

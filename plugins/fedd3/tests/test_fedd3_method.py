@@ -5,11 +5,11 @@ import ddbench_fedd3
 import pytest
 import torch
 from ddbench import Converged, Facts, Unsupported, architectures
-from ddbench.extensions import Extensions
-from ddbench.methods import bind
-from ddbench.synthetic import SyntheticSet, check
+from ddbench.contract.synthetic_set import SyntheticSet, check
+from ddbench.discovery.extensions import Extensions
+from ddbench.discovery.methods import bind
+from ddbench.store.tensor_trees import load_tree, restore_state, save_state, save_tree
 from ddbench.testing import check_method, condense, toy_task
-from ddbench.trees import load_tree, restore_state, save_state, save_tree
 from ddbench_fedd3 import Config, kip, partition, upload
 
 HOOK = bind(ddbench_fedd3).hook
@@ -415,7 +415,7 @@ def test_the_columns_tell_the_federation():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alpha": 0.0}, "alpha is 0.0; expected above 0"),
+        ({"alpha": 0.0}, "alpha is 0.0; expected more than 0"),
         ({"clients": 0}, "clients is 0; expected at least 1"),
         ({"client_distiller": "kpi"}, "client_distiller is 'kpi'; available: kip, random"),
         ({"partition": "noniid"}, "partition is 'noniid'; available: reference, iid, dirichlet"),

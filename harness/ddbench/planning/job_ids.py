@@ -1,0 +1,85 @@
+"""Ids: the hash of all that determines a job's result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ddbench import NUMERICS
+from ddbench.datasets.source import seed_name
+from ddbench.planning.jobs import Condensation, Evaluation, Plan
+from ddbench.store.hashing import hash_of_values
+from ddbench.store.run_folder import TEST
+from ddbench.text.lines import slug
+
+
+def with_ids(job: Condensation) -> Condensation:
+    """Return the job with the ids of all that determines its result."""
+    options = {
+        "method": job.method,
+        "config": job.config,
+        "dataset": job.dataset_fingerprint,
+        "draws": seed_name(job.dataset, job.dataset_fingerprint),
+        "architecture": job.architecture,
+        "init": job.init,
+        "ipc": job.ipc,
+        "seed": job.seed,
+        "steps": None if job.budget_s else job.steps,
+        "budget_s": job.budget_s,
+        "precision": job.precision,
+    }
+    code = {"code": job.code, "numerics": job.numerics, "extensions": job.extensions}
+    whole = options | code
+    name = slug(job.row, job.dataset.rsplit("/", 1)[-1], job.architecture, job.init,
+                f"ipc{job.ipc}", f"s{job.seed}")  # fmt: skip
+    series = {key: value for key, value in whole.items() if key not in ("steps", "budget_s")}
+    return replace(
+        job,
+        id=f"{name}-{hash_of_values(whole)}",
+        options_id=hash_of_values(options),
+        series_id=hash_of_values(series),
+    )
+
+
+def with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:
+    """Return the job with its id; `of` None: it is about the whole training set."""
+    record = {
+        "condensation": of.id if of else job.dataset_fingerprint,
+        "snapshot": job.snapshot,
+        "architecture": job.architecture,
+        "recipe": job.recipe,
+        "own_recipe": job.own_recipe,
+        "networks": job.networks,
+        "numerics": NUMERICS,
+        "extensions": job.extensions,
+    }
+    if job.tested_on != TEST:
+        record["tested_on"] = job.tested_on
+    what = (of.row, of.init, f"ipc{of.ipc}", f"s{of.seed}") if of else ("whole", job.dataset)
+    at = (f"at{job.snapshot}",) if job.snapshot is not None else ()
+    own = ("own",) if job.own_recipe else ()
+    split = () if job.tested_on == TEST else (job.tested_on,)
+    name = slug(*what, *at, "on", job.architecture, job.protocol, *own, *split)
+    return replace(job, id=f"{name}-{hash_of_values(record)}")
+
+
+def keeping(plan: Plan, stale: Mapping[str, str]) -> Plan:
+    """Return the plan with results of other code in place: planned id -> the one kept."""
+    kept = {  # without the snapshots: other code could not take them of what is kept
+        job.id: replace(job, id=stale[job.id], snapshots=()) if job.id in stale else job
+        for job in plan.condensations
+    }
+    evaluations = []
+    for evaluation in plan.evaluations:
+        if evaluation.condensation is not None and evaluation.condensation in stale:
+            if evaluation.snapshot is not None:
+                continue
+            of = kept[evaluation.condensation]
+            evaluation = with_evaluation_id(replace(evaluation, condensation=of.id), of)
+        evaluations.append(evaluation)
+    return replace(
+        plan,
+        condensations=list(kept.values()),
+        evaluations=evaluations,
+        kept_stale=sorted(stale.values()),
+    )

@@ -1,0 +1,208 @@
+"""What a plan is made of: choices, jobs, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ddbench import NUMERICS
+from ddbench.store.run_folder import TEST
+
+PRECISION = "float32"
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What the planner knows of a dataset.
+
+    Attributes:
+        name: As it was asked for.
+        fingerprint: Of its content.
+        num_classes: C.
+        shape: (ch, H, W) of an image.
+        class_counts: Training images of each class, C numbers.
+        augment: Its siamese augmentation strategy.
+        class_names: C names; () where nobody has told.
+        test_counts: Test images of each class, C numbers; () where nobody has told.
+        notes: What a report should say about the data, or "".
+        validate: The option of that name, as the dataset was loaded with it.
+    """
+
+    name: str
+    fingerprint: str
+    num_classes: int
+    shape: tuple[int, int, int]
+    class_counts: tuple[int, ...]
+    augment: str
+    class_names: tuple[str, ...] = ()
+    test_counts: tuple[int, ...] = ()
+    notes: str = ""
+    validate: int | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what a manifest keeps, under the names that evaluations use too."""
+        return {
+            "fingerprint": self.fingerprint,
+            "shape": list(self.shape),
+            "class_names": list(self.class_names),
+            "train_counts": list(self.class_counts),
+            "test_counts": list(self.test_counts),
+            "data_notes": self.notes,
+        }
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the command line says about a run; None leaves it to the preset.
+
+    Attributes:
+        preset: Name of the preset.
+        all_methods: Whether every installed method joins.
+        rows: Methods or variants.
+        settings: (row or method, option, values) of each `--set`; several values make an axis.
+        snapshots: Steps, or percentages like "10%", whose sets are evaluated too.
+        budget: Seconds of condensing, instead of steps.
+        budget_total: Seconds of the whole run on `workers` jobs at once, instead of `budget`: each
+            condensation that takes steps gets an equal part, see `budgets.share`.
+        workers: Jobs at once, for `budget_total` alone.
+        validate: Hold out so many percent of the training images, or take the dataset's own
+            validation split, and test on that alone.
+        published: Take neither `MethodInfo.quick` nor the options and steps of the preset's rows,
+            and the published init.
+        faults: What is wrong with them already: the planner reports it with the rest.
+    """
+
+    preset: str = "quick"
+    all_methods: bool = False
+    rows: tuple[str, ...] | None = None
+    datasets: tuple[str, ...] | None = None
+    architectures: tuple[str, ...] | None = None
+    evaluate_on: tuple[str, ...] | None = None
+    inits: tuple[str, ...] | None = None
+    ipc: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    protocol: tuple[str, ...] | None = None
+    steps: int | None = None
+    budget: float | None = None
+    budget_total: float | None = None
+    workers: int = 1
+    validate: int | None = None
+    settings: tuple[tuple[str, str, tuple[Any, ...]], ...] = ()
+    snapshots: tuple[str, ...] = ()
+    published: bool = False
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Condensation:
+    """One method on one dataset, architecture, init, ipc and seed."""
+
+    id: str
+    options_id: str  # the same for every version of the code
+    row: str
+    method: str
+    source: str
+    code: str
+    dataset: str
+    dataset_fingerprint: str
+    architecture: str
+    init: str
+    ipc: int
+    seed: int
+    config: Mapping[str, Any]
+    steps: int
+    published_steps: int
+    budget_s: float | None
+    cycle: int
+    step_unit: str
+    labels: str
+    balanced: bool
+    reduced: Mapping[str, Sequence[Any]]
+    quick: bool
+    control_of: str | None
+    paper: str
+    bibtex: str
+    snapshots: tuple[int, ...] = ()
+    precision: str = PRECISION
+    numerics: int = NUMERICS
+    series_id: str = ""  # the same for every number of steps: one may be extended to another
+    extensions: Mapping[str, str] = field(default_factory=dict)  # fingerprints of those it uses
+    published: bool = True  # or `reduced` tells from defaults that no publication gives
+    validate: int | None = None  # percent held out of the training images it is made from
+
+    def record(self) -> dict[str, Any]:
+        """Return the job as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Fresh networks of one architecture trained on one set under one protocol.
+
+    `condensation` None is the whole training set: the reference row. `recipe` holds every
+    constant of the training; with `own_recipe` the set's own recipe is laid over it. `tested_on` is
+    the split whose images the networks are tested on: "test" or "validation".
+    """
+
+    id: str
+    condensation: str | None
+    snapshot: int | None
+    dataset: str
+    dataset_fingerprint: str
+    architecture: str
+    protocol: str
+    recipe: Mapping[str, Any]
+    own_recipe: bool
+    networks: int
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    validate: int | None = None  # percent held out of the training images, as its condensation has
+    tested_on: str = TEST
+
+    def record(self) -> dict[str, Any]:
+        """Return the job as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A row that will not be done, and why; with `evaluate_on`, its evaluation there alone."""
+
+    row: str
+    dataset: str
+    architecture: str
+    init: str
+    ipc: int
+    seed: int
+    reason: str
+    failed: bool = False  # a broken plugin, rather than something impossible or absent
+    evaluate_on: str = ""
+
+
+@dataclass
+class Plan:
+    """All jobs of a run in table order, and what is left out.
+
+    Attributes:
+        condensations: In the order of rows.
+        evaluations: In the order of their condensations; reference rows first.
+        skipped: What will not be done, and why.
+        kept_stale: Ids of condensations whose results come from other code than is installed.
+        datasets: Facts of each dataset that is here, by the name that the jobs have for it.
+    """
+
+    condensations: list[Condensation] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    kept_stale: list[str] = field(default_factory=list)
+    datasets: dict[str, DatasetFacts] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """Return what a manifest keeps."""
+        return {
+            "condensations": [job.id for job in self.condensations],
+            "evaluations": [job.id for job in self.evaluations],
+            "skipped": [asdict(skipped) for skipped in self.skipped],
+            "kept_stale": self.kept_stale,
+            "datasets": {name: facts.record() for name, facts in self.datasets.items()},
+        }
