@@ -52,6 +52,37 @@ def test_fetch_says_of_made_up_data_that_they_need_no_files(tmp_path):
 
 # -- listings --------------------------------------------------------------------------------------
 
+
+def test_a_networks_costs_on_a_known_dataset_need_no_files(tmp_path, monkeypatch):
+    monkeypatch.delenv("DDBENCH_DATA", raising=False)
+    words = ("architectures", "convnet", "--dataset", "mnist", "--data", tmp_path / "none")
+    out, _ = ddbench(*words, "--cache", tmp_path)
+    for text in ("317,706", "49,246,208", "492,462,080,000", "10,000 test images (as published)"):
+        assert text in out
+    assert max(map(len, out.splitlines())) <= 80
+    (cost,) = json.loads(ddbench(*words, "--cache", tmp_path, "--json")[0])
+    assert (cost["macs_image"], cost["macs_test"]) == (49_246_208, 492_462_080_000)
+
+
+def test_a_networks_costs_on_data_that_are_here_are_those_of_the_files(tmp_path):
+    words = ("architectures", "mlp", "--dataset", "mnist-mini?size=14", "--cache", tmp_path)
+    (cost,) = json.loads(ddbench(*words, "--json")[0])
+    assert (cost["shape"], cost["sizes"], cost["test_images"]) == ([1, 14, 14], "measured", 1000)
+    assert cost["macs_test"] == 1000 * cost["macs_image"]
+
+
+def test_architectures_says_what_there_is_not(tmp_path):
+    words = ("architectures", "--cache", tmp_path)
+    assert "did you mean 'convnet'?" in ddbench(*words, "convet", code=2)[1]
+    assert "did you mean 'mnist'?" in ddbench(*words, "mlp", "--dataset", "mnst", code=2)[1]
+    assert "train/<class>/" in ddbench(*words, "mlp", "--dataset", f"folder:{tmp_path}", code=2)[1]
+
+
+def test_the_listing_of_architectures_has_readable_shapes(tmp_path):
+    out, _ = ddbench("architectures", "--cache", tmp_path)
+    assert "1×28×28: 317,706" in out and "3×32×32: 320,010" in out
+
+
 REGISTRY = """
 [protocols.short]
 epochs = 4

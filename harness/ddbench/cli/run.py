@@ -214,12 +214,23 @@ def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
         rows = [_price_row(one, rate, why=some) for one in prices]
         print_table(rows, right=("FLOPs", "time"))
     total = sum(one.flops for one in prices)
+    least = "at least " if any(one.lower_bound or one.unpriced for one in prices) else ""
     click.echo(
-        f"{number_format.flops(total)}, "
+        f"{least}{number_format.flops(total)}, "
         f"{number_format.duration(total / 1e12 / rate)} at {rate:g} TFLOP/s "
-        "(matrix products and convolutions, 2 per multiply-add; testing is not counted)",
+        f"(matrix products and convolutions, 2 per multiply-add). Left out: {_left_out(prices)}",
         err=True,
     )
+
+
+def _left_out(prices: list[Priced]) -> str:
+    """Return what a total does not count, in words."""
+    left = ["testing"]
+    if missing := list(dict.fromkeys(one.row for one in prices if one.unpriced)):
+        left.append(f"what is not priced ({'; '.join(missing)})")
+    if some := list(dict.fromkeys(one.row for one in prices if one.lower_bound)):
+        left.append(f"work whose amount the images decide ({'; '.join(some)})")
+    return ", ".join(left)
 
 
 def _price(one: Priced, rate: float) -> dict[str, Any]:
@@ -230,6 +241,7 @@ def _price(one: Priced, rate: float) -> dict[str, Any]:
         "jobs": one.jobs,
         "flops": None if one.unpriced else one.flops,
         "hours": None if one.unpriced else one.flops / 1e12 / rate / 3600,
+        "lower_bound": one.lower_bound,
         "why": one.unpriced or None,
     }
 
@@ -242,7 +254,7 @@ def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
     if one.unpriced:
         return row | {"FLOPs": "not priced", "why": one.unpriced}
     counted = {
-        "FLOPs": number_format.count(one.flops),
+        "FLOPs": ("≥ " if one.lower_bound else "") + number_format.count(one.flops),
         "time": number_format.duration(one.flops / 1e12 / rate),
     }
     return row | counted | ({"why": ""} if why else {})

@@ -43,7 +43,7 @@ DESCRIBED = (
 )  # fmt: skip
 CONFIGURED = (
     "problems", "config", "published", "alike", "canonical", "steps", "published_steps", "cycle",
-    "needs",
+    "needs", "own_init",
 )  # fmt: skip
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -87,6 +87,14 @@ def _reason(needs: Any) -> str | None:  # noqa: ANN401
     return needs and lines.shortened(lines.one_line(needs) or lines.NO_REASON)
 
 
+def _own_init(info: MethodInfo, config: Any) -> str | None:  # noqa: ANN401
+    own = info.own_init(config)
+    if own is None or (isinstance(own, str) and own in (info.inits or (own,))):
+        return own
+    expected = f"one of {', '.join(info.inits)}" if info.inits else "the name of an init"
+    raise MethodError(f"MethodInfo.own_init gives {brief(own)}; expected {expected}, or None")
+
+
 def _steps(info: MethodInfo) -> dict[str, int]:
     """Return the published steps by ipc, {} where the rule fails; planning says why."""
     try:
@@ -123,7 +131,9 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
         own = question["published_steps"]  # of the registry; else the rule at these options
         given = info.steps(config, ipc) if own is None else own
         steps = _whole(given, "MethodInfo.steps", 0, MOST_STEPS)
+    own_init = _own_init(info, config)
     known = dict(question["facts"]) | {"steps": steps}
+    known["init"] = own_init or known["init"]
     for key in ("shape", "class_counts"):
         known[key] = tuple(known[key])
     facts = Facts(**known)
@@ -138,6 +148,7 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
         "published_steps": published_steps,
         "cycle": _whole(info.cycle(config, ipc), "MethodInfo.cycle", 1, LONGEST_CYCLE),
         "needs": _reason(info.needs(config, facts)),
+        "own_init": own_init,
     }
 
 

@@ -7,7 +7,7 @@ import platform
 import re
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -117,7 +117,8 @@ class Session:
     def price(self, plan: Plan) -> list[Priced]:
         """Return the FLOPs of each row of a plan and of its evaluations, counted on shapes alone.
 
-        Jobs that differ by seed alone are counted once. What cannot be priced says why.
+        Jobs that differ by seed alone are counted once, and so is each artifact, whoever shares it.
+        What cannot be priced says why.
         """
         questions, about = [], []
         sources = self.named_datasets()
@@ -128,10 +129,14 @@ class Session:
                 about.append((kind, row, jobs))
                 questions.append(question)
         answers = self.ask({"price": questions})["price"] if questions else []
-        return [
-            Priced(kind, row, jobs, answer.get("flops", 0) * jobs, answer.get("unpriced", ""))
+        prices = [
+            Priced(
+                kind, row, jobs, answer.get("flops", 0) * jobs, answer.get("unpriced", ""),
+                bool(answer.get("lower_bound")),
+            )
             for (kind, row, jobs), answer in zip(about, answers, strict=True)
-        ]
+        ]  # fmt: skip
+        return [*_shared(answers), *prices]
 
     def _facts(self, name: str, options: Mapping[str, Any]) -> DatasetFacts:
         try:
@@ -158,6 +163,19 @@ class Session:
             dataset.options.get("validate"),
         )
 
+    def sizes(self, name: str) -> datasets.Sizes:
+        """Return the sizes of a dataset, known or read.
+
+        Raises:
+            DatasetError: An unknown name; files that are absent, of which nothing is published.
+        """
+        source, options = self.named_datasets().get(name, (name, {}))
+        places = self.places
+        known = self.extensions.datasets
+        return datasets.sizes(
+            source, roots=places.roots, cache=places.cache, options=options, sources=known
+        )
+
     def named_datasets(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """Return the registry's own datasets, as jobs need them."""
         return {k: (d.source, d.options) for k, d in self.registry.datasets.items()}
@@ -165,13 +183,29 @@ class Session:
 
 @dataclass(frozen=True)
 class Priced:
-    """The FLOPs of some jobs of a plan that cost the same: `kind` is condense or evaluate."""
+    """The FLOPs of some jobs of a plan that cost the same.
+
+    `kind` is condense or evaluate, or artifact: `jobs` are then the artifacts of a kind. With
+    `lower_bound` they are at least as many, because content decides about some of the work.
+    """
 
     kind: str
     row: str
     jobs: int
     flops: int
     unpriced: str = ""
+    lower_bound: bool = False
+
+
+def _shared(answers: Iterable[Mapping[str, Any]]) -> list[Priced]:
+    """Return the artifacts of all answers, each once, by what they are."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for answer in answers:
+        found |= answer.get("artifacts", {})
+    kinds: dict[str, list[int]] = {}
+    for one in found.values():
+        kinds.setdefault(one["kind"], []).append(one["flops"])
+    return [Priced("artifact", kind, len(flops), sum(flops)) for kind, flops in kinds.items()]
 
 
 def _price_questions(
