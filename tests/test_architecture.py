@@ -42,7 +42,7 @@ LAYERS = [
     {"architectures", "augment", "datasets"},
     {"synthetic"},
     {"pictures"},
-    {"files", "messages", "stopping"},
+    {"files", "messages", "stopping", "streams"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 

@@ -14,8 +14,7 @@ def has_cuda() -> bool:
     """Say whether torch sees a CUDA device; a machine without a driver answers at once."""
     if not any(Path(path).exists() for path in ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")):
         return False
-    done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=False)
-    return done.stdout.strip() == "True"
+    return _asked(ASK) == "True"
 
 
 def cuda_devices() -> tuple[str, ...]:
@@ -23,6 +22,11 @@ def cuda_devices() -> tuple[str, ...]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return tuple(part.strip() for part in named.split(",") if part.strip())
-    ask = "import torch; print(torch.cuda.device_count())"
-    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
-    return tuple(str(index) for index in range(int(done.stdout.strip() or 0)))
+    count = int(_asked("import torch; print(torch.cuda.device_count())") or 0)
+    return tuple(str(index) for index in range(count))
+
+
+def _asked(program: str) -> str:
+    """Return what a program prints; it imports nothing of the working folder (-P)."""
+    words = [sys.executable, "-P", "-c", program]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import click
 
 import ddbench
+from ddbench import streams
 from ddbench.cli import data, folder, listing, methods, plugins, results, run
 from ddbench.cli.shared import Suggesting
 
@@ -16,6 +18,11 @@ COMMANDS_GROUP = "ddbench.commands"
 
 class Commands(Suggesting):
     """The core's commands, and those that installed methods bring; theirs are imported on use."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Be the program `ddbench`."""
+        streams.prepare_program()
+        return super().__call__(*args, **kwargs)
 
     def list_commands(self, context: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -56,12 +63,14 @@ def _distribution(point: EntryPoint) -> str:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(ddbench.__version__, prog_name="ddbench")
-@click.option("--debug", is_flag=True, help="Show tracebacks and log lines.")
+@click.option(
+    "--debug", is_flag=True, help="Say what ddbench does, and show the tracebacks of all errors."
+)
 def main(debug: bool) -> None:
     """Benchmark dataset distillation methods: which one, at what cost, for your data?"""
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING, format="ddbench: %(message)s"
-    )
+    logging.basicConfig(format="%(name)s %(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if debug:  # of this program alone: other libraries would say thousands of lines
+        logging.getLogger("ddbench").setLevel(logging.DEBUG)
 
 
 for command in (

@@ -1,5 +1,10 @@
 """`python -m ddbench.cli`."""
 
-from ddbench.cli import main
+import sys
+
+if not sys.flags.safe_path:
+    del sys.path[0]  # the working folder, which may hold a random.py
+
+from ddbench.cli import main  # noqa: E402
 
 main()

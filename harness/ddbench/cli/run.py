@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from ddbench.cli.shared import (
     PLACES,
     RUN,
     choices_of,
+    debugging,
     explained,
     fail,
     open_session,
@@ -98,7 +98,7 @@ def run(
         if require_all and plan.skipped:
             reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
             fail("\n  ".join(["--require-all:", *reasons]))
-        with Progress() as progress:
+        with Progress(tracebacks=debug or debugging()) as progress:
             outcome = sessions.carry_out(session, plan, options, progress, stop)
         _close(outcome, as_json)
 
@@ -247,5 +247,7 @@ def init_registry(path: Path) -> None:
 
 
 def _print_registry(path: Path | None) -> None:
+    from ddbench.console import print_json
+
     registry = read_registry(path)
-    click.echo(json.dumps({"path": str(registry.path), **registry.dump()}, indent=1))
+    print_json({"path": str(registry.path), **registry.dump()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddbench.console.jobs import show_job
+from ddbench.console.jobs import show_failed, show_job, show_last
 from ddbench.console.plans import print_plan
 from ddbench.console.progress import Progress
 from ddbench.console.rankings import print_leaderboard
@@ -14,5 +14,7 @@ __all__ = [
     "print_leaderboard",
     "print_plan",
     "print_table",
+    "show_failed",
     "show_job",
+    "show_last",
 ]

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ddbench.console.tables import print_json, print_table, stdout
+from ddbench.results import FAILED
 
 if TYPE_CHECKING:
-    from ddbench.leaderboard import Board, Leaderboard, Place
+    from ddbench.leaderboard import Board, Leaderboard, Place, Trouble
 
 
 def print_leaderboard(leaderboard: Leaderboard, *, as_json: bool = False) -> None:
@@ -132,12 +133,18 @@ def _captions(boards: Sequence[Board], letters: Mapping[str, str]) -> list[str]:
     return [*lines, *filter(None, [cells.hardware_caption(letters)])]
 
 
+def _can_show(trouble: Trouble) -> bool:
+    """Say whether there is more to see of a job than its reason."""
+    return trouble.status == FAILED and bool(trouble.id)
+
+
 def _left_out(leaderboard: Leaderboard) -> list[str]:
     lines = []
     for trouble in leaderboard.troubles:
         seeds = ", ".join(map(str, trouble.seeds))
         which = f", seed {seeds}" if seeds else ""
-        lines.append(f"{trouble.status}: {trouble.what}{which}: {trouble.reason}")
+        see = f"; see: {leaderboard.folder.show_command(trouble.id)}" if _can_show(trouble) else ""
+        lines.append(f"{trouble.status}: {trouble.what}{which}: {trouble.reason}{see}")
     if leaderboard.superseded:
         n = leaderboard.superseded
         lines.append(f"left out: {n} condensations that other code has done again since")

@@ -123,8 +123,8 @@ def _log_to(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
         if isinstance(stream, io.TextIOWrapper):  # names of files may have no UTF-8
+            stream.flush()
             stream.reconfigure(errors="backslashreplace")
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -12,6 +12,7 @@ import sys
 from multiprocessing import forkserver
 
 import ddbench.engines.forked
+from ddbench.engines.local import SAFE_PATH
 from ddbench.stopping import SIGNALS
 
 
@@ -22,6 +23,9 @@ def outlive_signals() -> None:
 
 
 outlive_signals()
+for name, value in SAFE_PATH.items():  # it held for this process; programs of a plugin have theirs
+    if os.environ.get(name) == value:
+        del os.environ[name]
 if getattr(sys.modules["__main__"], "main", None) is forkserver.main:
     # The end of an interpreter with torch in it takes more than a second; workers wait for it.
     atexit.register(os._exit, 0)
