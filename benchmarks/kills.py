@@ -46,8 +46,9 @@ WAIT_S = 20.0  # for those that have not, to tell the late from the living
 def plan_of(jobs: int, steps: int):
     """Return the plan: `jobs` condensations by seed, and one evaluation of each."""
     from ddbench.datasets import load
-    from ddbench.methods import from_file
-    from ddbench.plan import Condensation, Evaluation, Plan, with_ids
+    from ddbench.discovery.methods import from_file
+    from ddbench.planning.job_ids import with_ids
+    from ddbench.planning.jobs import Condensation, Evaluation, Plan
 
     found, toy = from_file(METHOD), load("toy").fingerprint
     recipe = {
@@ -76,11 +77,11 @@ def plan_of(jobs: int, steps: int):
 
 def work(folder: Path, jobs: int, steps: int, stop_after: float | None = None) -> int:
     """Be the runner: do what is missing in `folder`; return the exit code."""
-    from ddbench.engines import Jobs, run_local
-    from ddbench.results import RunFolder
-    from ddbench.session import Outcome
-    from ddbench.setting import Setting
-    from ddbench.stopping import Stop
+    from ddbench.execution.engines import Jobs, run_local
+    from ddbench.execution.job_context import JobContext
+    from ddbench.execution.run import Outcome
+    from ddbench.execution.signals import Stop
+    from ddbench.store.run_folder import RunFolder
 
     plan, found = plan_of(jobs, steps)
     run = RunFolder(folder)
@@ -89,7 +90,7 @@ def work(folder: Path, jobs: int, steps: int, stop_after: float | None = None) -
     def observe(event) -> None:
         print(event["event"], flush=True)
 
-    setting = Setting(folder, folder.parent / "cache", jobs=2, checkpoint_s=CHECKPOINT_S)
+    setting = JobContext(folder, folder.parent / "cache", jobs=2, checkpoint_s=CHECKPOINT_S)
     left = Jobs.left(plan, run)
     with Stop(stop_after).heard(gently=True) as stop:
         run_local(left, setting, found, observe, stop)
@@ -161,7 +162,7 @@ def serve() -> None:
     """Be the nursery."""
     import multiprocessing.util
 
-    import ddbench.engines.preload  # noqa: F401  (torch, and what workers need)
+    import ddbench.execution.engines.preload  # noqa: F401  (torch, and what workers need)
 
     multiprocessing.util.spawnv_passfds = _forking(multiprocessing.util.spawnv_passfds)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries the dead
@@ -200,7 +201,7 @@ def _forking(execute):
         pid = os.fork()
         if pid:
             return pid
-        from ddbench.engines.preload import outlive_signals
+        from ddbench.execution.engines.preload import outlive_signals
 
         outlive_signals()
         kept = sorted({0, 1, 2, *descriptors})
@@ -354,7 +355,7 @@ def records_of(folder: Path) -> dict[str, str]:
 
 def results_of(folder: Path) -> dict[str, object]:
     """Return what must be equal in every run: sets, curves without seconds, accuracies."""
-    from ddbench.synthetic import SyntheticSet
+    from ddbench.contract.synthetic_set import SyntheticSet
 
     results: dict[str, object] = {}
     for path in record_files(folder):

@@ -20,11 +20,12 @@ import tempfile
 import time
 
 import torch
-from ddbench import architectures, inits, methods
-from ddbench.hookspecs import Converged
+from ddbench import architectures, inits
+from ddbench.contract.config import make_config
+from ddbench.contract.hookspecs import Converged
+from ddbench.discovery import methods
 from ddbench.meter import StepMeter, count_flops, hardware, hardware_class, warm_up
 from ddbench.meter.clock import Clock
-from ddbench.options import make_config
 from ddbench.testing import toy_task
 from torch.nn import functional
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from ddbench.datasets import load
 from ddbench.datasets.tensors import prepare
-from ddbench.evaluate import evaluate as train_and_test
-from ddbench.registry import Protocol, RegistryError
-from ddbench.results import RunError
-from ddbench.training import Recipe
+from ddbench.planning.registry import Protocol, RegistryError
+from ddbench.store.run_folder import RunError
+from ddbench.training.evaluation import evaluate as train_and_test
+from ddbench.training.loop import Recipe
 
 REGISTRY = """
 [protocols.short]
@@ -133,7 +133,7 @@ def test_evaluate_reads_a_file_and_suggests_a_protocol(tmp_path):
 
 
 def test_the_public_function_survives_the_import_of_the_module_of_its_name():
-    importlib.import_module("ddbench.evaluate")
+    importlib.import_module("ddbench.training.evaluation")
     assert (
         callable(ddbench.evaluate)
         and ddbench.evaluate is importlib.import_module("ddbench.api").evaluate

@@ -14,11 +14,11 @@ import pytest
 import torch
 from ddbench import MethodInfo, SyntheticSet, Task, architectures
 from ddbench.cli import main
+from ddbench.cli.scaffold import text_of
+from ddbench.contract.hookspecs import HOOK_API, ExtensionHooks, MethodHooks
 from ddbench.datasets import load
-from ddbench.extensions import Extensions
-from ddbench.hookspecs import HOOK_API, ExtensionHooks, MethodHooks
-from ddbench.registry import Preset, Protocol, Where, parse, read
-from ddbench.scaffold import text_of
+from ddbench.discovery.extensions import Extensions
+from ddbench.planning.registry import Preset, Protocol, Where, parse, read
 from ddbench.testing import checks, toy_task
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -50,7 +50,7 @@ def test_every_extension_hook_stands_in_the_docs_with_its_arguments(signature):
 
 
 def test_the_version_of_the_hooks_is_the_documented_one():
-    assert f"`ddbench.hookspecs.HOOK_API` is {HOOK_API}." in TEXTS["plugin-api"]
+    assert f"`ddbench.contract.hookspecs.HOOK_API` is {HOOK_API}." in TEXTS["plugin-api"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_python_of_a_document_runs_from_top_to_bottom(name, tmp_path, monkey
 def test_the_parts_shown_in_extending_can_be_registered(tmp_path, monkeypatch):
     import types
 
-    from ddbench.extensions import Extensions
+    from ddbench.discovery.extensions import Extensions
 
     plugins = {}
     for block in blocks("extending", "python"):

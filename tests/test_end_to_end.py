@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from ddbench import MethodInfo, SyntheticSet, hookimpl
-from ddbench.extensions import Extensions
-from ddbench.methods import bind, discover
-from ddbench.plan import Choices
-from ddbench.registry import parse
-from ddbench.results import RunError, open_run, read_run
-from ddbench.session import Places, RunOptions, Session, carry_out
+from ddbench.discovery.extensions import Extensions
+from ddbench.discovery.methods import bind, discover
+from ddbench.execution.run import Places, RunOptions, Session, carry_out
+from ddbench.planning.jobs import Choices
+from ddbench.planning.registry import parse
+from ddbench.store.run_folder import RunError, open_run, read_run
 
 REGISTRY = """
 [protocols.short]

@@ -11,14 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 from ddbench.datasets import load as load_dataset
-from ddbench.engines import Jobs, run_local
-from ddbench.engines.limits import LOG, memory_held
-from ddbench.engines.outcome import dead
-from ddbench.methods import from_file
-from ddbench.plan import Condensation, Plan, with_ids
-from ddbench.results import RunFolder, read_run
-from ddbench.session import Outcome
-from ddbench.setting import Setting
+from ddbench.discovery.methods import from_file
+from ddbench.execution.engines import Jobs, run_local
+from ddbench.execution.engines.crash_records import dead
+from ddbench.execution.engines.limits import LOG, memory_held
+from ddbench.execution.job_context import JobContext
+from ddbench.execution.run import Outcome
+from ddbench.planning.job_ids import with_ids
+from ddbench.planning.jobs import Condensation, Plan
+from ddbench.store.run_folder import RunFolder, read_run
 
 TOY = load_dataset("toy").fingerprint
 
@@ -78,7 +79,7 @@ def run(todo, folder, cache, observe=lambda event: None, **setting) -> Jobs:
     run_folder.create()
     left = Jobs.left(Plan(condensations=list(todo)), run_folder)
     found = {"hostile": from_file(METHODS / "hostile.py")}
-    run_local(left, Setting(folder, cache, **{"jobs": 2, **setting}), found, observe)
+    run_local(left, JobContext(folder, cache, **{"jobs": 2, **setting}), found, observe)
     return left
 
 

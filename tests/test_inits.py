@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from ddbench import Unsupported, features
-from ddbench.features import TrainedNetwork
+from ddbench import Unsupported
+from ddbench.contract.synthetic_set import check
+from ddbench.features import extractor
+from ddbench.features.extractor import TrainedNetwork
 from ddbench.inits import register_inits
-from ddbench.synthetic import check
 from ddbench.testing import toy_task
 
 REAL_ONES = ("real", "spc", "kmeans")
@@ -49,7 +50,7 @@ def judge(monkeypatch):
     def install(task, known):
         network = Judge(task, known)
         trained = TrainedNetwork(network, "judge", 1, 0.5, 10)
-        monkeypatch.setattr(features, "trained_network", lambda task, architecture: trained)
+        monkeypatch.setattr(extractor, "trained_network", lambda task, architecture: trained)
         return network
 
     return install
@@ -157,7 +158,7 @@ def test_spc_looks_no_further_than_it_must(store, judge):
 def test_spc_images_are_correct_by_the_shared_network(store):
     task = toy_task(per_class=30, ipc=3, store=store)
     synthetic = build("spc", task)
-    network = features.trained_network(task, task.architecture).network
+    network = extractor.trained_network(task, task.architecture).network
     assert synthetic.measures["spc_wrong"] == 0
     assert torch.equal(network(synthetic.images).argmax(1), synthetic.labels)
 
@@ -168,7 +169,7 @@ def test_spc_images_are_correct_by_the_shared_network(store):
 def test_kmeans_of_one_image_takes_the_nearest_to_the_class_mean(store):
     task = toy_task(per_class=25, store=store)
     chosen = places(build("kmeans", task), task)
-    network = features.trained_network(task, task.architecture).network
+    network = extractor.trained_network(task, task.architecture).network
     with torch.no_grad():
         seen = network.embed(task.images).double().numpy()
     for c in range(3):
@@ -189,7 +190,7 @@ def test_kmeans_takes_one_image_of_each_group(store, monkeypatch):
     jitter = 0.1 * torch.randn(36, generator=task.generator)
     task.images[:, 0, 0, 0] = 100.0 * group + jitter
     trained = TrainedNetwork(Groups(), "groups", 1, 1.0, 3)
-    monkeypatch.setattr(features, "trained_network", lambda task, architecture: trained)
+    monkeypatch.setattr(extractor, "trained_network", lambda task, architecture: trained)
     chosen = places(build("kmeans", task), task)
     for c in range(3):
         assert sorted(group[chosen[3 * c : 3 * c + 3]].tolist()) == [0, 1, 2]

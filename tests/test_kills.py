@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
-from ddbench.synthetic import SyntheticSet
+from ddbench.contract.synthetic_set import SyntheticSet
 
 
 def check(kills, where: Path, count: int) -> None:

@@ -3,12 +3,12 @@
 import ddbench
 import pytest
 import torch
-from ddbench.evaluate import evaluate
-from ddbench.extensions import Extensions
-from ddbench.synthetic import SyntheticSet
-from ddbench.task import seed_of
+from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.contract.task import seed_of
+from ddbench.discovery.extensions import Extensions
 from ddbench.testing import toy_task
-from ddbench.training import Drop, Recipe
+from ddbench.training.evaluation import evaluate
+from ddbench.training.loop import LRDrop, Recipe
 
 GOLDEN = {
     "numerics": 1,
@@ -44,7 +44,7 @@ def measured():
 def trained(task, synthetic):
     """Return the accuracy of two networks trained on noisy labels of a set, and their order."""
     noisy = SyntheticSet(synthetic.images, synthetic.labels.roll(1))
-    recipe = Recipe(epochs=8, batch=4, drop=Drop(5), augment="color_crop")
+    recipe = Recipe(epochs=8, batch=4, drop=LRDrop(5), augment="color_crop")
     scores = evaluate(
         noisy,
         task.images,

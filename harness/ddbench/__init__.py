@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from ddbench.api import run as run
     from ddbench.architectures import Architecture as Architecture
     from ddbench.architectures import has_batchnorm as has_batchnorm
-    from ddbench.artifacts import Work as Work
+    from ddbench.contract.artifacts import BuildContext as BuildContext
+    from ddbench.contract.hookspecs import Converged as Converged
+    from ddbench.contract.hookspecs import Facts as Facts
+    from ddbench.contract.hookspecs import MethodInfo as MethodInfo
+    from ddbench.contract.hookspecs import Unsupported as Unsupported
+    from ddbench.contract.hookspecs import hookimpl as hookimpl
+    from ddbench.contract.synthetic_set import SyntheticSet as SyntheticSet
+    from ddbench.contract.task import Task as Task
     from ddbench.datasets import Dataset as Dataset
-    from ddbench.hookspecs import Converged as Converged
-    from ddbench.hookspecs import Facts as Facts
-    from ddbench.hookspecs import MethodInfo as MethodInfo
-    from ddbench.hookspecs import Unsupported as Unsupported
-    from ddbench.hookspecs import hookimpl as hookimpl
     from ddbench.inits import Init as Init
-    from ddbench.synthetic import SyntheticSet as SyntheticSet
-    from ddbench.task import Task as Task
 
 __version__ = "0.1.0"
 
@@ -33,19 +33,19 @@ NUMERICS = 1
 # Imported on first use, so that commands which need no torch do not load it.
 _HOMES = {
     "Architecture": "ddbench.architectures",
-    "Converged": "ddbench.hookspecs",
+    "Converged": "ddbench.contract.hookspecs",
     "Dataset": "ddbench.datasets",
-    "Facts": "ddbench.hookspecs",
+    "Facts": "ddbench.contract.hookspecs",
     "Init": "ddbench.inits",
-    "MethodInfo": "ddbench.hookspecs",
+    "MethodInfo": "ddbench.contract.hookspecs",
     "Run": "ddbench.api",
-    "SyntheticSet": "ddbench.synthetic",
-    "Task": "ddbench.task",
-    "Unsupported": "ddbench.hookspecs",
-    "Work": "ddbench.artifacts",
+    "SyntheticSet": "ddbench.contract.synthetic_set",
+    "Task": "ddbench.contract.task",
+    "Unsupported": "ddbench.contract.hookspecs",
+    "BuildContext": "ddbench.contract.artifacts",
     "evaluate": "ddbench.api",
     "has_batchnorm": "ddbench.architectures",
-    "hookimpl": "ddbench.hookspecs",
+    "hookimpl": "ddbench.contract.hookspecs",
     "load_run": "ddbench.api",
     "run": "ddbench.api",
 }

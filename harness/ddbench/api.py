@@ -13,19 +13,20 @@ from typing import Any
 
 import pandas as pd
 
-from ddbench import leaderboard as boards
-from ddbench.devices import has_cuda
-from ddbench.evaluate import evaluate as train_and_test
-from ddbench.extensions import Extensions
-from ddbench.methods import Found, Method, bind, discover, find, load
-from ddbench.plan import Choices, Plan, recipe_of
-from ddbench.registry import Protocol, Registry, RegistryError, read, unknown
-from ddbench.results import RunFolder, open_run
-from ddbench.session import Places, RunOptions, Session, carry_out, default_cache
-from ddbench.setting import Setting
-from ddbench.synthetic import SyntheticSet
+from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.discovery.extensions import Extensions
+from ddbench.discovery.methods import Method, MethodEntry, bind, discover, find, load
+from ddbench.execution.devices import has_cuda
+from ddbench.execution.job_context import JobContext
+from ddbench.execution.run import Places, RunOptions, Session, carry_out, default_cache
+from ddbench.planning.jobs import Choices, Plan
+from ddbench.planning.planner import recipe_of
+from ddbench.planning.registry import Protocol, Registry, RegistryError, read, unknown
+from ddbench.reporting import leaderboard as boards
+from ddbench.store.run_folder import RunFolder, open_run
 from ddbench.testing.tasks import one_thread
-from ddbench.training import Recipe
+from ddbench.training.evaluation import evaluate as train_and_test
+from ddbench.training.loop import Recipe
 
 Several = str | int | Sequence[Any]  # one value, or several
 PathLike = str | Path
@@ -222,7 +223,7 @@ def evaluate(
     read_registry = _registry(registry)
     chosen = _protocol(protocol, read_registry)
     places, extensions = _places(data, cache, ()), Extensions.installed()
-    setting = Setting(
+    setting = JobContext(
         folder=Path(),
         cache=places.cache,
         roots=places.roots,
@@ -320,7 +321,7 @@ def _session(methods: Any, registry: Registry, places: Places) -> Session:  # no
 def _bound(name: str, method: object, places: Places) -> Method:
     if isinstance(method, str):
         return load(find(method, discover(places.plugins)))
-    return bind(method, Found(name, "", "python", "0", _fingerprint(method)))
+    return bind(method, MethodEntry(name, "", "python", "0", _fingerprint(method)))
 
 
 def _fingerprint(method: object) -> str:

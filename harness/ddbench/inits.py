@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ddbench.hookspecs import Unsupported
-from ddbench.synthetic import SyntheticSet
-from ddbench.task import Task
+from ddbench.contract.hookspecs import Unsupported
+from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.contract.task import Task
 
 BLOCK = 256  # images that one step of spc's walk looks at
 
@@ -76,7 +76,7 @@ def spc(task: Task) -> SyntheticSet:
         Unsupported: A class has fewer than ipc images.
         FeatureError: The network is not good enough to judge.
     """
-    from ddbench.features import trained_network
+    from ddbench.features.extractor import trained_network
 
     _require_ipc(task, "spc")
     trained = trained_network(task, task.architecture)
@@ -92,7 +92,7 @@ def _walk(
     task: Task, network: torch.nn.Module, c: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, int]:
     """Return the indices that spc keeps of class `c`, and how many of them are misclassified."""
-    from ddbench.training import predict
+    from ddbench.training.loop import predict
 
     members = task.class_indices(c)
     order = members[torch.randperm(len(members), generator=generator)].to(task.device)
@@ -115,8 +115,8 @@ def kmeans(task: Task) -> SyntheticSet:
         FeatureError: The network is not good enough to judge.
     """
     # Imported here: scikit-learn takes a second, which the other inits need not wait for.
-    from ddbench import clusters
-    from ddbench.features import class_features, trained_network
+    from ddbench.features import clustering as clusters
+    from ddbench.features.extractor import class_features, trained_network
 
     _require_ipc(task, "kmeans")
     trained = trained_network(task, task.architecture)

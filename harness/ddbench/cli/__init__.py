@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 import ddbench
-from ddbench import streams
 from ddbench.cli import data, folder, listing, methods, plugins, results, run
 from ddbench.cli.shared import Suggesting
+from ddbench.text import streams
 
 COMMANDS_GROUP = "ddbench.commands"
 

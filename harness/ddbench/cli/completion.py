@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
-    from ddbench.registry import Registry
+    from ddbench.planning.registry import Registry
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -39,7 +39,7 @@ def completing(names: Callable[[Registry], Iterable[str]]) -> Complete:
     def complete(
         context: click.Context, parameter: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from ddbench.registry import RegistryError, read
+        from ddbench.planning.registry import RegistryError, read
 
         try:
             registry = read(context.params.get("registry_path"))
@@ -54,7 +54,7 @@ def rows_of(registry: Registry) -> Iterable[str]:
     """Return the installed methods and the variants of the registry."""
     from importlib.metadata import entry_points
 
-    from ddbench.methods import METHODS_GROUP
+    from ddbench.discovery.methods import METHODS_GROUP
 
     return [*registry.methods, *(point.name for point in entry_points(group=METHODS_GROUP))]
 

@@ -21,9 +21,9 @@ _NAME = click.argument("name")
 
 def list_data(data: tuple[Path, ...], as_json: bool) -> None:
     """Print one line for each dataset known."""
-    from ddbench.console import print_table
     from ddbench.datasets import listing
-    from ddbench.extensions import Extensions
+    from ddbench.discovery.extensions import Extensions
+    from ddbench.reporting.terminal import print_table
 
     lines = listing(roots=roots_of(data), sources=Extensions.installed().datasets)
     rows = [dataclasses.asdict(line) for line in lines]
@@ -63,7 +63,7 @@ def data(context: click.Context, data: tuple[Path, ...], as_json: bool) -> None:
 def fetch(name: str, data: tuple[Path, ...]) -> None:
     """Download the dataset NAME into the first data folder, with progress and checks."""
     from ddbench.datasets import fetch as fetch_dataset
-    from ddbench.extensions import Extensions
+    from ddbench.discovery.extensions import Extensions
 
     sources = Extensions.installed().datasets
     where = fetch_dataset(name, root=_first(data), progress=_say, sources=sources)
@@ -78,7 +78,7 @@ def fetch(name: str, data: tuple[Path, ...]) -> None:
 def import_(name: str, path: Path, data: tuple[Path, ...]) -> None:
     """Take the dataset NAME from files at PATH, unpacked or not, into the first data folder."""
     from ddbench.datasets import adopt
-    from ddbench.extensions import Extensions
+    from ddbench.discovery.extensions import Extensions
 
     sources = Extensions.installed().datasets
     where = adopt(name, path, root=_first(data), progress=_say, sources=sources)

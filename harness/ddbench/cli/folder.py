@@ -20,9 +20,9 @@ YES = click.option("--yes", is_flag=True, help="Do it; without this, only show w
 @explained
 def status(folder: Path, everything: bool, as_json: bool) -> None:
     """Say what is done, running (and by whom), failed and missing in a run folder."""
-    from ddbench.console import print_table
-    from ddbench.housekeeping import status_of
-    from ddbench.results import DONE, open_run
+    from ddbench.reporting.terminal import print_table
+    from ddbench.store.housekeeping import status_of
+    from ddbench.store.run_folder import DONE, open_run
 
     jobs = status_of(open_run(folder))
     shown = [vars(job) for job in jobs if everything or as_json or job.state != DONE or job.note]
@@ -45,8 +45,8 @@ def retry(
     folder: Path, jobs: tuple[str, ...], failed: bool, skipped: bool, afresh: bool, yes: bool
 ) -> None:
     """Forget how jobs ended, so that the next `run` does them again; JOBS are ids."""
-    from ddbench.housekeeping import to_retry
-    from ddbench.results import open_run
+    from ddbench.store.housekeeping import to_retry
+    from ddbench.store.run_folder import open_run
 
     if not (jobs or failed or skipped):
         fail("say which jobs to do again: ids, --failed or --skipped; see `ddbench status`")
@@ -66,8 +66,8 @@ def retry(
 @explained
 def clean(folder: Path, cache: Path | None, yes: bool) -> None:
     """Remove what dead processes left: half files, stale claims, orphans, half-built artifacts."""
-    from ddbench.housekeeping import find_litter
-    from ddbench.results import open_run
+    from ddbench.store.housekeeping import find_litter
+    from ddbench.store.run_folder import open_run
 
     litter = find_litter(open_run(folder), cache_of(cache) / "artifacts")
     gone, freed, left = 0, 0, []
@@ -95,9 +95,9 @@ def clean(folder: Path, cache: Path | None, yes: bool) -> None:
 @explained
 def merge(into: Path, others: tuple[Path, ...], preview: bool) -> None:
     """Bring the results of other run folders into INTO; refuses different sets under one id."""
-    from ddbench.housekeeping import left_out
-    from ddbench.housekeeping import merge as join
-    from ddbench.results import open_run
+    from ddbench.store.housekeeping import left_out
+    from ddbench.store.housekeeping import merge as join
+    from ddbench.store.run_folder import open_run
 
     folders = [open_run(other) for other in others]
     copies = join(open_run(into), folders, preview)
@@ -114,8 +114,8 @@ def merge(into: Path, others: tuple[Path, ...], preview: bool) -> None:
 @explained
 def pack(folder: Path, target: Path | None) -> None:
     """Write a run folder, checkpoints and all, to one file."""
-    from ddbench.housekeeping import pack as write
-    from ddbench.results import open_run
+    from ddbench.store.housekeeping import pack as write
+    from ddbench.store.run_folder import open_run
 
     run = open_run(folder)
     click.echo(write(run, target or folder.resolve().parent / f"{run.name}.tar.gz"))
@@ -127,7 +127,7 @@ def pack(folder: Path, target: Path | None) -> None:
 @explained
 def unpack(file: Path, target: Path | None) -> None:
     """Restore a run folder from the file that `pack` wrote."""
-    from ddbench.housekeeping import unpack as read
+    from ddbench.store.housekeeping import unpack as read
 
     click.echo(read(file, target).root)
 

@@ -11,7 +11,7 @@ from ddbench.cli.data import list_data
 from ddbench.cli.shared import JSON, explained, read_registry
 
 if TYPE_CHECKING:
-    from ddbench.registry import Preset, Registry
+    from ddbench.planning.registry import Preset, Registry
 
 
 @click.command()
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @explained
 def presets(registry_path: Path | None, as_json: bool) -> None:
     """List the presets of the registry, what is in them, and the protocols of evaluation."""
-    from ddbench.console import print_json, print_table
+    from ddbench.reporting.terminal import print_json, print_table
 
     registry = read_registry(registry_path)
     if as_json:
@@ -82,8 +82,8 @@ def datasets(data: tuple[Path, ...], as_json: bool) -> None:
 def architectures(as_json: bool) -> None:
     """List the architecture families and the tokens that vary them."""
     from ddbench import architectures as zoo
-    from ddbench.console import print_table
-    from ddbench.extensions import Extensions
+    from ddbench.discovery.extensions import Extensions
+    from ddbench.reporting.terminal import print_table
 
     rows = [vars(listed) for listed in zoo.listing(Extensions.installed().architectures)]
     print_table(rows, as_json=as_json)

@@ -11,7 +11,7 @@ import click
 from ddbench.cli.shared import JSON, PLACES, explained, open_session, stacked
 
 if TYPE_CHECKING:
-    from ddbench.registry import Registry
+    from ddbench.planning.registry import Registry
 
 
 @click.command()
@@ -28,8 +28,8 @@ def methods(
     as_json: bool,
 ) -> None:
     """List the installed methods; of those NAMEd show all options, their values and variants."""
-    from ddbench.console import print_json
-    from ddbench.methods import MethodError, unknown
+    from ddbench.discovery.methods import MethodError, unknown
+    from ddbench.reporting.terminal import print_json
 
     session = open_session(registry_path, data, cache, plugins)
     wanted = list(dict.fromkeys(map(session.registry.method_of, names))) or sorted(session.found)
@@ -63,7 +63,7 @@ def _method_row(name: str, source: str, about: dict[str, Any]) -> dict[str, Any]
 
 
 def _print_methods(rows: list[dict[str, Any]], as_json: bool) -> None:
-    from ddbench.console import print_table
+    from ddbench.reporting.terminal import print_table
 
     columns = ["method", "source", "inits", "paper"]
     columns += ["error"] if any("error" in row for row in rows) else []
@@ -89,7 +89,7 @@ def _method_details(name: str, about: dict[str, Any], registry: Registry) -> dic
 
 
 def _print_method(one: dict[str, Any]) -> None:
-    from ddbench.console import print_table
+    from ddbench.reporting.terminal import print_table
 
     click.echo(one["method"])
     for label, text in _facts(one):

@@ -28,8 +28,8 @@ FAILED = 1
 @explained
 def new_plugin(name: str, method: str | None, parent: Path) -> None:
     """Write a plugin to start from: a package called ddbench-NAME that works at once."""
-    from ddbench import scaffold
-    from ddbench.methods import install
+    from ddbench.cli import scaffold
+    from ddbench.discovery.methods import install
 
     try:
         written = scaffold.new_plugin(name, method, parent)
@@ -76,8 +76,8 @@ def check(
 
     Exit codes: 0 it does, 1 it does not, 2 it cannot be loaded.
     """
-    from ddbench.console import print_json
-    from ddbench.methods import discover, find, from_file, load
+    from ddbench.discovery.methods import discover, find, from_file, load
+    from ddbench.reporting.terminal import print_json
     from ddbench.testing import findings
 
     options = dict(_setting(text) for text in settings)
@@ -107,7 +107,7 @@ def _record(finding: Finding) -> dict[str, Any]:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    from ddbench.registry import RegistryError, parse_setting
+    from ddbench.planning.registry import RegistryError, parse_setting
 
     if "=" not in text:
         raise RegistryError([f"--set {text}: expected OPTION=VALUE, as batch_real=32"])

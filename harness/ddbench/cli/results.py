@@ -16,9 +16,9 @@ from ddbench.cli.shared import FOLDER, JSON, explained, fail
 @explained
 def leaderboard(folder: Path, as_json: bool) -> None:
     """Print the leaderboard of a run folder."""
-    from ddbench.console import print_leaderboard
-    from ddbench.leaderboard import load
-    from ddbench.results import open_run
+    from ddbench.reporting.leaderboard import load
+    from ddbench.reporting.terminal import print_leaderboard
+    from ddbench.store.run_folder import open_run
 
     print_leaderboard(load(open_run(folder)), as_json=as_json)
 
@@ -34,8 +34,8 @@ def leaderboard(folder: Path, as_json: bool) -> None:
 @explained
 def report(folder: Path, target: Path | None) -> None:
     """Write the markdown report of a run folder again, from its results alone."""
-    from ddbench.report import export, write_report
-    from ddbench.results import open_run
+    from ddbench.reporting.markdown import export, write_report
+    from ddbench.store.run_folder import open_run
 
     run_folder = open_run(folder)
     click.echo(export(run_folder, target) if target else write_report(run_folder))
@@ -50,8 +50,8 @@ def report(folder: Path, target: Path | None) -> None:
 @explained
 def show(folder: Path, job: str | None, failed: bool, last: bool, as_json: bool) -> None:
     """Show one job in full; JOB is an id or the beginning of one."""
-    from ddbench.console import show_failed, show_job, show_last
-    from ddbench.results import open_run
+    from ddbench.reporting.terminal import show_failed, show_job, show_last
+    from ddbench.store.run_folder import open_run
 
     if (job is None) != (failed or last):
         fail("say which job to show: the beginning of its id, --failed or --last")

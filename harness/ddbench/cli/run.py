@@ -23,7 +23,7 @@ from ddbench.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from ddbench.session import Priced
+    from ddbench.execution.run import Priced
 
 
 @click.command()
@@ -65,13 +65,13 @@ def run(
     Exit codes: 0 all done, 1 some job failed, 2 usage, 3 nothing could run, 4 stopped in time
     with more to do, 130 interrupted.
     """
-    from ddbench import session as sessions
-    from ddbench.console import Progress
+    from ddbench.execution import run as sessions
+    from ddbench.reporting.terminal import Progress
 
     if print_registry:
         _print_registry(registry_path)
         return
-    from ddbench.stopping import Stop
+    from ddbench.execution.signals import Stop
 
     stop = Stop(sessions.parse_duration(stop_after, "--stop-after") if stop_after else None)
     with stop.heard():
@@ -107,7 +107,7 @@ def _device(name: str) -> str:
     """Return the device to use; "auto" is a GPU where there is one."""
     if name == "cpu":
         return name
-    from ddbench.devices import has_cuda
+    from ddbench.execution.devices import has_cuda
 
     if name == "auto":
         return "cuda" if has_cuda() else "cpu"
@@ -120,7 +120,7 @@ def _device(name: str) -> str:
 
 def _observers(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return `names`, once each observer is known to be at hand."""
-    from ddbench.observers import ObserverError, make
+    from ddbench.discovery.observers import ObserverError, make
 
     try:
         for name in names:
@@ -142,10 +142,10 @@ def _close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
 
 
 def _show(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
-    from ddbench.console import print_leaderboard
-    from ddbench.leaderboard import load
-    from ddbench.report import write_report
-    from ddbench.results import RunError
+    from ddbench.reporting.leaderboard import load
+    from ddbench.reporting.markdown import write_report
+    from ddbench.reporting.terminal import print_leaderboard
+    from ddbench.store.run_folder import RunError
 
     try:  # first, for whoever reads the leaderboard may close the pipe
         said = f"report: {write_report(outcome.folder)}"
@@ -179,7 +179,7 @@ def plan(
     **choices: Any,  # noqa: ANN401
 ) -> None:
     """Show what `run` with the same options would do, and with --price at what cost."""
-    from ddbench.console import print_plan
+    from ddbench.reporting.terminal import print_plan
 
     session = open_session(registry_path, data, cache, plugins)
     planned = session.plan(choices_of(**choices))
@@ -190,8 +190,8 @@ def plan(
 
 
 def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
-    from ddbench.console import print_json, print_table
-    from ddbench.leaderboard import words
+    from ddbench.reporting.leaderboard import number_format
+    from ddbench.reporting.terminal import print_json, print_table
 
     if as_json:
         print_json([_price(one, rate) for one in prices])
@@ -201,7 +201,7 @@ def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
         print_table(rows, right=("FLOPs", "time"))
     total = sum(one.flops for one in prices)
     click.echo(
-        f"{words.flops(total)}, {words.duration(total / 1e12 / rate)} at {rate:g} TFLOP/s "
+        f"{number_format.flops(total)}, {number_format.duration(total / 1e12 / rate)} at {rate:g} TFLOP/s "
         "(matrix products and convolutions, 2 per multiply-add; testing is not counted)",
         err=True,
     )
@@ -221,12 +221,15 @@ def _price(one: Priced, rate: float) -> dict[str, Any]:
 
 def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
     """Return a price as a line of a table, in units that fit its size."""
-    from ddbench.leaderboard import words
+    from ddbench.reporting.leaderboard import number_format
 
     row = {"what": one.kind, "row": one.row, "jobs": one.jobs}
     if one.unpriced:
         return row | {"FLOPs": "not priced", "why": one.unpriced}
-    counted = {"FLOPs": words.count(one.flops), "time": words.duration(one.flops / 1e12 / rate)}
+    counted = {
+        "FLOPs": number_format.count(one.flops),
+        "time": number_format.duration(one.flops / 1e12 / rate),
+    }
     return row | counted | ({"why": ""} if why else {})
 
 
@@ -235,7 +238,7 @@ def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
 @explained
 def init_registry(path: Path) -> None:
     """Write a copy of the default registry, to edit."""
-    from ddbench.registry import default_path
+    from ddbench.planning.registry import default_path
 
     if path.exists():
         fail(f"{path}: exists already; name another file")
@@ -247,7 +250,7 @@ def init_registry(path: Path) -> None:
 
 
 def _print_registry(path: Path | None) -> None:
-    from ddbench.console import print_json
+    from ddbench.reporting.terminal import print_json
 
     registry = read_registry(path)
     print_json({"path": str(registry.path), **registry.dump()})

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ddbench import streams
 from ddbench.cli.completion import complete_folder, completing, datasets_of, rows_of
+from ddbench.text import streams
 
 if TYPE_CHECKING:
-    from ddbench.plan import Choices
-    from ddbench.registry import Registry
-    from ddbench.session import Session
+    from ddbench.execution.run import Session
+    from ddbench.planning.jobs import Choices
+    from ddbench.planning.registry import Registry
 
 USAGE, STOPPED, INTERRUPTED = 2, 4, 130
 
@@ -50,10 +50,10 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         from ddbench.datasets import DatasetError, DatasetMissing
-        from ddbench.methods import MethodError
-        from ddbench.registry import RegistryError
-        from ddbench.results import RunError
-        from ddbench.stopping import ToldToStop
+        from ddbench.discovery.methods import MethodError
+        from ddbench.execution.signals import ToldToStop
+        from ddbench.planning.registry import RegistryError
+        from ddbench.store.run_folder import RunError
 
         try:
             with streams.data_alone() if kwargs.get("as_json") else nullcontext():
@@ -298,7 +298,7 @@ RUN = (
 
 def read_registry(path: Path | None) -> Registry:
     """Return the registry at `path`, or the default one."""
-    from ddbench.registry import read
+    from ddbench.planning.registry import read
 
     return read(path)
 
@@ -310,7 +310,7 @@ def open_session(
     plugins: tuple[Path, ...],
 ) -> Session:
     """Return a session over what is installed."""
-    from ddbench.session import Places, Session
+    from ddbench.execution.run import Places, Session
 
     folder = writable(cache_of(cache))
     return Session.installed(read_registry(registry_path), Places(folder, roots_of(data), plugins))
@@ -330,7 +330,7 @@ def writable(cache: Path) -> Path:
 
 def cache_of(cache: Path | None) -> Path:
     """Return the cache folder: the one given, or the user's own."""
-    from ddbench.session import default_cache
+    from ddbench.execution.run import default_cache
 
     return cache or default_cache()
 
@@ -358,9 +358,9 @@ def choices_of(
         RegistryError: Nothing is chosen. What is wrong beside that waits for the planner, which
             tells it with all else.
     """
-    from ddbench.plan import Choices
-    from ddbench.registry import RegistryError, parse_setting
-    from ddbench.session import parse_duration
+    from ddbench.execution.run import parse_duration
+    from ddbench.planning.jobs import Choices
+    from ddbench.planning.registry import RegistryError, parse_setting
 
     faults: list[str] = []
     if not (all_methods or preset or rows):

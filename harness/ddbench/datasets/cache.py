@@ -23,7 +23,7 @@ import numpy as np
 from ddbench.datasets.dataset import Dataset, check
 from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.source import Source
-from ddbench.files import locked
+from ddbench.store.atomic_files import locked
 
 CACHE_VERSION = 1  # raised when entries change form, or `complete` makes other arrays
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")

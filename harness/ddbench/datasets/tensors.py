@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ddbench.datasets.dataset import Dataset
-from ddbench.files import write_whole
+from ddbench.store.atomic_files import write_whole
 
 ZCA_EPSILON = 0.1  # added to the eigenvalues before the root; MTT's and DATM's choice
 CHUNK = 4096  # images at a time, where a float64 copy of all would not fit

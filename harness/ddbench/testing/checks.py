@@ -15,19 +15,19 @@ from typing import Any
 
 import torch
 
-from ddbench import synthetic as sets
-from ddbench.extensions import Extensions
-from ddbench.hookspecs import Unsupported
+from ddbench.contract import synthetic_set as sets
+from ddbench.contract.hookspecs import Unsupported
+from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.discovery.extensions import Extensions
+from ddbench.execution.job_context import JobContext
+from ddbench.execution.run import Places, Session
+from ddbench.execution.runner import Control, Stopped, run_condensation, run_evaluation
 from ddbench.inits import register_inits
-from ddbench.plan import Choices, Condensation, Plan
-from ddbench.registry import parse
-from ddbench.results import DONE, SKIPPED
-from ddbench.runner import Control, Stopped, run_condensation, run_evaluation
-from ddbench.session import Places, Session
-from ddbench.setting import Setting
-from ddbench.synthetic import SyntheticSet
-from ddbench.testing.elsewhere import ELSEWHERE, elsewhere
-from ddbench.testing.subject import (
+from ddbench.planning.jobs import Choices, Condensation, Plan
+from ddbench.planning.registry import parse
+from ddbench.store.run_folder import DONE, SKIPPED
+from ddbench.testing.fake_device import ELSEWHERE, elsewhere
+from ddbench.testing.method_under_test import (
     ARCHITECTURE,
     PER_CLASS,
     SIZE,
@@ -251,7 +251,7 @@ options = {{ classes = {classes}, channels = {channels}, train_per_class = {per_
 """
 
 
-def _planned(subject: Subject, folder: Path) -> tuple[Plan, Setting]:
+def _planned(subject: Subject, folder: Path) -> tuple[Plan, JobContext]:
     """Return the plan of the subject's condensation, and the setting to do it in."""
     text = REGISTRY.format(architecture=ARCHITECTURE, per_class=PER_CLASS, **vars(subject.shape))
     registry = replace(
@@ -261,7 +261,7 @@ def _planned(subject: Subject, folder: Path) -> tuple[Plan, Setting]:
     session = Session.of(registry, places, {subject.name: subject.method}, Extensions())
     rows, inits = (subject.name,), (subject.init,)
     plan = session.plan(Choices(preset="check", rows=rows, inits=inits, steps=subject.steps))
-    setting = Setting(
+    setting = JobContext(
         folder=folder,
         cache=places.cache,
         datasets=session.named_datasets(),
@@ -273,7 +273,7 @@ def _planned(subject: Subject, folder: Path) -> tuple[Plan, Setting]:
 
 
 def _condense(
-    job: Condensation, setting: Setting, subject: Subject, stops: tuple[int, ...] = ()
+    job: Condensation, setting: JobContext, subject: Subject, stops: tuple[int, ...] = ()
 ) -> dict[str, Any]:
     """Return the record of a condensation that is stopped after each of `stops` steps."""
     extensions = Extensions()

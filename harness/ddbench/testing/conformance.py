@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 
-from ddbench.hookspecs import Unsupported
+from ddbench.contract.config import ConfigError, make_config
+from ddbench.contract.hookspecs import Unsupported
+from ddbench.discovery.methods import Method, MethodError, bind, discover, find, from_file, load
 from ddbench.inits import register_inits
 from ddbench.meter import warm_up
-from ddbench.methods import Method, MethodError, bind, discover, find, from_file, load
-from ddbench.options import ConfigError, make_config
-from ddbench.registry import unknown
+from ddbench.planning.registry import unknown
 from ddbench.testing.checks import CHECKS, Check
-from ddbench.testing.subject import Shape, Subject, where
+from ddbench.testing.method_under_test import Shape, Subject, where
 from ddbench.testing.tasks import one_thread
 
 STEPS = 4  # of a trial

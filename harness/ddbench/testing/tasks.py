@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from ddbench.artifacts import ArtifactStore
-from ddbench.hookspecs import Converged
+from ddbench.contract.artifacts import ArtifactStore
+from ddbench.contract.hookspecs import Converged
+from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.contract.task import Task
 from ddbench.inits import register_inits
-from ddbench.synthetic import SyntheticSet
-from ddbench.task import Task
 
 
 def toy_task(
@@ -75,7 +75,7 @@ def condense(method: Any, task: Task, config: Any, steps: int, init: str = "real
 
     The plain loop of the runner, without metering, checkpoints or isolation.
     """
-    from ddbench.methods import bind
+    from ddbench.discovery.methods import bind
 
     hook = bind(method).hook
     state = hook.init(task=task, synthetic=register_inits()[init].build(task), config=config)

@@ -12,7 +12,7 @@ import torch
 from ddbench import MethodInfo, Task, hookimpl
 
 # Imported here, not in init: scikit-learn takes a second to load, which is not selection.
-from ddbench.clusters import kmeans, nearest_to
+from ddbench.features import kmeans, nearest_to
 
 from ddbench_coresets.selection import Config as Selection
 from ddbench_coresets.selection import State, information, select

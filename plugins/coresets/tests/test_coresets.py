@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 from ddbench import Converged, Facts, SyntheticSet, Unsupported
-from ddbench.features import trained_network
+from ddbench.contract.synthetic_set import check
+from ddbench.discovery.methods import bind
+from ddbench.features.extractor import trained_network
 from ddbench.inits import register_inits
-from ddbench.methods import bind
-from ddbench.synthetic import check
 from ddbench.testing import condense, toy_task
 from ddbench_coresets import herding, kcenter, kmeans, random
 from ddbench_coresets.herding import herd

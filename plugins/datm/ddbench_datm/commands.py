@@ -23,7 +23,7 @@ _CACHE = click.option("--cache", type=click.Path(path_type=Path), help="Folder t
 
 
 def _store(cache: Path | None) -> Any:  # noqa: ANN401
-    from ddbench.artifacts import ArtifactStore
+    from ddbench.contract.artifacts import ArtifactStore
 
     return ArtifactStore(cache_of(cache) / "artifacts")
 
@@ -39,7 +39,7 @@ def experts() -> None:
 @explained
 def list_(cache: Path | None, as_json: bool) -> None:
     """List the experts that are stored, finished or not, with what they cost."""
-    from ddbench.console import print_table
+    from ddbench.reporting.terminal import print_table
 
     from .library import listing
 
@@ -73,8 +73,8 @@ def build(
     **choices: Any,  # noqa: ANN401
 ) -> None:
     """Train the experts that `ddbench run` with the same options would ask for."""
-    from ddbench.options import make_config
-    from ddbench.setting import Setting
+    from ddbench.contract.config import make_config
+    from ddbench.execution.job_context import JobContext
 
     from . import library
     from .method import datm, mtt
@@ -86,7 +86,7 @@ def build(
     jobs = [job for job in plan.condensations if job.method in infos]
     if not jobs:
         fail("experts build: no row of these options matches trajectories; try --method datm")
-    setting = Setting(
+    setting = JobContext(
         folder=Path.cwd(),
         cache=session.places.cache,
         roots=session.places.roots,

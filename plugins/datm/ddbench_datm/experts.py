@@ -22,9 +22,9 @@ import ddbench
 import numpy as np
 import torch
 import torch.nn.functional as F
-from ddbench import Task, Work
+from ddbench import BuildContext, Task
 from ddbench.augment import augment
-from ddbench.fingerprints import file_fingerprint, package_fingerprint
+from ddbench.discovery.fingerprints import file_fingerprint, package_fingerprint
 
 from .flat import FlatNetwork
 from .gsam import direction
@@ -200,7 +200,9 @@ def trajectory_name(number: int) -> str:
     return f"expert-{number:04d}.npy"
 
 
-def build(task: Task, network: FlatNetwork, recipe: ExpertRecipe, block: range, work: Work) -> None:
+def build(
+    task: Task, network: FlatNetwork, recipe: ExpertRecipe, block: range, work: BuildContext
+) -> None:
     """Train the experts of `block` into ``work.folder``, on from where an earlier build was."""
     if (work.folder / RECORD).exists():  # killed between the last file and the store's manifest
         return

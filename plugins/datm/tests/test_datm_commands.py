@@ -7,8 +7,8 @@ import sys
 import pytest
 from click.testing import CliRunner
 from ddbench import testing
-from ddbench.artifacts import ArtifactStore
 from ddbench.cli import main
+from ddbench.contract.artifacts import ArtifactStore
 from ddbench_datm import library
 from ddbench_datm.method import MTTConfig
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from ddbench import testing
-from ddbench.artifacts import ArtifactStore, Work, artifact_id
+from ddbench.contract.artifacts import ArtifactStore, BuildContext, artifact_id
 from ddbench_datm import experts, library
 from ddbench_datm.experts import (
     ExpertError,
@@ -373,13 +373,13 @@ def test_a_killed_build_goes_on_at_its_epoch_bit_for_bit(task, network, tmp_path
     straight.mkdir()
     killed.mkdir()
     ours = recipe(rho=0.05, alpha=0.3)
-    build(task, network, ours, range(2), Work(straight, task.device))
-    work = Work(killed, task.device)
+    build(task, network, ours, range(2), BuildContext(straight, task.device))
+    work = BuildContext(killed, task.device)
     work.meter = KillingMeter(step)
     work.save = lambda: None
     with pytest.raises(Killed):
         build(task, network, ours, range(2), work)
-    counted = Work(killed, task.device)
+    counted = BuildContext(killed, task.device)
     build(task, network, ours, range(2), counted)
     assert counted.meter.steps == (3 - step // 4) * 4  # whole epochs are not trained again
     for number in range(2):
@@ -391,8 +391,8 @@ def test_a_killed_build_goes_on_at_its_epoch_bit_for_bit(task, network, tmp_path
 def test_a_build_killed_after_its_last_file_is_complete(task, network, tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()
-    build(task, network, recipe(), range(1), Work(folder, task.device))
-    again = Work(folder, task.device)
+    build(task, network, recipe(), range(1), BuildContext(folder, task.device))
+    again = BuildContext(folder, task.device)
     before = again.meter.steps
     build(task, network, recipe(), range(1), again)
     assert again.meter.steps == before == 12

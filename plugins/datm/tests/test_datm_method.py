@@ -5,10 +5,11 @@ import math
 
 import pytest
 import torch
-from ddbench import Facts, SyntheticSet, Unsupported, testing, trees
+from ddbench import Facts, SyntheticSet, Unsupported, testing
+from ddbench.contract.synthetic_set import check
+from ddbench.discovery.methods import bind
 from ddbench.inits import register_inits
-from ddbench.methods import bind
-from ddbench.synthetic import check
+from ddbench.store import tensor_trees
 from ddbench_datm import DATMConfig, MTTConfig, datm, mtt
 from ddbench_datm.experts import ExpertError
 from ddbench_datm.matching import GRADIENTS, Problem, draw_batches
@@ -89,12 +90,12 @@ def test_resuming_at_any_step_is_the_straight_run(method, config, toy, at, tmp_p
     state = started(method, task, config)
     for step in range(at):
         method.condense_step(state, task, step)
-    tree = {"state": trees.save_state(state), "generators": task.generator_states()}
-    trees.save_tree(tmp_path / "checkpoint", tree)
+    tree = {"state": tensor_trees.save_state(state), "generators": task.generator_states()}
+    tensor_trees.save_tree(tmp_path / "checkpoint", tree)
     task = toy()
     state = started(method, task, config)
-    tree = trees.load_tree(tmp_path / "checkpoint")
-    trees.restore_state(state, tree["state"])
+    tree = tensor_trees.load_tree(tmp_path / "checkpoint")
+    tensor_trees.restore_state(state, tree["state"])
     task.restore_generators(tree["generators"])
     for step in range(at, 5):
         method.condense_step(state, task, step)

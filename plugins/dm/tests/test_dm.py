@@ -4,11 +4,11 @@ import ddbench_dm as dm
 import pytest
 import torch
 from ddbench import Facts
+from ddbench.contract.task import Task
+from ddbench.discovery.methods import bind, discover
 from ddbench.inits import register_inits
-from ddbench.methods import bind, discover
-from ddbench.task import Task
+from ddbench.store.tensor_trees import load_tree, restore_state, save_state, save_tree
 from ddbench.testing import condense, toy_task
-from ddbench.trees import load_tree, restore_state, save_state, save_tree
 from ddbench_dm import Config
 
 PLAIN = Config(augment="none")

@@ -57,7 +57,7 @@ def _check_server(name: str) -> None:
     try:
         canonical(name)
     except ArchitectureError:  # a third party's, perhaps; asked second, for it takes its import
-        from ddbench.extensions import Extensions
+        from ddbench.discovery.extensions import Extensions
 
         try:
             canonical(name, Extensions.installed().architectures)

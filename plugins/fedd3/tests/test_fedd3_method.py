@@ -5,11 +5,11 @@ import ddbench_fedd3
 import pytest
 import torch
 from ddbench import Converged, Facts, Unsupported, architectures
-from ddbench.extensions import Extensions
-from ddbench.methods import bind
-from ddbench.synthetic import SyntheticSet, check
+from ddbench.contract.synthetic_set import SyntheticSet, check
+from ddbench.discovery.extensions import Extensions
+from ddbench.discovery.methods import bind
+from ddbench.store.tensor_trees import load_tree, restore_state, save_state, save_tree
 from ddbench.testing import check_method, condense, toy_task
-from ddbench.trees import load_tree, restore_state, save_state, save_tree
 from ddbench_fedd3 import Config, kip, partition, upload
 
 HOOK = bind(ddbench_fedd3).hook

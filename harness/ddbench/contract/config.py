@@ -1,0 +1,59 @@
+"""Options: plain values -> the frozen Config of a method, every mistake at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ddbench.contract.hookspecs import MethodInfo
+from ddbench.discovery.methods import option_names
+from ddbench.planning.registry import unknown
+from ddbench.store.atomic_files import check_plain
+
+
+class ConfigError(ValueError):
+    """Options that a method refuses: (option or "", what is wrong) of each."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        """Keep the mistakes."""
+        super().__init__("; ".join(f"{name}: {text}" if name else text for name, text in problems))
+        self.problems = problems
+
+
+def make_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Return the frozen Config of validated `options`.
+
+    Raises:
+        ConfigError: Unknown options and wrong values, all at once.
+    """
+    names = option_names(info)
+    problems = [(name, unknown("option", name, names)) for name in options if name not in names]
+    known = {name: value for name, value in options.items() if name in names}
+    problems += _unfit(known)
+    config: Any = None
+    try:  # JSON's strict mode: no true for 1, but a list for a tuple and 1 for 1.0
+        config = TypeAdapter(info.config).validate_json(json.dumps(known), strict=True)
+    except ValidationError as error:
+        for one in error.errors():
+            if one["loc"]:
+                text = f"{one['msg'].lower()} (is {one['input']!r})"
+                problems.append((str(one["loc"][0]), text))
+            else:  # the Config's own check, in its own words
+                problems.append(("", one["msg"].removeprefix("Value error, ")))
+    except (TypeError, ValueError) as error:
+        problems.append(("", str(error)))
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _unfit(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Go through the values that no record could hold, with what is wrong of each."""
+    for name, value in options.items():
+        try:
+            check_plain(value)
+        except ValueError as error:
+            yield name, str(error).strip()

@@ -1,0 +1,190 @@
+"""The hooks: what a method implements, and what an extension may add.
+
+A method is an object (a module, or an instance) with functions marked `@hookimpl`; it is found
+through the entry-point group ``ddbench.methods``. The harness calls ``init`` once, then
+``condense_step`` until the steps or the budget are spent, then ``export``. A hook implementation
+may leave out arguments that it does not use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from ddbench.architectures import Architecture
+    from ddbench.contract.synthetic_set import SyntheticSet
+    from ddbench.contract.task import Task
+    from ddbench.datasets import Source
+    from ddbench.inits import Init
+
+HOOK_API = 1  # raised when a hook gains an argument; hooks never lose one
+METHODS_GROUP = "ddbench.methods"
+EXTENSIONS_GROUP = "ddbench.extensions"
+
+hookspec = pluggy.HookspecMarker("ddbench")
+hookimpl = pluggy.HookimplMarker("ddbench")
+
+
+class Unsupported(Exception):
+    """Raised by a method that cannot do this combination; the row is skipped with the reason."""
+
+
+class Converged(Exception):
+    """Raised by `condense_step` after a step that was the last one needed; the step counts."""
+
+    def __init__(self, metrics: Mapping[str, float] | None = None) -> None:
+        """Keep the step's metrics, as `condense_step` would have returned them."""
+        super().__init__("converged")
+        self.metrics = dict(metrics or {})
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The Config of a method that has no options."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a condensation before any work: for `MethodInfo.needs`.
+
+    Attributes:
+        dataset: Name of the dataset.
+        num_classes: C.
+        shape: (ch, H, W).
+        class_counts: Training images of each class, C numbers.
+        architecture: Name of the matched architecture.
+        init: Name of the init.
+        ipc: Images per class.
+        steps: Steps planned.
+    """
+
+    dataset: str
+    num_classes: int
+    shape: tuple[int, int, int]
+    class_counts: tuple[int, ...]
+    architecture: str
+    init: str
+    ipc: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What a method tells about itself; every field is optional.
+
+    Attributes:
+        config: A frozen dataclass of options whose defaults are the paper's.
+        inits: Names of the inits it accepts, () for any.
+        default_init: The init of a row that names none.
+        step: What one step is, in words.
+        steps: (config, ipc) -> the published number of steps; 0 for selection methods.
+        cycle: (config, ipc) -> after how many steps the cost pattern repeats (for metering).
+        quick: Options, and ``steps``, that fit 25 CPU seconds on mnist-mini at ipc 1.
+        check: Options, over those of `quick`, that fit the tiny data of `ddbench check`.
+        labels: "hard" or "soft"; a set with soft labels is also evaluated by its own recipe.
+        own_recipe: Whether a set with hard labels brings a recipe too (a learned rate, say), by
+            which it is also evaluated.
+        published_at: Where the Config's defaults are the published settings: ``dataset``, ``init``,
+            ``ipc``, ``arch`` or an option -> the values there; what it does not name may be any.
+            A row that is elsewhere is marked.
+        published: Whether a publication gives the Config's defaults; None: if `paper` is named.
+        balanced: Whether the set has exactly ipc images in every class.
+        needs: (config, facts) -> why this combination is impossible, or None; asked at plan time.
+        controls: Rows that must stand beside every row of this method: preset rows, in which a
+            missing ``method`` means this method with the options of the row that is controlled,
+            and ``options`` over them: ``{"method": "random"}``, ``{"steps": 0}``.
+        paper: Authors, title, venue or arXiv number.
+        bibtex: The entry to cite.
+    """
+
+    config: type = NoOptions
+    inits: tuple[str, ...] = ()
+    default_init: str = "real"
+    step: str = "step"
+    steps: Callable[[Any, int], int] = lambda config, ipc: 1000
+    cycle: Callable[[Any, int], int] = lambda config, ipc: 1
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    check: Mapping[str, Any] = field(default_factory=dict)
+    labels: str = "hard"
+    own_recipe: bool = False
+    published_at: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    published: bool | None = None
+    balanced: bool = True
+    needs: Callable[[Any, Facts], str | None] = lambda config, facts: None
+    controls: tuple[Mapping[str, Any], ...] = ()
+    paper: str = ""
+    bibtex: str = ""
+
+
+class MethodHooks:
+    """The hooks of one method; `describe`, `save` and `restore` are optional."""
+
+    @hookspec(firstresult=True)
+    def describe(self) -> MethodInfo | None:
+        """Return what the planner and the reports may know before any work is done."""
+
+    @hookspec(firstresult=True)
+    def init(self, task: Task, synthetic: SyntheticSet, config: Any) -> Any | None:  # noqa: ANN401
+        """Return the state to condense from, made of the initial set and the frozen options."""
+
+    @hookspec(firstresult=True)
+    def condense_step(
+        self,
+        state: Any,  # noqa: ANN401
+        task: Task,
+        step: int,
+    ) -> Mapping[str, float] | None:
+        """Advance `state` in place by one step, 0-based; return numbers to log.
+
+        May raise Converged, and that step counts.
+        """
+
+    @hookspec(firstresult=True)
+    def export(self, state: Any, task: Task) -> SyntheticSet | None:  # noqa: ANN401
+        """Return the synthetic set as it stands, detached and independent of later steps."""
+
+    @hookspec(firstresult=True)
+    def save(self, state: Any) -> Any | None:  # noqa: ANN401
+        """Return a tree of tensors, numbers, strings and None from which `restore` can go on."""
+
+    @hookspec(firstresult=True)
+    def restore(self, state: Any, tree: Any) -> bool | None:  # noqa: ANN401
+        """Lay a saved tree over the state that `init` made, in place; return True."""
+
+
+class ExtensionHooks:
+    """What a package in the group ``ddbench.extensions`` may add; all of its hooks are optional."""
+
+    @hookspec
+    def register_datasets(self) -> Mapping[str, Source] | None:
+        """Return datasets by name."""
+
+    @hookspec
+    def register_architectures(self) -> Mapping[str, Architecture] | None:
+        """Return architecture families by name."""
+
+    @hookspec
+    def register_inits(self) -> Mapping[str, Init] | None:
+        """Return inits by name."""
+
+    @hookspec
+    def job_started(self, job: Mapping[str, Any]) -> None:
+        """Observe that a job begins; `job` is its record in the plan."""
+
+    @hookspec
+    def step_finished(
+        self, job: Mapping[str, Any], step: int, metrics: Mapping[str, float]
+    ) -> None:
+        """Observe one condensing step, 0-based, in the process that runs it."""
+
+    @hookspec
+    def job_finished(self, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """Observe that a job ended, done, failed or skipped; `result` is its record."""
+
+    @hookspec
+    def run_finished(self, folder: str) -> None:
+        """Observe that nothing is left to do in this run."""

@@ -1,0 +1,242 @@
+"""The synthetic set: what every method returns, stored with all that training on it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+
+from ddbench.store.atomic_files import write_whole
+
+FORMAT = 1
+RECORDS = ("recipe", "measures", "provenance")
+
+
+# What reading a file of somebody else can end in, metadata nested without end among them.
+_NOT_OURS = (SafetensorError, LookupError, ValueError, TypeError, RecursionError, OSError)
+
+
+class SetError(ValueError):
+    """A synthetic set, in memory or in a file, that breaks the contract; says where and how."""
+
+
+class NewerFormatError(SetError):
+    """The file of a set that a later ddbench wrote."""
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """Synthetic images with their labels, and the recipe they want to be trained by.
+
+    Attributes:
+        images: (N, ch, H, W) float32, in the normalised (or whitened) space of the dataset.
+        labels: (N,) int64 class indices, or (N, C) float32 label logits (soft labels are their
+            softmax at temperature 1).
+        recipe: What the set's own evaluation changes in a protocol: any of ``lr`` (float),
+            ``batch`` (int), ``epochs`` (int), ``augment`` (a strategy), ``labels``
+            ("hard" or "soft").
+        columns: Side columns, one value an image, (N, ...) each: ``client_id`` for instance.
+        measures: Numbers or words about how the set came to be, for the leaderboard.
+        provenance: Strings: dataset, preprocessing, method, versions. Filled in by the harness.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    measures: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.images)
+
+    @property
+    def soft(self) -> bool:
+        """Whether the labels are logits rather than class indices."""
+        return self.labels.ndim == 2
+
+    def hard_labels(self) -> torch.Tensor:
+        """Return one class index an image, (N,) int64: the largest logit where labels are soft."""
+        return self.labels.argmax(1) if self.soft else self.labels
+
+    def to(self, device: torch.device | str) -> SyntheticSet:
+        """Return the set with its tensors on `device`."""
+        columns = {name: column.to(device) for name, column in self.columns.items()}
+        return replace(
+            self, images=self.images.to(device), labels=self.labels.to(device), columns=columns
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the stored images and labels (soft labels count; side columns do not)."""
+        return self.images.nbytes + self.labels.nbytes
+
+    def sha256(self) -> str:
+        """Return the hash of images, labels and recipe: what an evaluation depends on."""
+        digest = hashlib.sha256()
+        for tensor in (self.images, self.labels):
+            tensor = tensor.detach().cpu().contiguous()
+            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.numpy().tobytes())
+        recipe = json.loads(json.dumps(dict(self.recipe)))  # as it will be read: keys are strings
+        digest.update(json.dumps(recipe, sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def save(self, path: Path | str) -> None:
+        """Write the set to one safetensors file, whole or not at all."""
+        tensors = {"images": self.images, "labels": self.labels}
+        tensors |= {f"columns.{name}": column for name, column in self.columns.items()}
+        tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        records = {name: dict(getattr(self, name)) for name in RECORDS}
+        # one entry, because safetensors writes several in no fixed order
+        metadata = {"ddbench": json.dumps({"format": FORMAT, **records})}
+        write_whole(Path(path), to_safetensors(tensors, metadata))
+
+    @classmethod
+    def load(cls, path: Path | str, device: torch.device | str = "cpu") -> SyntheticSet:
+        """Read a set that `save` wrote. Runs no code from the file.
+
+        Raises:
+            SetError: The file is torn, not a safetensors file, not a synthetic set, or of a later
+                ddbench.
+        """
+        try:
+            with safe_open(str(path), framework="pt", device=str(device)) as file:
+                metadata = json.loads((file.metadata() or {})["ddbench"])
+                _check_format(path, metadata["format"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            records = {name: dict(metadata[name]) for name in RECORDS}
+            images, labels = tensors.pop("images"), tensors.pop("labels")
+            _check_form(images, labels)
+        except (FileNotFoundError, NewerFormatError):
+            raise
+        except _NOT_OURS as error:
+            raise SetError(
+                f"{path}: not a synthetic set written by ddbench ({error}); "
+                "condense it again, or restore the file"
+            ) from error
+        columns = {name.removeprefix("columns."): tensor for name, tensor in tensors.items()}
+        return cls(images, labels, columns=columns, **records)
+
+    def show(self, columns: int = 10) -> Any:  # noqa: ANN401  (PIL.Image, not imported here)
+        """Return the images as one picture, a PIL image, row by row in class order."""
+        from ddbench.contract.image_grid import grid
+
+        return grid(self, columns=columns)
+
+    def _repr_html_(self) -> str:
+        from ddbench.contract.image_grid import as_html
+
+        return as_html(self)
+
+
+def _check_format(path: Path | str, number: object) -> None:
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ValueError(f"format {number!r}")
+    if number > FORMAT:
+        raise NewerFormatError(
+            f"{path}: format {number} is newer than this ddbench reads ({FORMAT}); upgrade ddbench"
+        )
+
+
+def _check_form(images: torch.Tensor, labels: torch.Tensor) -> None:
+    """See that tensors of a file can be images and labels."""
+    if images.ndim != 4 or images.dtype != torch.float32:
+        raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}")
+    kinds = {1: torch.int64, 2: torch.float32}
+    if kinds.get(labels.ndim) != labels.dtype or len(labels) != len(images):
+        raise ValueError(f"labels are {labels.dtype} of shape {tuple(labels.shape)}")
+
+
+def check(
+    result: object, *, num_classes: int, shape: tuple[int, int, int], ipc: int, balanced: bool
+) -> list[str]:
+    """Return what is wrong with a set that a method exported, one sentence each; [] if nothing.
+
+    `shape` is (ch, H, W); `ipc` the budget of images a class; a set that is not `balanced` may
+    spread at most C*ipc images over the classes as it likes.
+    """
+    if not isinstance(result, SyntheticSet):
+        return [f"export returned {type(result).__name__}; expected a ddbench.SyntheticSet"]
+    problems = _check_kinds(result)
+    problems = problems or _check_images(result.images, shape) + _check_labels(result, num_classes)
+    if problems:
+        return problems
+    counts = torch.bincount(result.hard_labels().cpu(), minlength=num_classes).tolist()
+    if balanced and not result.soft and any(count != ipc for count in counts):
+        problems.append(
+            f"images per class are {counts}; expected exactly {ipc} each "
+            "(say balanced=False in MethodInfo if the method does not promise it)"
+        )
+    if len(result) > num_classes * ipc or (balanced and len(result) != num_classes * ipc):
+        problems.append(f"{len(result)} images; the budget is {num_classes} x {ipc}")
+    for name, column in result.columns.items():
+        if len(column) != len(result):
+            problems.append(f"column {name!r} has {len(column)} rows for {len(result)} images")
+    return problems
+
+
+def _check_kinds(result: SyntheticSet) -> list[str]:
+    """Return what is no mapping, or no tensor with rows that can be read."""
+    problems = [
+        f"{name} is {type(value).__name__}; expected a dict"
+        for name in (*RECORDS, "columns")
+        if not isinstance(value := getattr(result, name), Mapping)
+    ]
+    tensors: dict[str, object] = {"images": result.images, "labels": result.labels}
+    if isinstance(result.columns, Mapping):
+        tensors |= {f"column {name!r}": column for name, column in result.columns.items()}
+    for name, tensor in tensors.items():
+        verb = "is" if name.startswith("column") else "are"
+        if not isinstance(tensor, torch.Tensor):
+            problems.append(f"{name} {verb} {type(tensor).__name__}; expected a torch.Tensor")
+        elif tensor.layout != torch.strided:
+            problems.append(f"{name} {verb} {tensor.layout}; export a dense tensor: .to_dense()")
+        elif tensor.is_meta:
+            problems.append(f"{name} {verb} on the device meta, which holds no numbers")
+        elif not tensor.ndim:
+            problems.append(f"{name} {verb} a single number; expected a row for each image")
+    return problems
+
+
+def _check_images(images: torch.Tensor, shape: tuple[int, int, int]) -> list[str]:
+    problems = []
+    if images.ndim != 4 or tuple(images.shape[1:]) != tuple(shape):
+        problems.append(f"images have shape {tuple(images.shape)}; expected (N, {shape})")
+    if images.dtype != torch.float32:
+        problems.append(f"images are {images.dtype}; expected torch.float32")
+    if images.requires_grad:
+        problems.append("images still require grad; export a detached copy: .detach().clone()")
+    if not images.numel():
+        problems.append("the set is empty")
+    elif not torch.isfinite(images.detach()).all():
+        problems.append("images hold NaN or infinite values")
+    return problems
+
+
+def _check_labels(result: SyntheticSet, num_classes: int) -> list[str]:
+    labels = result.labels
+    if len(labels) != len(result.images):
+        return [f"{len(labels)} labels for {len(result.images)} images"]
+    if labels.requires_grad:
+        return ["labels still require grad; export a detached copy: .detach().clone()"]
+    if labels.ndim == 2 and labels.dtype == torch.float32:
+        if labels.shape[1] != num_classes:
+            return [f"soft labels have {labels.shape[1]} columns; expected {num_classes}"]
+        return [] if torch.isfinite(labels).all() else ["labels hold NaN or infinite values"]
+    if labels.ndim != 1 or labels.dtype != torch.int64:
+        return [
+            f"labels are {labels.dtype} of shape {tuple(labels.shape)}; expected (N,) int64 "
+            f"class indices or (N, {num_classes}) float32 logits"
+        ]
+    if len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < num_classes):
+        return [f"labels run from {labels.min()} to {labels.max()}; expected 0..{num_classes - 1}"]
+    return []

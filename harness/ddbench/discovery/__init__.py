@@ -1,0 +1,1 @@
+"""Installed methods and extensions, asked what the planner must know."""

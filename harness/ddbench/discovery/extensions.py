@@ -1,0 +1,201 @@
+"""Extensions: datasets, architectures, inits and observers, the built-in ones among them."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from ddbench.contract.hookspecs import EXTENSIONS_GROUP, ExtensionHooks, hookimpl
+from ddbench.discovery.fingerprints import file_fingerprint, package_fingerprint
+from ddbench.discovery.methods import from_file, import_file, is_extension
+
+if TYPE_CHECKING:
+    from ddbench.architectures import Architecture
+    from ddbench.datasets import Source
+    from ddbench.inits import Init
+
+log = logging.getLogger("ddbench")
+
+
+class BuiltIn:
+    """What ddbench itself brings, through the same door as anyone else's."""
+
+    @hookimpl
+    def register_datasets(self) -> Mapping[str, Source]:
+        """Return the built-in datasets."""
+        from ddbench import datasets
+
+        return datasets.register_datasets()
+
+    @hookimpl
+    def register_architectures(self) -> Mapping[str, Architecture]:
+        """Return the built-in architecture families."""
+        from ddbench import architectures
+
+        return architectures.register_architectures()
+
+    @hookimpl
+    def register_inits(self) -> Mapping[str, Init]:
+        """Return the built-in inits."""
+        from ddbench import inits
+
+        return inits.register_inits()
+
+
+class Extensions:
+    """All extensions behind one manager; one that raises is reported and switched off.
+
+    What raises in an observer's hook is no longer told anything; what it has registered stays.
+
+    Attributes:
+        failures: What was switched off, and why.
+        silenced: Those that are told nothing.
+    """
+
+    def __init__(self, plugins: Mapping[str, object] | None = None) -> None:
+        """Take the built-in extension and `plugins`, by name."""
+        self.silenced: set[str] = set()
+        self._code: dict[str, str] = {}  # fingerprint of each one's code
+        self._brought: dict[tuple[str, str], str] = {}  # (hook, registered name) -> by whom
+        self.manager = pluggy.PluginManager("ddbench")
+        self.manager.add_hookspecs(ExtensionHooks)
+        self.manager.register(BuiltIn(), name="ddbench")
+        self.failures: dict[str, str] = {}
+        for name, plugin in (plugins or {}).items():
+            self._register(name, lambda plugin=plugin: plugin)  # type: ignore[misc]
+
+    @classmethod
+    def installed(
+        cls,
+        observers: Iterable[str] = (),
+        folder: Path = Path(),
+        silenced: Iterable[str] = (),
+        files: Iterable[Path] = (),
+    ) -> Extensions:
+        """Return the built-in extension, every installed one, and those of `files`.
+
+        Args:
+            observers: Those of `ddbench.discovery.observers` that were asked for.
+            folder: The run folder, for them to write into.
+            silenced: Those that are to be told nothing: they have raised before.
+            files: Python files; one that is a method is passed over.
+        """
+        files = [Path(file).resolve() for file in files]
+        extensions = cls()
+        extensions.silenced |= set(silenced)
+        extensions._code |= installed_code(files)
+        for point in entry_points(group=EXTENSIONS_GROUP):
+            extensions._register(point.name, point.load)
+        for file in filter(is_extension, files):
+            load = functools.partial(import_file, from_file(file))
+            extensions._register(str(file), load)
+        extensions.observe(observers, folder)
+        return extensions
+
+    def observe(self, observers: Iterable[str], folder: Path) -> None:
+        """Add observers of `ddbench.discovery.observers` by name; one that is there already stays."""
+        from ddbench.discovery import observers as ours
+
+        for name in observers:
+            if not self.manager.has_plugin(name):
+                self._register(name, functools.partial(ours.make, name, folder))
+
+    def _register(self, name: str, load: Callable[[], object]) -> None:
+        try:
+            self.manager.register(load(), name=name)
+            self.manager.check_pending()
+        except (Exception, SystemExit) as error:  # an extension is someone else's code
+            self._switch_off(name, error)
+
+    def _report(self, name: str, error: BaseException) -> None:
+        reason = f"extension {name!r} is switched off: {type(error).__name__}: {error}"
+        self.failures[name] = reason
+        log.warning(reason)
+
+    def _switch_off(self, name: str, error: BaseException) -> None:
+        self._report(name, error)
+        if self.manager.has_plugin(name):
+            self.manager.unregister(name=name)
+
+    def _collect(self, hook: str) -> dict[str, Any]:
+        """Return what all have registered through a hook, by name."""
+        collected: dict[str, Any] = {}
+        for impl in list(getattr(self.manager.hook, hook).get_hookimpls()):
+            name = impl.plugin_name
+            try:
+                answer = dict(impl.function() or {})
+            except (Exception, SystemExit) as error:  # an extension is someone else's code
+                self._switch_off(name, error)
+                continue
+            if taken := collected.keys() & answer.keys():
+                clash = ", ".join(sorted(taken))
+                self._switch_off(name, ValueError(f"{hook}: {clash} is already registered"))
+            else:
+                collected.update(answer)
+                self._brought.update({(hook, key): name for key in answer})
+        return collected
+
+    def code_of_init(self, name: str) -> str:
+        """Return the fingerprint of the code that brings an init, "" for a built-in one."""
+        return self._code_of("register_inits", self.inits, name)
+
+    def code_of_architecture(self, name: str) -> str:
+        """Return the fingerprint of the code that brings a network, "" for a built-in one."""
+        from ddbench.architectures import family_of
+
+        family = family_of(name, self.architectures)
+        return self._code_of("register_architectures", self.architectures, family)
+
+    def _code_of(self, hook: str, registered: Mapping[str, Any], name: str) -> str:
+        by = self._brought.get((hook, name), "") if name in registered else ""
+        return "" if by in ("", "ddbench") else self._code.get(by, f"{by}, in this process")
+
+    @functools.cached_property
+    def datasets(self) -> dict[str, Source]:
+        """Datasets by name."""
+        return self._collect("register_datasets")
+
+    @functools.cached_property
+    def architectures(self) -> dict[str, Architecture]:
+        """Architecture families by name."""
+        return self._collect("register_architectures")
+
+    @functools.cached_property
+    def inits(self) -> dict[str, Init]:
+        """Inits by name."""
+        return self._collect("register_inits")
+
+    def notify(self, hook: str, **arguments: Any) -> None:  # noqa: ANN401
+        """Tell the observers; one that raises is told nothing more and costs nothing else.
+
+        Each gets copies of its own.
+        """
+        for impl in list(getattr(self.manager.hook, hook).get_hookimpls()):
+            if impl.plugin_name in self.silenced:
+                continue
+            try:
+                wanted = {name: copy.deepcopy(arguments[name]) for name in impl.argnames}
+                impl.function(**wanted)
+            except (Exception, SystemExit) as error:  # an extension is someone else's code
+                self.silenced.add(impl.plugin_name)
+                self._report(impl.plugin_name, error)
+
+
+def installed_code(files: Iterable[Path] = ()) -> dict[str, str]:
+    """Return the code fingerprint of each installed extension by name, and of those of `files`.
+
+    Imports none of them.
+    """
+    installed = {
+        point.name: package_fingerprint(point.dist, point.module)
+        for point in entry_points(group=EXTENSIONS_GROUP)
+        if point.dist is not None
+    }
+    return installed | {str(file): file_fingerprint(file) for file in filter(is_extension, files)}

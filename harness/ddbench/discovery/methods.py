@@ -1,0 +1,386 @@
+"""Methods: found through entry points, loaded and validated one at a time."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import inspect
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions
+from pathlib import Path
+from typing import Any
+
+import pluggy
+from pydantic import ValidationError
+
+from ddbench.contract.hookspecs import METHODS_GROUP, ExtensionHooks, MethodHooks, MethodInfo
+from ddbench.discovery.fingerprints import ChangedError, file_fingerprint, package_fingerprint
+from ddbench.planning import registry
+from ddbench.store.atomic_files import check_plain
+from ddbench.text.lines import message_of, shortened
+
+REQUIRED = ("init", "condense_step", "export")
+
+
+class MethodError(Exception):
+    """A method that cannot be used: unknown, broken, misspelt or incomplete; says which and why."""
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """An entry point of a method, not imported yet.
+
+    Attributes:
+        name: The method's name.
+        target: ``module`` or ``module:object``.
+        distribution: Who brings it, "" for a file.
+        version: Of that distribution.
+        code: Fingerprint of the code: the version of a released install, a hash otherwise.
+        path: The file, for a method from a file.
+    """
+
+    name: str
+    target: str
+    distribution: str
+    version: str
+    code: str
+    path: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, in words."""
+        return self.path or f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A loaded method: its hooks, and what it tells about itself."""
+
+    name: str
+    hook: Any
+    info: MethodInfo
+    found: MethodEntry
+
+
+def discover(files: Iterable[Path | str] = ()) -> dict[str, MethodEntry]:
+    """Return every installed method by name, and those of `files`; imports none of them.
+
+    Raises:
+        MethodError: Two distributions bring a method of the same name.
+    """
+    found: dict[str, MethodEntry] = {}
+    for entry in _entries():
+        if entry.name in found and found[entry.name].source != entry.source:
+            raise MethodError(
+                f"method {entry.name!r} is brought by both {found[entry.name].source} and "
+                f"{entry.source}; uninstall one of them"
+            )
+        found[entry.name] = entry
+    for file in files:
+        entry = from_file(Path(file))
+        if not is_extension(Path(file)):
+            found[entry.name] = entry  # someone who names a file means that file
+    return dict(sorted(found.items()))
+
+
+def is_extension(file: Path) -> bool:
+    """Return whether a Python file defines hooks of extensions and is no method.
+
+    Tells by the names of its functions, without importing it.
+    """
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except (SyntaxError, ValueError):
+        return False  # loading it as a method says what is wrong
+    defined = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    hooks = {name for name in vars(ExtensionHooks) if not name.startswith("_")}
+    return bool(defined & hooks) and "condense_step" not in defined
+
+
+def _entries() -> Iterable[MethodEntry]:
+    seen: set[str] = set()
+    for distribution in distributions():
+        name = distribution.metadata["Name"] or ""
+        if name.lower() in seen:  # a second copy later on the path is shadowed by the first
+            continue
+        seen.add(name.lower())
+        for point in distribution.entry_points:
+            if point.group == METHODS_GROUP:
+                yield _found(point, distribution)
+
+
+def _found(point: EntryPoint, distribution: Distribution) -> MethodEntry:
+    version = distribution.version
+    code = package_fingerprint(distribution, point.module)
+    return MethodEntry(point.name, point.value, distribution.metadata["Name"], version, code)
+
+
+def from_file(path: Path) -> MethodEntry:
+    """Return the method in a Python file; its name is the file's, without ``.py``.
+
+    Raises:
+        MethodError: There is no such file.
+    """
+    if not path.is_file() or path.suffix != ".py":
+        raise MethodError(f"--plugin {path}: no such Python file; give the path of a .py file")
+    name = path.stem.replace("_", "-")
+    # a name of its own among modules, or a file copy.py would take the place of Python's
+    module = "ddbench_plugin_" + re.sub(r"\W", "_", path.stem)
+    return MethodEntry(name, module, "", "", file_fingerprint(path), str(path.resolve()))
+
+
+def find(name: str, available: dict[str, MethodEntry]) -> MethodEntry:
+    """Return the method called `name`.
+
+    Raises:
+        MethodError: There is none; the message suggests a close name, or how to install it.
+    """
+    if name in available:
+        return available[name]
+    raise MethodError(unknown(name, available))
+
+
+def unknown(name: str, available: Iterable[str]) -> str:
+    """Return what to tell someone who named a method that is not installed."""
+    names = sorted(available)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = (
+        f"did you mean {close[0]!r}?" if close else f"{install(f'ddbench-{name}')}, if it exists."
+    )
+    if name.endswith(".py"):
+        hint = f"for a file: --plugin {name} --method {Path(name).stem.replace('_', '-')}."
+    return f"method {name!r} is not installed; {hint} Installed: {', '.join(names) or 'none'}"
+
+
+def install(what: str) -> str:
+    """Return the command that installs `what` beside this interpreter.
+
+    That is pip's own where there is a pip; in an environment that uv made there is none.
+    """
+    return f"{'' if importlib.util.find_spec('pip') else 'uv '}pip install {what}"
+
+
+def load(found: MethodEntry) -> Method:
+    """Import one method and check its hooks.
+
+    Raises:
+        MethodError: It does not import, or a hook is misspelt, missing or ill-formed.
+        ChangedError: Its code has been edited since it was found.
+    """
+    try:
+        plugin = _import(found)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a method is someone else's code
+        raise MethodError(
+            f"method {found.name!r} from {found.source} does not import: "
+            f"{type(error).__name__}: {message_of(error)}"
+        ) from error
+    if _code_now(found) != found.code:
+        raise ChangedError(
+            f"the code of method {found.name!r} ({found.source}) has been edited since the plan "
+            "was made; the same command plans anew"
+        )
+    return bind(plugin, found)
+
+
+def _code_now(found: MethodEntry) -> str:
+    try:
+        if found.path:
+            return file_fingerprint(Path(found.path))
+        return package_fingerprint(
+            Distribution.from_name(found.distribution), found.target.split(":")[0]
+        )
+    except (OSError, PackageNotFoundError):
+        return ""  # it has gone
+
+
+def _import(found: MethodEntry) -> object:
+    if found.path:
+        return import_file(found)
+    return EntryPoint(found.name, found.target, METHODS_GROUP).load()
+
+
+def import_file(found: MethodEntry) -> object:
+    """Return the module in a Python file, as `from_file` found it; it may raise anything."""
+    spec = importlib.util.spec_from_file_location(found.target, found.path)
+    assert spec is not None and spec.loader is not None  # noqa: S101  (it is a .py file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[found.target] = module  # dataclasses and pickles look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[found.target]
+        raise
+    return module
+
+
+def bind(plugin: object, found: MethodEntry | None = None) -> Method:
+    """Return `plugin`, a module or an object with the hooks, as a method of its own manager.
+
+    Raises:
+        MethodError: As `load`.
+    """
+    found = found or MethodEntry(type(plugin).__name__.lower(), "", "bound", "0", "bound")
+    manager = pluggy.PluginManager("ddbench")
+    manager.add_hookspecs(MethodHooks)
+    try:
+        manager.register(plugin, name=found.name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise MethodError(f"method {found.name!r} from {found.source}: {error}") from error
+    _check_hooks(manager, plugin, found)
+    return Method(found.name, manager.hook, _described(manager, found), found)
+
+
+def _check_hooks(manager: pluggy.PluginManager, plugin: object, found: MethodEntry) -> None:
+    known = [name for name in vars(MethodHooks) if not name.startswith("_")]
+    for name in known:
+        implementations = getattr(manager.hook, name).get_hookimpls()
+        if any(impl.hookwrapper or impl.wrapper for impl in implementations):
+            raise MethodError(
+                f"method {found.name!r} from {found.source}: hook {name} is a wrapper; "
+                "a method implements its hooks plainly"
+            )
+        if not implementations and name in REQUIRED:
+            undecorated = callable(inspect.getattr_static(plugin, name, None))
+            remedy = "put @hookimpl above it" if undecorated else f"add {name} with @hookimpl"
+            raise MethodError(
+                f"method {found.name!r} from {found.source}: hook {name} is missing; {remedy}"
+            )
+
+
+def _described(manager: pluggy.PluginManager, found: MethodEntry) -> MethodInfo:
+    place = f"method {found.name!r} from {found.source}: describe"
+    try:
+        info = manager.hook.describe()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a method is someone else's code
+        raise MethodError(f"{place} raised {type(error).__name__}: {message_of(error)}") from error
+    info = MethodInfo() if info is None else info
+    if not isinstance(info, MethodInfo):
+        raise MethodError(f"{place} returned {type(info).__name__}; expected a MethodInfo")
+    config = info.config
+    if not (isinstance(config, type) and is_dataclass(config)):
+        raise MethodError(f"{place}: config is {config!r}; expected a frozen dataclass")
+    if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise MethodError(f"{place}: {config.__name__} is not frozen; @dataclass(frozen=True)")
+    try:
+        defaults = config()
+    except Exception as error:
+        raise MethodError(
+            f"{place}: {config.__name__} has options without a valid default "
+            f"({message_of(error)}); give each its published value"
+        ) from error
+    try:
+        plain_options(defaults)
+    except Exception as error:
+        raise MethodError(
+            f"{place}: a default of {config.__name__} can be in no record ({message_of(error)}); "
+            "where there is no limit, use None"
+        ) from error
+    if wrong := next(_wrong_fields(info, found.name), None):
+        raise MethodError(f"{place}: MethodInfo.{shortened(wrong)}")
+    return info
+
+
+_FUNCTIONS = {
+    "steps": "lambda config, ipc: 1000",
+    "cycle": "lambda config, ipc: 1",
+    "needs": "lambda config, facts: None",
+}
+
+
+def _wrong_fields(info: MethodInfo, method: str) -> Iterator[str]:
+    """Go through what the MethodInfo of `method` holds that cannot be, in words.
+
+    The first is the one to tell: what comes after it takes it for mended.
+    """
+    for name in ("default_init", "step", "labels", "paper", "bibtex"):
+        if not isinstance(value := getattr(info, name), str):
+            yield f"{name} is {value!r}; expected a string"
+    for name, example in _FUNCTIONS.items():
+        if not callable(value := getattr(info, name)):
+            yield f"{name} is {value!r}; expected a function, as in {example}"
+    if not _is_row_of(info.inits, str):
+        yield f"inits is {info.inits!r}; expected a tuple of names, as in ('real',)"
+    if not _is_row_of(info.controls, Mapping):
+        yield f"controls is {info.controls!r}; expected a tuple of dicts"
+    for name in ("quick", "check", "published_at"):
+        if not isinstance(value := getattr(info, name), Mapping):
+            yield f"{name} is {value!r}; expected a dict"
+    for name, values in info.published_at.items():
+        if not _is_row_of(values, object):
+            yield f"published_at has {name}: {values!r}; expected a tuple of values"
+    for name in ("quick", "check", "published_at", "controls", "balanced", "own_recipe"):
+        value = getattr(info, name)
+        try:
+            check_plain(dict(value) if isinstance(value, Mapping) else value, name)
+        except ValueError as error:
+            yield str(error)
+    options = option_names(info)
+    for name in ("quick", "check"):
+        yield from _wrong_settings(name, getattr(info, name), options)
+    places = [*registry.AXES, "init", *options]
+    yield from _unknown_keys("published_at", info.published_at, places)
+    for i, control in enumerate(info.controls):
+        yield from _wrong_control(f"controls[{i}]", control)
+        if control.get("method", method) == method:
+            yield from _unknown_keys(f"controls[{i}].options", control.get("options", {}), options)
+
+
+def _wrong_settings(
+    place: str, settings: Mapping[str, Any], options: Iterable[str]
+) -> Iterator[str]:
+    """Go through what is wrong with options and steps; the Config refuses wrong values."""
+    yield from _unknown_keys(place, settings, [*options, "steps"])
+    steps = settings.get("steps", 0)
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
+        yield f"{place}.steps is {steps!r}; expected a whole number from 0"
+
+
+def _wrong_control(place: str, control: Mapping[str, Any]) -> Iterator[str]:
+    """Go through what a row of a preset may not hold."""
+    text = json.dumps({"method": "its own", **control})
+    try:
+        registry.Row.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        for one in error.errors():
+            if one["type"] == "extra_forbidden":
+                yield registry.unknown(place, str(one["loc"][-1]), registry.Row.model_fields)
+            else:
+                where = ".".join(map(str, (place, *one["loc"])))
+                yield f"{where}: {one['msg'].lower()} (is {one['input']!r})"
+
+
+def _unknown_keys(place: str, keys: Iterable[Any], known: Iterable[str]) -> Iterator[str]:
+    for key in keys:
+        if key not in known:
+            yield registry.unknown(place, str(key), known)
+
+
+def _is_row_of(value: object, kind: type) -> bool:
+    return isinstance(value, tuple | list) and all(isinstance(one, kind) for one in value)
+
+
+def plain_options(config: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return the options in an instance of a Config as values of JSON.
+
+    Raises:
+        ValueError: One can be in no record; names it.
+    """
+    options = json.loads(json.dumps(asdict(config), default=str))
+    check_plain(options)
+    return dict(options)
+
+
+def option_names(info: MethodInfo) -> list[str]:
+    """Return the names of a method's options."""
+    return [field.name for field in fields(info.config)]

@@ -1,7 +1,0 @@
-"""Engines: how the jobs of a plan get done, here or in processes of their own."""
-
-from ddbench.engines.jobs import Event, Job, Jobs, Observer
-from ddbench.engines.limits import memory_of_a_job
-from ddbench.engines.local import run_local
-
-__all__ = ["Event", "Job", "Jobs", "Observer", "memory_of_a_job", "run_local"]

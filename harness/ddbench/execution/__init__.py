@@ -1,0 +1,1 @@
+"""How a plan is run: engines, one job, its clock and its checkpoints."""

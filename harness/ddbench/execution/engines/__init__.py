@@ -1,0 +1,7 @@
+"""Engines: how the jobs of a plan get done, here or in processes of their own."""
+
+from ddbench.execution.engines.job_queue import Event, Job, Jobs, Observer
+from ddbench.execution.engines.limits import memory_of_a_job
+from ddbench.execution.engines.local import run_local
+
+__all__ = ["Event", "Job", "Jobs", "Observer", "memory_of_a_job", "run_local"]

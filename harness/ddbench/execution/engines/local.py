@@ -1,0 +1,451 @@
+"""The local engine: one process per job, forked from a server that has torch loaded.
+
+This module imports no torch, so that the process which supervises starts at once. A worker that
+loses its runner ends within two seconds; a worker that dies costs its own job alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import forkserver, util
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddbench.discovery.methods import MethodEntry
+from ddbench.execution.engines import worker_channel
+from ddbench.execution.engines.crash_records import (
+    INFRASTRUCTURE,
+    SERVER_LOST,
+    StartError,
+    dead,
+    exit_words,
+)
+from ddbench.execution.engines.job_queue import Job, Jobs, Observer
+from ddbench.execution.engines.limits import exceeds, relieve_log, shorten_log
+from ddbench.execution.engines.reaper import Reaper, kill_family
+from ddbench.planning.jobs import Condensation
+from ddbench.store.atomic_files import is_claimed
+from ddbench.text import streams
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
+
+    from ddbench.execution.job_context import JobContext
+
+LOG = logging.getLogger(__name__)
+
+# glibc keeps freed memory instead of giving it back at each step: 1.15 to 1.48 times faster here.
+ALLOCATOR = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**24),
+}
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+GRACE = 6.0  # seconds a stopped worker has to end its step and save; batch systems allow ten
+CLAIM_WAIT = 1.0  # seconds before a job that another run has claimed is looked at again
+RETRIES = 2  # of a job whose process somebody else has killed
+# The working folder is on the path of `python -c`, and may hold a random.py of the user's. The
+# fork server takes the variable away again.
+SAFE_PATH = {"PYTHONSAFEPATH": "ddbench"}
+SOCKET_PATH = 107  # bytes that the name of a Unix socket may have
+SOCKET_NAME = len("/pymp-12345678/listener-12345678")
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  (a folder of our own is made there)
+
+
+@dataclass
+class _Worker:
+    job: Job
+    process: ForkServerProcess
+    pipe: Connection
+    slot: int
+    record: dict[str, Any] | None = None
+    claimed: bool = False
+    stopped: bool = False
+    killed: str = ""  # why we have killed it
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None  # noqa: S101  (it has been started)
+        return self.process.pid
+
+
+def run_local(
+    jobs: Jobs,
+    setting: JobContext,
+    found: Mapping[str, MethodEntry],
+    observe: Observer = lambda event: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Do all jobs that are left, `setting.jobs` at once.
+
+    When `stop` says so, no more jobs start and the running ones save a checkpoint and end; they
+    stay pending.
+    """
+    _Local(jobs, setting, found, observe, stop).run()
+
+
+def slots(setting: JobContext) -> list[str | None]:
+    """Return the GPU of each slot in which one job at a time runs, None for no particular one."""
+    if not setting.gpus:
+        return [None] * setting.jobs
+    return list[str | None](setting.gpus * setting.jobs_per_gpu)[: setting.jobs]
+
+
+class _Local:
+    def __init__(
+        self,
+        jobs: Jobs,
+        setting: JobContext,
+        found: Mapping[str, MethodEntry],
+        observe: Observer,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.jobs, self.setting, self.found = jobs, setting, found
+        self.observe, self.stop = observe, stop
+        self.slots = slots(setting)
+        self.workers: list[_Worker] = []
+        self.not_before: dict[str, float] = {}
+        self.retries: dict[str, int] = {}
+        self.not_started = 0  # processes in a row that could not be started
+        self.suspects: set[str] = set()  # jobs that ran when a fork server was lost
+        self.asked_to_stop = 0.0
+        self.switched_off: dict[str, str] = {}  # extensions that have raised, and what
+
+    def run(self) -> None:
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["ddbench.execution.engines.preload"])
+        streams.open_closed()  # workers have what is open here
+        fixed = dict.fromkeys(THREADS, str(self.setting.threads))
+        if not os.environ.get("PYTHONSAFEPATH"):
+            fixed |= SAFE_PATH
+        self.reaper = Reaper()
+        try:
+            with _environment(ALLOCATOR, fixed):
+                _have_short_folder()
+                if self._server_is_up():
+                    while self._turn():
+                        pass
+        finally:
+            for worker in self.workers:
+                kill_family(worker.pid)
+                worker.process.join()
+            self.reaper.close()
+
+    def _server_is_up(self) -> bool:
+        """Start the fork server; say whether it was up before the run was asked to stop.
+
+        It takes the seconds of importing torch, in which a signal must not go unheard.
+
+        Raises:
+            StartError: It cannot be started, or a worker cannot import what it needs.
+        """
+        first = self.context.Process(target=_ready)
+        faults: list[Exception] = []
+        starting = threading.Thread(target=_try_to_start, args=(first, faults), daemon=True)
+        starting.start()
+        while starting.is_alive():
+            if self.stop():
+                _end_server()
+                return False
+            starting.join(0.1)
+        if faults:
+            raise StartError.of(faults[0])
+        first.join()
+        if first.exitcode:
+            raise StartError.of(EOFError())
+        LOG.debug("the fork server has torch loaded; %d jobs at once", len(self.slots))
+        return True
+
+    def _turn(self) -> bool:
+        """Start what can start, hear what workers say; say whether anything is left to do."""
+        stopping = self._stopping()
+        waiting = False if stopping else self._start_ready()
+        if not self.workers:
+            if waiting:
+                time.sleep(0.1)
+            return waiting and not stopping
+        self._hear_all()
+        for worker in self.workers:
+            self._watch(worker)
+        return True
+
+    def _hear_all(self) -> None:
+        """Take in what workers have said, and who has ended."""
+        speaking: dict[Any, _Worker] = {worker.pipe: worker for worker in self.workers}
+        # The pipe alone would not do: a process that a plugin has started may hold it open.
+        ending: dict[Any, _Worker] = {worker.process.sentinel: worker for worker in self.workers}
+        ready = wait([*speaking, *ending], timeout=0.2)
+        for key in ready:
+            if key in speaking and speaking[key] in self.workers:
+                self._hear(speaking[key])
+        for key in ready:
+            if key in ending and ending[key] in self.workers:
+                while ending[key] in self.workers and ending[key].pipe.poll():
+                    self._hear(ending[key])
+                if ending[key] in self.workers:
+                    self._ended(ending[key])
+
+    def _stopping(self) -> bool:
+        if not self.asked_to_stop and self.stop():
+            self.asked_to_stop = time.monotonic()
+            for worker in self.workers:
+                _tell(worker, "stop")
+        if self.asked_to_stop and time.monotonic() - self.asked_to_stop > GRACE:
+            for worker in self.workers:
+                worker.stopped = True
+                kill_family(worker.pid)
+        return bool(self.asked_to_stop)
+
+    # -- starting ----------------------------------------------------------------------------
+
+    def _start_ready(self) -> bool:
+        """Fill the free slots; say whether jobs wait for something.
+
+        Raises:
+            StartError: No process can be started, again and again.
+        """
+        now = time.monotonic()
+        waiting = False
+        for job in self.jobs.ready():
+            if len(self.workers) >= len(self.slots):
+                return True
+            if self.not_before.get(job.id, 0.0) > now or self._not_beside_others(job):
+                waiting = True
+            elif is_claimed(self.jobs.folder.claim(job.id)):
+                self.not_before[job.id] = now + CLAIM_WAIT
+                waiting = True
+            elif self.stop():
+                return True
+            elif not self._start(job):
+                waiting = True
+        return waiting
+
+    def _not_beside_others(self, job: Job) -> bool:
+        """Say whether a job must wait because it, or one that runs, may have lost a fork server.
+
+        Such jobs run alone, so that the one that has done it costs no other.
+        """
+        running = {worker.job.id for worker in self.workers}
+        return bool(running) and bool({job.id, *running} & self.suspects)
+
+    def _start(self, job: Job) -> bool:
+        """Start the process of a job; say whether it has started."""
+        taken = {worker.slot for worker in self.workers}
+        slot = next(slot for slot in range(len(self.slots)) if slot not in taken)
+        ours, theirs = self.context.Pipe()
+        found = self.found.get(job.method) if isinstance(job, Condensation) else None
+        setting = replace(self.setting, silenced=tuple(self.switched_off))
+        about = (job.record(), setting, found and asdict(found), self.slots[slot])
+        process = self.context.Process(target=_enter, args=(theirs, *about))
+        self.jobs.start(job)
+        try:
+            with _no_main_module():
+                process.start()
+        except (OSError, EOFError) as error:
+            ours.close()
+            self._could_not_start(job, error)
+            return False
+        finally:
+            theirs.close()
+        self.not_started = 0
+        worker = _Worker(job, process, ours, slot)
+        self.workers.append(worker)
+        self.reaper.watch(worker.pid)
+        LOG.debug("job %s: process %d starts", job.id, worker.pid)
+        self.observe({"event": "start", "job": job})
+        return True
+
+    def _could_not_start(self, job: Job, error: Exception) -> None:
+        """Put a job back whose process could not be started: that is no fault of its own.
+
+        What the system lacks may come free when another worker ends; if none runs, it will not.
+        """
+        self.not_started += 1
+        LOG.debug("job %s: no process can be started: %r", job.id, error)
+        if not self.workers and self.not_started > RETRIES:
+            self.jobs.put_back(job)
+            raise StartError.of(error) from error
+        self._put_back(job)
+
+    # -- watching ----------------------------------------------------------------------------
+
+    def _watch(self, worker: _Worker) -> None:
+        """Hold a worker to its limits."""
+        relieve_log(self._log(worker.job))
+        setting = self.setting
+        if worker.killed or worker.stopped:
+            return
+        ran = time.monotonic() - worker.started
+        if setting.job_s is not None and ran > setting.job_s:
+            worker.killed = (
+                f"it ran longer than --job-time allows ({setting.job_s:g} s); if it did not hang, "
+                "`ddbench retry --failed` and a longer --job-time go on from its checkpoint"
+            )
+        elif setting.memory is not None and (held := exceeds(worker.pid, setting.memory)):
+            worker.killed = (
+                f"it held {held / 2**30:.1f} GiB of memory; --memory allows a job "
+                f"{setting.memory / 2**30:.1f} GiB"
+            )
+        if worker.killed:
+            kill_family(worker.pid)
+
+    def _log(self, job: Job) -> Path:
+        return self.jobs.folder.log(job.id, isinstance(job, Condensation))
+
+    # -- hearing -----------------------------------------------------------------------------
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            event = worker_channel.receive(worker.pipe)
+        except (EOFError, OSError):
+            self._ended(worker)
+            return
+        except ValueError:
+            worker.killed = "it wrote into the pipe to its runner"
+            kill_family(worker.pid)
+            self._ended(worker)
+            return
+        if event["event"] == "end":
+            worker.record = event["record"]
+        elif event["event"] == "claimed":
+            worker.claimed = True
+        elif event["event"] == "stopped":
+            worker.stopped = True
+        elif event["event"] == "switched off":
+            new = event["reasons"].keys() - self.switched_off.keys()
+            self.switched_off |= event["reasons"]
+            for name in sorted(new):
+                self.observe({"event": "switched off", "reason": event["reasons"][name]})
+        else:
+            self.observe({**event, "job": worker.job})
+
+    def _ended(self, worker: _Worker) -> None:
+        worker.process.join()
+        worker.pipe.close()
+        self.reaper.release(worker.pid)
+        shorten_log(self._log(worker.job))
+        self.workers.remove(worker)
+        job, code = worker.job, worker.process.exitcode
+        ran = time.monotonic() - worker.started
+        LOG.debug("job %s: process %d ended after %.1f s, exit code %s; log: %s",
+                  job.id, worker.pid, ran, code, self._log(job))  # fmt: skip
+        if code == SERVER_LOST:
+            self.suspects.add(job.id)
+        if worker.record is not None:
+            self._end(job, worker.record)
+        elif worker.claimed or worker.stopped:
+            self._put_back(job)
+        elif worker.killed:
+            self._end(job, dead(job, self.setting.run, worker.killed))
+        elif code not in INFRASTRUCTURE or not self._again(job):
+            reason = f"its process ended without a result: {exit_words(code)}"
+            self._end(job, dead(job, self.setting.run, reason))
+
+    def _again(self, job: Job) -> bool:
+        """Put a job back whose process was lost through no fault of its own, if it may be."""
+        done = self.retries[job.id] = self.retries.get(job.id, 0) + 1
+        if done > RETRIES:
+            return False
+        self._put_back(job)
+        return True
+
+    def _put_back(self, job: Job) -> None:
+        self.not_before[job.id] = time.monotonic() + CLAIM_WAIT
+        self.jobs.put_back(job)
+        self.observe({"event": "put back", "job": job})
+
+    def _end(self, job: Job, record: dict[str, Any]) -> None:
+        self.jobs.end(job, record)
+        self.observe({"event": "end", "job": job, "record": record})
+
+
+def _tell(worker: _Worker, word: str) -> None:
+    try:
+        worker_channel.send(worker.pipe, {"event": word})
+    except OSError:
+        pass  # it has just ended by itself
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keep the new process from importing the program's main file: a job needs nothing of it.
+
+    Nor of the working folder, which is on the path where Python was started without a file.
+    """
+    main, path = sys.modules["__main__"], sys.path
+    sys.modules["__main__"], sys.path = types.ModuleType("__main__"), [p for p in path if p]
+    try:
+        yield
+    finally:
+        sys.modules["__main__"], sys.path = main, path
+
+
+def _have_short_folder() -> None:
+    """See that the sockets of the fork server lie in a folder whose name is not too long for them.
+
+    multiprocessing puts them where temporary files go, in a folder that it makes at first use.
+    """
+    place = tempfile.gettempdir()
+    if len(os.fsencode(place)) + SOCKET_NAME <= SOCKET_PATH:
+        return
+    usable = [path for path in SHORT_FOLDERS if os.access(path, os.W_OK | os.X_OK)]
+    tempfile.tempdir = usable[0] if usable else place
+    try:
+        util.get_temp_dir()
+    finally:
+        tempfile.tempdir = place
+
+
+@contextmanager
+def _environment(defaults: Mapping[str, str], fixed: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes that are started inside the block."""
+    values = {**defaults, **os.environ, **fixed}
+    before = {name: os.environ.get(name) for name in (*defaults, *fixed)}
+    os.environ.update({name: values[name] for name in before})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+
+
+def _ready() -> None:
+    """Import what a job needs, in a process that shows that the fork server is up."""
+    import ddbench.execution.engines.worker_process  # noqa: F401
+
+
+def _end_server() -> None:
+    """End a fork server that is still loading torch: it would hold the terminal for seconds."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _try_to_start(process: ForkServerProcess, faults: list[Exception]) -> None:
+    try:
+        with _no_main_module():
+            process.start()
+    except (OSError, EOFError) as error:
+        faults.append(error)
+
+
+def _enter(*arguments: Any) -> None:  # noqa: ANN401
+    """Begin the work of a forked process; found here so that this module needs no torch."""
+    from ddbench.execution.engines.worker_process import main
+
+    main(*arguments)

@@ -1,0 +1,96 @@
+"""One evaluation: a synthetic set from the run folder -> accuracies and costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ddbench.contract.synthetic_set import SetError, SyntheticSet
+from ddbench.datasets import chance, majority_accuracy
+from ddbench.discovery.extensions import Extensions
+from ddbench.execution.job_context import JobContext
+from ddbench.execution.runner.callbacks import Control, Stopped
+from ddbench.meter import PeakMemory, warm_up
+from ddbench.planning.jobs import Evaluation
+from ddbench.store.run_folder import hash_of_set
+from ddbench.training.evaluation import evaluate
+from ddbench.training.loop import Recipe
+
+
+def evaluate_set(
+    job: Evaluation, setting: JobContext, extensions: Extensions, control: Control
+) -> dict[str, Any]:
+    """Train fresh networks on a set and test them; return the record's fields.
+
+    Raises:
+        Stopped: The engine asked for it; an evaluation starts over.
+    """
+    dataset = setting.dataset_of(job, extensions)
+    data = setting.tensors(dataset)
+    synthetic, sha256 = _set_of(job, setting, data.train_images, data.train_labels)
+
+    def progress(done: int, total: int) -> None:
+        control.report({"step": done, "of": total, "metrics": {}})
+        if control.stop():
+            raise Stopped(f"stopped after {done} of {total} epochs; evaluations start over")
+
+    warm_up(torch.device(setting.device))
+    memory = PeakMemory(torch.device(setting.device))
+    with memory:
+        scores = evaluate(
+            synthetic,
+            data.test_images,
+            data.test_labels,
+            architecture=job.architecture,
+            num_classes=dataset.num_classes,
+            recipe=Recipe.of(job.recipe),
+            networks=job.networks,
+            own=job.own_recipe,
+            catalogue=extensions.architectures,
+            progress=progress,
+        )
+    drop = scores.recipe.drop
+    return {
+        "accuracies": scores.accuracies,
+        "balanced_accuracies": scores.balanced_accuracies,
+        "train_s": scores.train_s,
+        "test_s": scores.test_s,
+        "flops_train": scores.flops_train,
+        "flops_lower_bound": scores.lower_bound,
+        "forward_macs": scores.forward_macs,
+        "recipe": {**vars(scores.recipe), "drop": vars(drop) if drop else None},
+        "labels": scores.labels,
+        "peak_memory": memory.bytes,
+        "n_test": len(data.test_labels),
+        "images": len(synthetic),
+        "chance": chance(dataset),
+        "majority": majority_accuracy(dataset),
+        "class_counts_test": np.bincount(
+            dataset.test_labels, minlength=dataset.num_classes
+        ).tolist(),
+        "set_sha256": sha256,
+    }
+
+
+def _set_of(
+    job: Evaluation, setting: JobContext, images: torch.Tensor, labels: torch.Tensor
+) -> tuple[SyntheticSet, str | None]:
+    """Return the set to train on and its hash: the whole training set has none.
+
+    Raises:
+        SetError: The file is torn, or holds another set than the condensation's record tells of.
+    """
+    if job.condensation is None:
+        return SyntheticSet(images, labels), None
+    path = setting.run.set_file(job.condensation, job.snapshot)
+    synthetic = SyntheticSet.load(path, setting.device)
+    sha256, recorded = synthetic.sha256(), hash_of_set(setting.run, job.condensation, job.snapshot)
+    if recorded is not None and sha256 != recorded:
+        raise SetError(
+            f"{path}: is not the set that was condensed (hash {sha256[:8]}, recorded "
+            f"{str(recorded)[:8]}); restore it, or "
+            f"`ddbench retry RUN {job.condensation} --failed`"
+        )
+    return synthetic, sha256

@@ -1,0 +1,1 @@
+"""The registry and the user's choices, crossed into jobs with ids."""

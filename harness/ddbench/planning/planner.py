@@ -1,0 +1,656 @@
+"""Registry and choices crossed into jobs."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ddbench.datasets import split_options
+from ddbench.discovery.introspection import Answer
+from ddbench.discovery.methods import MethodEntry, install, unknown
+from ddbench.planning.job_ids import with_evaluation_id, with_ids
+from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
+from ddbench.planning.overrides import at_ipc, chosen, impossible, rows_named
+from ddbench.planning.registry import Layer, Protocol, Registry, RegistryError, Row, Where
+from ddbench.planning.registry import unknown as unknown_name
+from ddbench.planning.snapshots import snapshot_steps
+
+# Places that a method names, behind its name: what is wrong there costs its own rows alone.
+OWN = QUICK, CONTROLS, DEFAULT_INIT = (
+    ": MethodInfo.quick",
+    ": MethodInfo.controls",
+    ": MethodInfo.default_init",
+)
+
+
+@dataclass(frozen=True)
+class PlanningContext:
+    """What the planner can ask.
+
+    Attributes:
+        found: Installed methods by name.
+        ask: Asks methods and architectures (see `probe`).
+        dataset: Name and options -> facts; raises LookupError-like `MissingData` when absent.
+        dataset_names: Known names, for suggestions.
+    """
+
+    found: Mapping[str, MethodEntry]
+    ask: Answer
+    dataset: Callable[[str, Mapping[str, Any]], DatasetFacts]
+    dataset_names: Callable[[], Iterable[str]]
+
+
+class MissingData(Exception):
+    """A dataset that is not here; the text is the remedy."""
+
+
+def make(registry: Registry, choices: Choices, world: PlanningContext) -> Plan:
+    """Return the plan of a run.
+
+    Raises:
+        RegistryError: Every unknown name and refused option at once.
+    """
+    if choices.budget is not None and choices.steps is not None:
+        raise RegistryError(["--budget and --steps: a condensation ends by one of them; give one"])
+    return _Planner(registry, choices, world).plan()
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A condensation to be, before its method has been asked."""
+
+    row: Row
+    dataset: str
+    architecture: str
+    init: str
+    ipc: int
+    seed: int
+    settings: tuple[tuple[str, str, Any], ...]
+    control_of: str | None
+    forced: Mapping[str, Any]  # options that make a control what it is
+    places: Mapping[str, str]  # of `init` and `options`, where a MethodInfo's control gives them
+
+
+class _Planner:
+    def __init__(self, registry: Registry, choices: Choices, world: PlanningContext) -> None:
+        self.registry, self.choices, self.world = registry, choices, world
+        if choices.preset not in registry.presets:
+            place = f"--preset ({registry.path.name})"
+            unknown_preset = unknown_name(place, choices.preset, registry.presets)
+            raise RegistryError([*choices.faults, unknown_preset])
+        self.as_written = registry.presets[choices.preset]
+        self.preset = chosen(self.as_written, choices)
+        self.problems = [*choices.faults, *impossible(choices)]
+        self.result = Plan()
+
+    def plan(self) -> Plan:
+        rows = self._rows()
+        self.info = self._describe(rows)
+        self._check_names()
+        self.facts = self._datasets()
+        self.canonical = self._architectures()
+        cells = [cell for one in self._with_controls(rows) for cell in self._cells(*one)]
+        self._add_condensations(_without_repeats(cells))
+        self._check_snapshots()
+        if self.problems:
+            raise RegistryError(dict.fromkeys(self.problems))
+        self._add_evaluations()
+        return self.result
+
+    # -- rows ------------------------------------------------------------------------------
+
+    def _rows(self) -> list[Row]:
+        choices, registry = self.choices, self.registry
+        rows = list(self.preset.rows)
+        if choices.rows is not None:
+            rows = [row for name in choices.rows for row in rows_named(name, rows)]
+        if choices.ipc is not None:
+            rows = at_ipc(rows, self.preset.ipc)
+        if choices.all_methods or (choices.rows is None and self.preset.others):
+            named = {registry.method_of(row.method) for row in rows}
+            rows += [Row(method=name) for name in self.world.found if name not in named]
+        return rows
+
+    def _describe(self, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+        methods = dict.fromkeys(self.registry.method_of(row.method) for row in rows)
+        installed = [name for name in methods if name in self.world.found]
+        info = self.world.ask({"describe": installed})["describe"] if installed else {}
+        needed = [
+            str(control["method"])
+            for one in info.values()
+            for control in one.get("controls", ())
+            if control.get("method") in self.world.found and control["method"] not in info
+        ]
+        if needed:
+            info |= self.world.ask({"describe": sorted(set(needed))})["describe"]
+        for name in methods:
+            if name not in info:
+                self._absent(name, rows)
+        return info
+
+    def _absent(self, name: str, rows: Sequence[Row]) -> None:
+        """A method that is not installed: an error if it looks like a typo, else a skipped row.
+
+        A variant that the registry lacks, of a method that is installed, is an error.
+        """
+        row = next(row for row in rows if self.registry.method_of(row.method) == name)
+        place = "--method" if self.choices.rows is not None else self._row_place(row)
+        method = name.partition("@")[0]
+        if method != name and method in self.world.found:
+            self.problems.append(f"{place}: {self._unknown_variant(name, method)}")
+        elif self.choices.rows is not None or _typo(name, self.world.found):
+            self.problems.append(f"{place}: {unknown(name, self.world.found)}")
+
+    def _unknown_variant(self, name: str, method: str) -> str:
+        variants = self.registry.variants_of(method)
+        near = [repr(one) for one in difflib.get_close_matches(name, variants, n=3)]
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        there = f"Variants of {method}: {', '.join(variants) or 'none'}"
+        return f"{self.registry.path.name} has no variant {name!r}{hint} {there}"
+
+    def _with_controls(
+        self, rows: Sequence[Row]
+    ) -> Iterator[tuple[Row, str | None, Mapping[str, Any], Mapping[str, str]]]:
+        """Go through the rows, then their controls.
+
+        Each is (row, of which, options that make it one, what a MethodInfo gives of it and where).
+        A control is its row with something changed, or a row of another method.
+        """
+        for row in rows:
+            yield row, None, {}, {}
+        for row in rows:
+            method = self.registry.method_of(row.method)
+            info = self.info.get(method, {})
+            for control in info.get("controls", ()):
+                places = dict.fromkeys({*control} & {"init", "options"}, method + CONTROLS)
+                given: dict[str, Any] = {"seeds": row.seeds, "ipc": row.ipc, "method": row.method}
+                if "method" not in control:
+                    steps = row.steps if self.choices.steps is None else self.choices.steps
+                    given |= {"init": row.init, "steps": steps}
+                    forced = control.get("options", {})
+                    places.pop("options", None)
+                    control = {**control, "options": row.options}
+                    yield Row.model_validate(given | control), row.method, forced, places
+                else:
+                    yield Row.model_validate({**given, **control}), row.method, {}, places
+
+    # -- names -----------------------------------------------------------------------------
+
+    def _check_names(self) -> None:
+        registry, preset = self.registry, self.preset
+        known = {*self.world.dataset_names(), *registry.datasets}
+        for name in preset.datasets:
+            if not self._is_dataset(name):
+                name = split_options(name)[0]
+                self.problems.append(unknown_name(self._place("datasets"), name, known))
+        for row, table in registry.methods.items():
+            method, keys = registry.method_of(row), ("methods", row)
+            if method not in self.world.found and _typo(method, self.world.found):
+                place = registry.place(*keys, *(["method"] if "method" in table else []))
+                self.problems.append(unknown_name(place, method, self.world.found))
+            for name in table.get("dataset", {}):
+                if name not in known and _typo(name, known):
+                    place = registry.place(*keys, "dataset", name)
+                    self.problems.append(unknown_name(place, name, known))
+        for name in preset.protocol:
+            if name not in registry.protocols:
+                self.problems.append(unknown_name("--protocol", name, registry.protocols))
+        for row, option, _ in self.choices.settings:
+            self._check_setting(row, option)
+        self._snapshots(0, None)  # which finds what is wrong whatever the method
+
+    def _check_setting(self, row: str, option: str) -> None:
+        info = self.info.get(self.registry.method_of(row))
+        if info is None:
+            place = f"--set {row}.{option}"
+            self.problems.append(unknown_name(place, row, self.info))
+        elif "options" in info and option not in info["options"]:
+            self.problems.append(unknown_name(f"--set {row}.{option}", option, info["options"]))
+
+    def _snapshots(self, steps: int, budget: float | None) -> tuple[int, ...]:
+        """Return the steps whose sets are evaluated too; what is wrong becomes a problem."""
+        try:
+            return snapshot_steps(self.choices.snapshots, steps, budget)
+        except RegistryError as error:
+            self.problems += error.problems
+            return ()
+
+    def _check_snapshots(self) -> None:
+        """Refuse a step that no row reaches. A row of fewer steps, or none, goes without it."""
+        most = max((job.steps for job in self.result.condensations), default=0)
+        if most and self.choices.budget is None:  # how far a budget reaches is unknown
+            for text in self.choices.snapshots:
+                if text.isdecimal() and int(text) > most:
+                    self.problems.append(f"--snapshots {text}: no row takes more than {most} steps")
+
+    def _place(self, key: str) -> str:
+        """Return where the values of an axis come from."""
+        options = {
+            "datasets": "--dataset",
+            "architectures": "--arch",
+            "evaluate_on": "--evaluate-on",
+        }
+        if getattr(self.choices, key, None) is not None:
+            return options[key]
+        if key == "evaluate_on" and self.choices.architectures is not None:
+            return "--arch"
+        return self.registry.place("presets", self.choices.preset, key)
+
+    def _row_place(self, row: Row) -> str:
+        """Return where a row stands in the registry; a control stands with the preset's rows."""
+        found = [str(n) for n, other in enumerate(self.as_written.rows) if other is row]
+        return self.registry.place("presets", self.choices.preset, "rows", *found)
+
+    def _datasets(self) -> dict[str, DatasetFacts | str]:
+        """Return the facts of each dataset, or the remedy if it is absent."""
+        facts: dict[str, DatasetFacts | str] = {}
+        for name in self.preset.datasets:
+            if not self._is_dataset(name):
+                continue
+            named = self.registry.datasets.get(name)
+            source, options = (named.source, named.options) if named else (name, {})
+            try:
+                facts[name] = self.world.dataset(source, options)
+            except MissingData as missing:
+                facts[name] = str(missing)
+            except ValueError as error:
+                place = self._place("datasets")
+                if named:
+                    place = self.registry.place("datasets", name, "options")
+                self.problems.append(f"{place}: {name}: {error}")
+        return facts
+
+    def _is_dataset(self, name: str) -> bool:
+        """Return whether there is such a name, of a file or folder, or with options behind it."""
+        if name in self.registry.datasets or ":" in name:
+            return True
+        return split_options(name)[0] in self.world.dataset_names()
+
+    def _architectures(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Ask for each (architecture, dataset) whether it fits; names canonical."""
+        preset = self.preset
+        places = {name: self.registry.place("presets", self.choices.preset, "reference_on")
+                  for name in self._reference_on()}  # fmt: skip
+        places |= dict.fromkeys(preset.evaluate_on, self._place("evaluate_on"))
+        places |= dict.fromkeys(preset.architectures, self._place("architectures"))
+        present = {n: f for n, f in self.facts.items() if not isinstance(f, str)}
+        shapes = {d: [list(f.shape), f.num_classes] for d, f in present.items()}
+        shapes = shapes or {"": [[1, 32, 32], 10]}  # without data a name may still be wrong
+        pairs = [(name, dataset) for name in places for dataset in shapes]
+        asked = [[name, *shapes[dataset]] for name, dataset in pairs]
+        answers = self.world.ask({"architectures": asked, "inits": True})
+        self.inits: dict[str, str] = answers["inits"]
+        found = dict(zip(pairs, answers["architectures"], strict=True))
+        for (name, _), answer in found.items():
+            if "unknown" in answer:
+                self.problems.append(f"{places[name]}: {answer['unknown']}")
+        for init in self.choices.inits or ():
+            if init not in self.inits:
+                self.problems.append(unknown_name("--init", init, self.inits))
+        return found
+
+    def _reference_on(self) -> tuple[str, ...]:
+        on = self.preset.reference_on
+        return (on,) if self.preset.reference and on else ()
+
+    # -- condensations ---------------------------------------------------------------------
+
+    def _cells(
+        self,
+        row: Row,
+        control_of: str | None,
+        forced: Mapping[str, Any],
+        places: Mapping[str, str],
+    ) -> Iterator[_Cell]:
+        preset, method = self.preset, self.registry.method_of(row.method)
+        seeds = row.seeds if row.seeds and self.choices.seeds is None else preset.seeds
+        known = self.info.get(method, {}).get("options")  # an unknown one is a problem of its own
+        axes: dict[str, list[tuple[str, str, Any]]] = {}
+        for name, option, values in self.choices.settings:
+            if name in (row.method, method) and (known is None or option in known):
+                # The same option again widens its axis.
+                axes.setdefault(option, []).extend((name, option, value) for value in values)
+        for dataset, architecture, ipc in itertools.product(
+            self.facts, preset.architectures, row.ipc or preset.ipc
+        ):
+            fits = self.canonical.get((architecture, dataset), {})
+            if "unknown" in fits:
+                continue  # which is a problem of its own
+            name = fits.get("canonical", architecture)
+            for init in self._inits(row, Where(dataset, name, ipc)):
+                for settings, seed in itertools.product(itertools.product(*axes.values()), seeds):
+                    of = control_of and _label(control_of, settings)
+                    left = tuple(setting for setting in settings if setting[1] not in forced)
+                    where = (dataset, architecture, init, ipc, seed)
+                    yield _Cell(row, *where, left, of, forced, places)
+
+    def _inits(self, row: Row, where: Where) -> tuple[str, ...]:
+        """Return the inits of a row; `--init` passes over methods that it was not meant for."""
+        info = self.info.get(self.registry.method_of(row.method), {})
+        own = row.init or self.registry.table_value(row.method, "init", where)
+        own = (own or info.get("default_init", "real"),)
+        if self.choices.inits is None:
+            return own
+        fit = [init for init in self.choices.inits if init in (info.get("inits") or (init,))]
+        return self.choices.inits if fit or self.choices.rows is not None else own
+
+    def _add_condensations(self, cells: Sequence[_Cell]) -> None:
+        ready = [(cell, self._question(cell)) for cell in cells if self._possible(cell)]
+        questions = [question for _, question in ready]
+        answers = self.world.ask({"configure": questions})["configure"] if ready else []
+        planned: set[str] = set()
+        for (cell, question), answer in zip(ready, answers, strict=True):
+            if "error" in answer:
+                self._skip(cell, answer["error"], failed=True)
+            elif answer["problems"]:
+                self._refuse(cell, question["places"], answer["problems"])
+            elif answer["needs"]:
+                self._skip(cell, answer["needs"])
+            else:
+                job = self._condensation(cell, answer)
+                if not (job.control_of and job.options_id in planned):  # it stands there anyway
+                    self.result.condensations.append(job)
+                    planned.add(job.options_id)
+
+    def _refuse(
+        self, cell: _Cell, places: Mapping[str, str], refused: Iterable[tuple[str, str]]
+    ) -> None:
+        """Take options that a method refuses for mistakes, or for its own where it gave them."""
+        named = [(_place_of(option, text, places), text) for option, text in refused]
+        unasked = all(place.endswith(OWN) for place in places.values())
+        others = [(place, text) for place, text in named
+                  if not (place.endswith(OWN) if place else unasked)]  # fmt: skip
+        for place, text in others:
+            self.problems.append(f"{place or cell.row.method}: {text}")
+        if not others:
+            place, text = named[0]
+            place = place or f"{self.registry.method_of(cell.row.method)}: MethodInfo.config"
+            self._skip(cell, f"{place}: {text}", failed=True)
+
+    def _possible(self, cell: _Cell) -> bool:
+        method = self.registry.method_of(cell.row.method)
+        info = self.info.get(method)
+        facts = self.facts[cell.dataset]
+        if info is None:
+            method = method.partition("@")[0]  # of a variant that the registry lacks
+            self._skip(cell, f"method {method!r} is not installed; {install(f'ddbench-{method}')}")
+        elif "error" in info:
+            self._skip(cell, info["error"], failed=True)
+        elif isinstance(facts, str):
+            self._skip(cell, facts)
+        elif "error" in (fits := self.canonical[cell.architecture, cell.dataset]):
+            self._skip(cell, fits["error"])
+        elif cell.init not in self.inits:
+            text = unknown_name(self._init_place(cell), cell.init, self.inits)
+            if self._init_place(cell).endswith(OWN):
+                self._skip(cell, text, failed=True)
+            else:
+                self.problems.append(text)
+        elif info["inits"] and cell.init not in info["inits"]:
+            self._skip(cell, f"starts from {' or '.join(info['inits'])}, not from {cell.init}")
+        elif cell.init != "noise" and (short := _short_of(facts, cell.ipc)):
+            self._skip(cell, short)
+        else:
+            return True
+        return False
+
+    def _init_place(self, cell: _Cell) -> str:
+        """Return where the init of a row was named."""
+        row, where = cell.row, Where(cell.dataset, self._canonical(cell), cell.ipc)
+        if cell.init in (self.choices.inits or ()):
+            return "--init"
+        if row.init is not None and "init" in cell.places:
+            return cell.places["init"]
+        if row.init or self.registry.table_value(row.method, "init", where):
+            return f"{self._row_place(row)} init"
+        return self.registry.method_of(row.method) + DEFAULT_INIT
+
+    def _skip(self, cell: _Cell, reason: str, failed: bool = False) -> None:
+        where = (cell.dataset, cell.architecture, cell.init, cell.ipc, cell.seed)
+        self.result.skipped.append(Skipped(cell.row.method, *where, reason, failed))
+
+    def _question(self, cell: _Cell) -> dict[str, Any]:
+        """Return what to ask the method: options merged from weak to strong, and the facts."""
+        registry, row = self.registry, cell.row
+        method = registry.method_of(row.method)
+        where = Where(cell.dataset, self._canonical(cell), cell.ipc)
+        tables = registry.layers(row.method, where)
+        published = registry.layers(row.method, where, published=True)
+        given = [Layer(row.options, place=cell.places.get("options") or self._row_place(row))]
+        given += [Layer({option: value}, place=f"--set {name}.{option}")
+                  for name, option, value in cell.settings]  # fmt: skip
+        given.append(Layer(cell.forced, place=method + CONTROLS))
+        quick = dict(self.info[method]["quick"]) if self.preset.quick else {}
+        quick_steps = quick.pop("steps", None)
+        layers = [*tables, Layer(quick, place=method + QUICK), *given]
+        asked = self.choices.steps if cell.control_of is None else None
+        own = registry.table_value(row.method, "steps", where)
+        given_steps = (asked, row.steps, quick_steps, own)
+        facts = self.facts[cell.dataset]
+        assert not isinstance(facts, str)  # noqa: S101  (`_possible` has sorted those out)
+        return {
+            "method": method,
+            "options": _merged(layers),
+            "published": _merged(published),
+            "places": self._places(layers),
+            "steps": next((steps for steps in given_steps if steps is not None), None),
+            "published_steps": registry.table_value(row.method, "steps", where, published=True),
+            "facts": {
+                "dataset": cell.dataset,
+                "num_classes": facts.num_classes,
+                "shape": list(facts.shape),
+                "class_counts": list(facts.class_counts),
+                "architecture": where.arch,
+                "init": cell.init,
+                "ipc": cell.ipc,
+            },
+        }
+
+    def _canonical(self, cell: _Cell) -> str:
+        return str(self.canonical[cell.architecture, cell.dataset]["canonical"])
+
+    def _places(self, layers: Iterable[Layer]) -> dict[str, str]:
+        """Return where each option got its value, for messages."""
+        return {
+            name: layer.place or self.registry.place(*layer.keys, name)
+            for layer in layers
+            for name in layer.options
+        }
+
+    def _condensation(self, cell: _Cell, answer: Mapping[str, Any]) -> Condensation:
+        method = self.registry.method_of(cell.row.method)
+        found, info, facts = self.world.found[method], self.info[method], self.facts[cell.dataset]
+        assert not isinstance(facts, str)  # noqa: S101
+        budget = self.choices.budget if answer["steps"] else None
+        job = Condensation(
+            id="",
+            options_id="",
+            row=_label(cell.row.method, cell.settings),
+            method=method,
+            source=found.source,
+            code=found.code,
+            dataset=cell.dataset,
+            dataset_fingerprint=facts.fingerprint,
+            architecture=self._canonical(cell),
+            init=cell.init,
+            ipc=cell.ipc,
+            seed=cell.seed,
+            config=answer["config"],
+            steps=answer["steps"],
+            published_steps=answer["published_steps"],
+            budget_s=budget,
+            cycle=answer["cycle"],
+            step_unit=info["step"],
+            labels=info["labels"],
+            balanced=info["balanced"],
+            reduced=_reduced(answer, budget) | self._not_published_at(cell, answer["config"]),
+            quick=self.preset.quick,
+            control_of=cell.control_of,
+            published=info["published"],
+            paper=info["paper"],
+            bibtex=info["bibtex"],
+            snapshots=self._snapshots(answer["steps"], budget),
+            extensions=self._extensions(cell.architecture, cell.dataset, cell.init),
+        )
+        return with_ids(job)
+
+    def _not_published_at(self, cell: _Cell, config: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Return what a row differs in from where its settings were published."""
+        row = cell.row.method
+        where = Where(cell.dataset, self._canonical(cell), cell.ipc)
+        published = self.registry.table_value(row, "published_at", where, published=True)
+        if published is None:
+            published = self.info[self.registry.method_of(row)]["published_at"]
+        axes = {"dataset": cell.dataset, "arch": where.arch, "ipc": cell.ipc, "init": cell.init}
+        used = {**config, **axes}
+        return {
+            key: [used[key], " or ".join(map(str, values))]
+            for key, values in published.items()
+            if used[key] not in values
+        }
+
+    def _extensions(self, architecture: str, dataset: str, init: str = "") -> dict[str, str]:
+        """Return the code fingerprints of what others registered, by its name."""
+        code = {architecture: self.canonical[architecture, dataset].get("code", "")}
+        code |= {init: self.inits[init]} if init else {}
+        return {name: fingerprint for name, fingerprint in code.items() if fingerprint}
+
+    # -- evaluations -----------------------------------------------------------------------
+
+    def _add_evaluations(self) -> None:
+        preset = self.preset
+        planned = {job.dataset for job in self.result.condensations}
+        for dataset, facts in self.facts.items():
+            if dataset in planned and not isinstance(facts, str):
+                self._add_references(dataset, facts)
+        for job in self.result.condensations:
+            facts = self.facts[job.dataset]
+            assert not isinstance(facts, str)  # noqa: S101
+            sets: tuple[int | None, ...] = (None, *job.snapshots)
+            own = (False, True) if self.info[job.method]["own_recipe"] else (False,)
+            for name, protocol, snapshot, own_recipe in itertools.product(
+                preset.evaluate_on, preset.protocol, sets, own
+            ):
+                self._add_evaluation(name, job.dataset, facts, job, protocol, snapshot, own_recipe)
+
+    def _add_references(self, dataset: str, facts: DatasetFacts) -> None:
+        for architecture in self._reference_on():
+            assert self.preset.reference is not None  # noqa: S101  (else there is none)
+            self._add_evaluation(
+                architecture, dataset, facts, None, self.preset.reference, None, False
+            )
+
+    def _add_evaluation(
+        self,
+        architecture: str,
+        dataset: str,
+        facts: DatasetFacts,
+        job: Condensation | None,
+        protocol: str,
+        snapshot: int | None,
+        own_recipe: bool,
+    ) -> None:
+        fits = self.canonical[architecture, dataset]
+        if "error" in fits:
+            if job is not None and snapshot is None and not own_recipe:
+                where = (dataset, job.architecture, job.init, job.ipc, job.seed)
+                skipped = Skipped(job.row, *where, fits["error"], evaluate_on=architecture)
+                self.result.skipped.append(skipped)
+            return
+        constants = self.registry.protocols[protocol]
+        evaluation = Evaluation(
+            id="",
+            condensation=job.id if job else None,
+            snapshot=snapshot,
+            dataset=dataset,
+            dataset_fingerprint=facts.fingerprint,
+            architecture=fits["canonical"],
+            protocol=protocol,
+            recipe=recipe_of(constants, facts.augment),
+            own_recipe=own_recipe,
+            networks=constants.networks,
+            extensions=self._extensions(architecture, dataset),
+        )
+        self.result.evaluations.append(with_evaluation_id(evaluation, job))
+
+
+def _label(row: str, settings: Iterable[tuple[str, str, Any]]) -> str:
+    """Return the name that a row goes by: with what `--set` has changed in it."""
+    labels = [f"{option}={value}" for _, option, value in settings]
+    return row + (f"[{','.join(labels)}]" if labels else "")
+
+
+def _typo(name: str, known: Iterable[str]) -> bool:
+    """Return whether an unknown name is so near a known one (dmm, dm) that it must be meant.
+
+    `datm` where only `dm` is installed is none.
+    """
+    return bool(difflib.get_close_matches(name, list(known), n=1, cutoff=0.75))
+
+
+def _place_of(option: str, text: str, places: Mapping[str, str]) -> str:
+    """Return where a refused option got its value.
+
+    A Config's own check names options in its text alone: what was set on the command line is
+    likelier meant than other places, and else what is named first.
+    """
+    at = {name: found.start() for name in places
+          if (found := re.search(rf"\b{re.escape(name)}\b", text))}  # fmt: skip
+    named = sorted(at, key=lambda name: (not places[name].startswith("--set"), at[name]))
+    return places.get(option) or (places[named[0]] if named else "")
+
+
+def _merged(layers: Iterable[Layer]) -> dict[str, Any]:
+    return {name: value for layer in layers for name, value in layer.options.items()}
+
+
+def _without_repeats(cells: Iterable[_Cell]) -> list[_Cell]:
+    """Drop a control that stands in the table anyway."""
+    kept: dict[str, _Cell] = {}
+    for cell in cells:
+        row = cell.row.model_copy(update={"seeds": None, "ipc": None, "init": None})
+        kept.setdefault(repr(replace(cell, row=row, control_of=None, places={})), cell)
+    return list(kept.values())
+
+
+def _short_of(facts: DatasetFacts, ipc: int) -> str | None:
+    least = min(facts.class_counts)
+    if ipc <= least:
+        return None
+    c = facts.class_counts.index(least)
+    return (
+        f"ipc {ipc} asks for more real images than class {c} of {facts.name} has ({least}); "
+        f"use ipc {least} or less"
+    )
+
+
+def _reduced(answer: Mapping[str, Any], budget: float | None) -> dict[str, list[Any]]:
+    """Return what differs from the published settings: option -> [used, published]."""
+    used, published = answer["config"], answer["published"]
+    reduced = {k: [used[k], published[k]] for k in used if used[k] != published[k]}
+    if budget is not None:
+        reduced["steps"] = [f"as many as {budget:g} s allow", answer["published_steps"]]
+    elif answer["steps"] != answer["published_steps"]:
+        reduced["steps"] = [answer["steps"], answer["published_steps"]]
+    return reduced
+
+
+def recipe_of(protocol: Protocol, strategy: str) -> dict[str, Any]:
+    """Return the protocol's training recipe (fields of training.Recipe) for one dataset.
+
+    `strategy` is the dataset's own augmentation, which the protocol calls "dsa".
+    """
+    return {
+        "epochs": protocol.epochs,
+        "optimizer": protocol.optimizer.name,
+        "lr": protocol.optimizer.lr,
+        "momentum": protocol.optimizer.momentum,
+        "weight_decay": protocol.optimizer.weight_decay,
+        "batch": protocol.batch,
+        "drop": protocol.drop.model_dump() if protocol.drop else None,
+        "augment": strategy if protocol.augment == "dsa" else protocol.augment,
+    }

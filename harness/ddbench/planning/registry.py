@@ -1,0 +1,524 @@
+"""The registry: registry.toml read once into typed records, every mistake reported at once."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ddbench.store.atomic_files import check_plain
+
+AXES = ("dataset", "arch", "ipc")  # what a method table may have settings of its own for
+RESERVED = (
+    "method",
+    "published",
+    "published_at",
+    "steps",
+    "init",
+    *AXES,
+)  # keys of a method table, not options
+
+
+class RegistryError(ValueError):
+    """What is wrong with a registry: one line for each mistake, with its place and a remedy."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        """Keep the mistakes, in the order of their lines."""
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+AtLeastZero = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+OneOrMore = Field(min_length=1)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Optimizer(_Strict):
+    """The optimizer of a protocol."""
+
+    name: Literal["sgd", "adam"] = "sgd"
+    lr: float = Field(0.01, gt=0)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+
+
+class DropTable(_Strict):
+    """The one drop of a protocol's learning rate."""
+
+    after_epochs: int = Field(ge=1)
+    factor: float = Field(0.1, gt=0)
+    reset_momentum: bool = False
+
+
+class Protocol(_Strict):
+    """How sets are evaluated: everything but the set and the architecture."""
+
+    summary: str = ""
+    epochs: int = Field(ge=1)
+    optimizer: Optimizer = Optimizer()
+    drop: DropTable | None = None
+    batch: int = Field(256, ge=1)
+    augment: str = "none"  # "dsa" is the dataset's own strategy
+    networks: int = Field(ge=1)
+
+
+class Row(_Strict):
+    """One row of a preset: a method or a variant, and what it changes."""
+
+    method: str
+    init: str | None = None
+    seeds: tuple[AtLeastZero, ...] | None = Field(None, min_length=1)
+    ipc: tuple[AtLeastOne, ...] | None = Field(None, min_length=1)
+    steps: int | None = Field(None, ge=0)
+    options: dict[str, Any] = {}
+
+
+class Preset(_Strict):
+    """A fixed list of rows, crossed with datasets, architectures, ipc and seeds."""
+
+    summary: str = ""
+    datasets: tuple[str, ...] = OneOrMore
+    architectures: tuple[str, ...] = OneOrMore
+    evaluate_on: tuple[str, ...] = OneOrMore
+    ipc: tuple[AtLeastOne, ...] = OneOrMore
+    seeds: tuple[AtLeastZero, ...] = Field((0,), min_length=1)
+    protocol: tuple[str, ...] = OneOrMore
+    rows: tuple[Row, ...] = ()
+    others: bool = False  # plus every other installed method
+    quick: bool = False  # take MethodInfo.quick of every method
+    reference: str | None = None  # protocol of the whole training set's row
+    reference_on: str | None = None  # its architecture; by default the first of evaluate_on
+
+
+class NamedDataset(_Strict):
+    """A dataset under a name of its own, with options."""
+
+    source: str
+    options: dict[str, Any] = {}
+
+
+class _File(_Strict):
+    presets: dict[str, Preset] = {}
+    protocols: dict[str, Protocol] = {}
+    methods: dict[str, dict[str, Any]] = {}
+    datasets: dict[str, NamedDataset] = {}
+
+
+@dataclass(frozen=True)
+class Where:
+    """What the settings of a row may depend on; `arch` is the canonical name."""
+
+    dataset: str
+    arch: str
+    ipc: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Options from one place: `keys` of the registry, or `place` elsewhere, in words."""
+
+    options: Mapping[str, Any]
+    keys: tuple[str, ...] = ()
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry as read.
+
+    Attributes:
+        path: Where it came from.
+        presets, protocols, methods, datasets: Its tables.
+        lines: Line number of each key path.
+    """
+
+    path: Path
+    presets: Mapping[str, Preset]
+    protocols: Mapping[str, Protocol]
+    methods: Mapping[str, Mapping[str, Any]]
+    datasets: Mapping[str, NamedDataset]
+    lines: Mapping[tuple[str, ...], int]
+
+    def place(self, *keys: str) -> str:
+        """Return `registry.toml:12: [methods.gm] batch_real`, for messages."""
+        return _place(self.path, self.lines, keys)
+
+    def method_of(self, row: str) -> str:
+        """Return the method behind a row's name: a variant names its own."""
+        return str(self.methods.get(row, {}).get("method", row))
+
+    def variants_of(self, method: str) -> list[str]:
+        """Return the names of a method's variants, in the order of the file."""
+        return [name for name in self.methods if name != self.method_of(name) == method]
+
+    def settings_of(self, name: str) -> list[tuple[dict[str, str], dict[str, Any]]]:
+        """Return what the table of a method or variant sets and where: ({axis: value}, settings).
+
+        The settings are options, steps and init; {} is everywhere.
+        """
+        return list(_narrowing(self.methods.get(name, {}), {}))
+
+    def layers(self, row: str, at: Where, *, published: bool = False) -> list[Layer]:
+        """Return the options of a row from weak to strong: its method's tables, then its own.
+
+        Within each the more special are stronger: `[methods.NAME]`, `.dataset.D`, `.arch.A`,
+        `.ipc.N`, `.dataset.D.ipc.N`. With `published`, tables that say they are not are left out.
+        """
+        return [
+            Layer(options, keys)
+            for keys, table in self._tables(row, at, published)
+            if (options := {k: v for k, v in table.items() if k not in RESERVED})
+        ]
+
+    def table_value(self, row: str, key: str, at: Where, *, published: bool = False) -> Any:  # noqa: ANN401
+        """Return a reserved key (steps, init) as the strongest table says it, or None."""
+        value = None
+        for _, table in self._tables(row, at, published):
+            value = table.get(key, value)
+        return value
+
+    def _tables(
+        self, row: str, at: Where, published: bool
+    ) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+        values = {"dataset": at.dataset, "arch": at.arch, "ipc": str(at.ipc)}
+        for name in dict.fromkeys((self.method_of(row), row)):
+            table = self.methods.get(name, {})
+            if published and not table.get("published", True):
+                continue
+            yield ("methods", name), table
+            for axis in AXES:
+                value = values[axis]
+                yield ("methods", name, axis, value), table.get(axis, {}).get(value, {})
+            inner = table.get("dataset", {}).get(at.dataset, {}).get("ipc", {})
+            keys = ("methods", name, "dataset", at.dataset, "ipc", str(at.ipc))
+            yield keys, inner.get(str(at.ipc), {})
+
+    def dump(self) -> dict[str, Any]:
+        """Return the whole registry as plain values."""
+        return {
+            "presets": {k: v.model_dump(exclude_none=True) for k, v in self.presets.items()},
+            "protocols": {k: v.model_dump(exclude_none=True) for k, v in self.protocols.items()},
+            "methods": {k: dict(v) for k, v in self.methods.items()},
+            "datasets": {k: v.model_dump() for k, v in self.datasets.items()},
+        }
+
+
+_SAID_ELSEWHERE = ("method", "published", "published_at", *AXES)
+
+
+def _narrowing(
+    table: Mapping[str, Any], at: dict[str, str]
+) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
+    if settings := {k: v for k, v in table.items() if k not in _SAID_ELSEWHERE}:
+        yield at, settings
+    for axis in AXES:
+        for value, inner in table.get(axis, {}).items():
+            yield from _narrowing(inner, {**at, axis: value})
+
+
+def default_path() -> Path:
+    """Return the registry that comes with ddbench."""
+    packaged = Path(__file__).parents[1] / "registry.toml"
+    return packaged if packaged.exists() else Path(__file__).parents[3] / "registry.toml"
+
+
+def read(path: Path | None = None) -> Registry:
+    """Read and check a registry; None is the default one.
+
+    Raises:
+        RegistryError: All mistakes of the file at once.
+    """
+    path = path or default_path()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise RegistryError(
+            [f"{path}: cannot be read ({reason}); `ddbench init-registry` writes a copy to start"]
+        ) from error
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Registry:
+    """Read a registry from its text; `path` is for messages.
+
+    Raises:
+        RegistryError: As `read`.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RegistryError([f"{path}: is not TOML: {error}"]) from error
+    lines = line_numbers(text)
+    file, found = _validated(raw, path, lines)
+    registry = Registry(path, file.presets, file.protocols, file.methods, file.datasets, lines)
+    found += _dangling(registry, raw)
+    told = {problem for _, problem in found}
+    for keys, wrong in _unfit(raw):
+        place = registry.place(*keys)
+        if not any(problem.startswith(f"{place}: ") for problem in told):
+            found.append((_line(lines, keys), f"{place}: {wrong}"))
+    if found:
+        raise RegistryError(problem for _, problem in sorted(found))
+    return registry
+
+
+def _unfit(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:  # noqa: ANN401
+    """Go through the numbers that no record could hold, with what is wrong of each."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _unfit(inner, (*keys, str(key)))
+    elif isinstance(value, int | float):
+        try:
+            check_plain(value)
+        except ValueError as error:
+            yield keys, f"{str(error).strip()}; where there is no limit, leave it out"
+
+
+Problem = tuple[int, str]  # line, and what is wrong there
+
+
+def _validated(
+    raw: dict[str, Any], path: Path, lines: Mapping[tuple[str, ...], int]
+) -> tuple[_File, list[Problem]]:
+    """Return the tables that are sound, and what is wrong with the others."""
+    found: list[Problem] = []
+    raw = raw | {"presets": _written_out(raw.get("presets", {}))}
+    while True:  # JSON's strict mode: no "3" for 3, but a list for a tuple and 1 for 1.0
+        try:
+            return _File.model_validate_json(json.dumps(raw, default=str), strict=True), found
+        except ValidationError as error:
+            found += [
+                _problem(path, lines, one)
+                for one in error.errors()
+                if not (one["type"] == "too_short" and one["input"])  # its elements are wrong
+            ]
+            for keys in {tuple(one["loc"][:2]) for one in error.errors()}:
+                raw = _without(raw, keys)
+
+
+def _written_out(presets: Any) -> Any:  # noqa: ANN401
+    """Return presets with the short forms written out: one protocol, rows that are names."""
+    if not (isinstance(presets, dict) and all(isinstance(one, dict) for one in presets.values())):
+        return presets
+    written = {}
+    for name, preset in presets.items():
+        written[name] = dict(preset)
+        if isinstance(preset.get("protocol"), str):
+            written[name]["protocol"] = [preset["protocol"]]
+        if isinstance(preset.get("rows"), list):
+            rows = preset["rows"]
+            written[name]["rows"] = [{"method": r} if isinstance(r, str) else r for r in rows]
+    return written
+
+
+def _without(raw: Mapping[str, Any], keys: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the tables without one of them: (kind, name) or (kind,)."""
+    kept = dict(raw)
+    if len(keys) > 1 and isinstance(kept[keys[0]], dict):
+        kept[keys[0]] = {name: table for name, table in kept[keys[0]].items() if name != keys[1]}
+    else:
+        del kept[keys[0]]
+    return kept
+
+
+def _dangling(registry: Registry, raw: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong between the tables of one registry, and within method tables."""
+    found: list[Problem] = []
+
+    def problem(keys: tuple[str, ...], text: str) -> None:
+        place = registry.place(*keys)
+        found.append((_line(registry.lines, keys), f"{place}: {text}"))
+
+    protocols = raw.get("protocols", {})  # one with mistakes of its own is there all the same
+    for name, preset in registry.presets.items():
+        named = [("protocol", protocol) for protocol in preset.protocol]
+        named += [("reference", preset.reference)] if preset.reference else []
+        for key, protocol in named:
+            if protocol not in protocols:
+                problem(("presets", name, key), _unknown(protocol, protocols))
+    for name, recipe in registry.protocols.items():
+        if wrong := _wrong_augment(recipe.augment):
+            problem(("protocols", name, "augment"), wrong)
+    for name, table in registry.methods.items():
+        for keys, text in _wrong_in_table(("methods", name), table, AXES):
+            problem(keys, text)
+        if "published" in table and not isinstance(table["published"], bool):
+            problem(("methods", name, "published"), "expected true or false")
+        if "method" in table and not isinstance(table["method"], str):
+            problem(("methods", name, "method"), "expected the name of a method")
+    return found
+
+
+def _wrong_published_at(value: Any) -> str:  # noqa: ANN401
+    """Return what is wrong with where settings were published, "" if nothing is."""
+    axes = {*AXES, "init"}
+    if not (isinstance(value, dict) and all(isinstance(one, list) for one in value.values())):
+        return 'expected lists of values, as { dataset = ["mnist"], ipc = [1, 10] }'
+    return next((_unknown(axis, axes) for axis in value if axis not in axes), "")
+
+
+def _wrong_in_table(
+    keys: tuple[str, ...], table: Mapping[str, Any], axes: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    steps, init = table.get("steps", 0), table.get("init", "")
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
+        yield (*keys, "steps"), f"is {steps!r}; expected a whole number from 0"
+    if not isinstance(init, str):
+        yield (*keys, "init"), f"is {init!r}; expected the name of an init"
+    if wrong := _wrong_published_at(table.get("published_at", {})):
+        yield (*keys, "published_at"), wrong
+    for axis in axes:
+        within = table.get(axis, {})
+        if not (isinstance(within, dict) and all(isinstance(v, dict) for v in within.values())):
+            example = {"ipc": "10", "arch": "mlp", "dataset": "mnist"}[axis]
+            yield (*keys, axis), f"expected tables like [{'.'.join(keys)}.{axis}.{example}]"
+            continue
+        for value, inner in within.items():
+            at = (*keys, axis, value)
+            if axis == "ipc" and not (value.isdigit() and int(value) > 0):
+                yield at, f"{value!r} is no ipc; expected a whole number from 1"
+            yield from _wrong_in_table(at, inner, ("ipc",) if axis == "dataset" else ())
+
+
+# What a protocol's `augment` may be; the operations may be joined by "_".
+AUGMENTATIONS = ("none", "dsa", "dc-mnist", "dc-bn")
+OPERATIONS = ("color", "crop", "cutout", "flip", "rotate", "scale")
+
+
+def _wrong_augment(name: str) -> str:
+    """Return what is wrong with a protocol's augmentation, "" if nothing is."""
+    parts = name.split("_")
+    wrong = [part for part in parts if part not in OPERATIONS]
+    if name in AUGMENTATIONS or not wrong and len(set(parts)) == len(parts):
+        return ""
+    if not wrong:
+        return f"{name!r} names an operation twice; drop one"
+    return _unknown(wrong[0], (*AUGMENTATIONS, *OPERATIONS))
+
+
+def unknown(place: str, name: str, known: Iterable[str]) -> str:
+    """Return `<place>: unknown 'x'; did you mean 'y'? available: ...`."""
+    return f"{place}: {_unknown(name, known)}"
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" did you mean {close[0]!r}?" if close else ""
+    return f"unknown {name!r};{hint} available: {', '.join(names) or 'none'}"
+
+
+def _place(path: Path, lines: Mapping[tuple[str, ...], int], keys: tuple[str, ...]) -> str:
+    for depth in range(len(keys), 0, -1):
+        if keys[:depth] in lines:
+            table, key = ".".join(keys[:-1]), keys[-1]
+            where = f"[{table}] {key}" if table else f"[{key}]"
+            return f"{path.name}:{lines[keys[:depth]]}: {where}"
+    return f"{path.name}: {'.'.join(keys)}"
+
+
+def _line(lines: Mapping[tuple[str, ...], int], keys: tuple[str, ...]) -> int:
+    return next((lines[keys[:d]] for d in range(len(keys), 0, -1) if keys[:d] in lines), 0)
+
+
+def _problem(path: Path, lines: Mapping[tuple[str, ...], int], error: Mapping[str, Any]) -> Problem:
+    keys = tuple(str(part) for part in error["loc"])
+    place = _place(path, lines, keys)
+    line = _line(lines, keys)
+    if error["type"] == "extra_forbidden":
+        return (
+            line,
+            f"{place}: {_unknown(keys[-1], _allowed(keys)).replace('unknown', 'unknown key', 1)}",
+        )
+    if error["type"] == "missing":
+        return line, f"{place}: is missing; add it"
+    if error["type"] == "too_short":
+        return line, f"{place}: is empty; name at least one"
+    return line, f"{place}: {error['msg'].lower()} (is {error['input']!r})"
+
+
+def _allowed(keys: tuple[str, ...]) -> list[str]:
+    model: type[BaseModel] = _File
+    kinds: dict[str, type[BaseModel]] = {
+        "presets": Preset,
+        "protocols": Protocol,
+        "datasets": NamedDataset,
+    }
+    inner: dict[str, type[BaseModel]] = {"optimizer": Optimizer, "drop": DropTable, "rows": Row}
+    if len(keys) > 1:
+        model = kinds.get(keys[0], _File)
+    for key in keys[2:-1]:
+        model = inner.get(key, model)
+    return list(model.model_fields)
+
+
+_HEADER = re.compile(r"^\s*\[{1,2}\s*(?P<keys>[^\[\]]+?)\s*\]{1,2}\s*(#.*)?$")
+_KEY = re.compile(
+    r"""^\s*(?P<keys>(?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*="""
+)
+_OPENS = re.compile(r"=\s*\[\s*(#.*)?$")  # an array whose elements have lines of their own
+_ELEMENT = re.compile(r"""^\s*(\{.*\}|"[^"]*"|'[^']*')\s*,?\s*(#.*)?$""")
+_PART = re.compile(r"""[\w-]+|"([^"]*)"|'([^']*)'""")
+
+
+def line_numbers(text: str) -> dict[tuple[str, ...], int]:
+    """Return the line (from 1) of every table header and key of a TOML text.
+
+    Keys inside inline tables and arrays share the line of the key that holds them; where an array
+    has a line for each element, these have their own.
+    """
+    lines: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    array: tuple[str, ...] = ()  # the key whose array is open
+    elements = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if array and _ELEMENT.match(line):
+            found = (*array, str(elements))
+            elements += 1
+        elif header := _HEADER.match(line):
+            table = _keys(header["keys"])
+            found, array = table, ()
+        elif key := _KEY.match(line):
+            found = (*table, *_keys(key["keys"]))
+            array, elements = (found, 0) if _OPENS.search(line) else ((), 0)
+        else:
+            continue
+        for depth in range(1, len(found) + 1):
+            lines.setdefault(found[:depth], number)
+    return lines
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    return tuple(m[1] or m[2] or m[0] for m in _PART.finditer(text))
+
+
+def parse_setting(text: str) -> tuple[str, str, list[Any]]:
+    """Return (row, option, values) of `--set gm.batch_real=128` (values: `64,128` is an axis).
+
+    Raises:
+        RegistryError: It is not of that form.
+    """
+    match = re.fullmatch(r"(?P<row>[^=]+)\.(?P<option>\w+)=(?P<value>.*)", text, re.DOTALL)
+    if not match:
+        raise RegistryError([f"--set {text}: expected METHOD.OPTION=VALUE, as gm.batch_real=128"])
+    values = [match["value"]] if match["value"][:1] in "[\"'" else match["value"].split(",")
+    return match["row"], match["option"], [_value(value) for value in values]
+
+
+def _value(text: str) -> Any:  # noqa: ANN401
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,144 @@
+"""The leaderboard: a run folder's records as tidy frames, and the rankings made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ddbench.reporting.leaderboard.dataframes import Frames, make_frames, set_aside
+from ddbench.reporting.leaderboard.differences import Difference, difference
+from ddbench.reporting.leaderboard.missing_results import Trouble, find_troubles
+from ddbench.reporting.leaderboard.rankings import (
+    Board,
+    DataFacts,
+    RankedRow,
+    Reference,
+    grouped,
+    make_boards,
+    make_references,
+)
+from ddbench.reporting.leaderboard.rows import Entry, find_entries
+from ddbench.reporting.leaderboard.scores import Costs, Score, Training
+from ddbench.store.run_folder import Records, RunFolder, read_run
+
+__all__ = [
+    "Board",
+    "Costs",
+    "DataFacts",
+    "Difference",
+    "Entry",
+    "Frames",
+    "Leaderboard",
+    "RankedRow",
+    "Reference",
+    "Score",
+    "Training",
+    "Trouble",
+    "difference",
+    "flat",
+    "grouped",
+    "load",
+]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """All of a run folder that a table or a report needs.
+
+    Attributes:
+        folder: The run folder.
+        records: What was read from it.
+        frames: The same as tables: condensations, evaluations, networks.
+        entries: The rows of all tables.
+        boards: The rankings.
+        references: Networks trained on whole training sets.
+        troubles: Jobs that failed or were skipped.
+    """
+
+    folder: RunFolder
+    records: Records
+    frames: Frames
+    entries: Sequence[Entry]
+    boards: Sequence[Board]
+    references: Sequence[Reference]
+    troubles: Sequence[Trouble]
+
+    @property
+    def superseded(self) -> int:
+        """How many condensations have been done again since by other code."""
+        return int(self.frames.condensations["superseded"].sum())
+
+    @property
+    def stale_evaluations(self) -> int:
+        """How many evaluations are of a set that has changed since, or is gone."""
+        return int(self.frames.evaluations["stale"].sum())
+
+    def ranking(self) -> pd.DataFrame:
+        """Return all boards as one flat frame, a row of a board in each."""
+        return pd.DataFrame([flat(board, p) for board in self.boards for p in board.places])
+
+
+def load(folder: RunFolder) -> Leaderboard:
+    """Return the leaderboard of a run folder; files that cannot be used are listed, never fatal."""
+    records = read_run(folder)
+    set_aside(records, folder)
+    frames = make_frames(records)
+    entries = find_entries(frames.condensations)
+    return Leaderboard(
+        folder=folder,
+        records=records,
+        frames=frames,
+        entries=entries,
+        boards=make_boards(frames, entries),
+        references=make_references(frames),
+        troubles=find_troubles(records, frames),
+    )
+
+
+def flat(board: Board, place: RankedRow) -> dict[str, Any]:
+    """Return one row of a board as plain values; accuracies in [0, 1], unknown ones None."""
+    reference, baseline, entry = board.reference, board.baseline, place.entry
+    over = board.over_random(place)
+    values = {
+        "dataset": board.dataset_name,
+        "ipc": board.ipc,
+        "architecture": board.architecture,
+        "protocol": board.protocol_name,
+        "rank": place.rank,
+        "tied_with_best": place.tied if place.below is None or place.below.known else None,
+        "below_best_interval": _interval(place.below),
+        "row": entry.label,
+        "method": entry.method,
+        "init": entry.init,
+        "matched": entry.architecture,
+        "control_of": entry.control_of,
+        "accuracy": place.score.mean,
+        "spread_networks": place.score.spread,
+        "spread_seeds": place.score.seed_spread,
+        "seeds": place.score.seeds,
+        "networks": place.score.networks,
+        "balanced_accuracy": place.score.balanced,
+        "own_recipe_accuracy": place.own.mean,
+        "own_recipe_spread": place.own.spread,
+        "over_random": over.mean if over else 0.0 if place is baseline else None,
+        "over_random_interval": _interval(over),
+        "lost_to_whole": reference.score.mean - place.score.mean if reference else None,
+        "forward_macs": board.forward_macs,
+        "bytes": place.bytes,
+        "images": place.images,
+        "condensing": [vars(cost) for cost in place.costs.values()],
+        "training": [vars(training) for training in place.training.values()],
+        "reduced": {name: list(pair) for name, pair in entry.reduced.items()},
+        "notes": list(entry.notes),
+        "trouble": list(place.trouble),
+        "condensations": list(entry.ids),
+    }
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+
+
+def _interval(difference: Difference | None) -> list[float] | None:
+    return list(difference.interval) if difference and difference.known else None

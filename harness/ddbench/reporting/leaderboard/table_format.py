@@ -1,0 +1,248 @@
+"""The text of table cells and captions, the same in the terminal and in a report."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from ddbench.reporting.leaderboard import number_format
+from ddbench.reporting.leaderboard.differences import Difference, difference
+from ddbench.reporting.leaderboard.rankings import Board, RankedRow
+from ddbench.reporting.leaderboard.rows import Entry
+from ddbench.reporting.leaderboard.scores import Score
+
+REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "§"
+FAR = 0.05  # as a share: a recipe that loses more against the common protocol has a footnote
+Value = TypeVar("Value")
+
+
+def name(entry: Entry) -> str:
+    """Return a row's label with its marks."""
+    marks = [REDUCED] * bool(entry.reduced) + [CONTROL] * entry.is_control
+    marks += [NOTED] * bool(entry.notes)
+    return " ".join([entry.label, "".join(marks)]).strip()
+
+
+def rank(place: RankedRow) -> str:
+    """Return a row's rank, marked where it is as good as the best."""
+    if place.rank is None:
+        return ""
+    return f"{place.rank} {TIED}" if place.tied else str(place.rank)
+
+
+def accuracy(place: RankedRow, score: Score | None = None) -> str:
+    """Return mean ± spread in percent; what is missing is said, never averaged over."""
+    score = place.score if score is None else score
+    if score.known:
+        missing = (
+            f" ({number_format.several(len(place.trouble), 'seed')} missing)"
+            if place.trouble
+            else ""
+        )
+        return number_format.points(score.mean, score.spread) + missing
+    if score is not place.score or not place.trouble:
+        return number_format.NOTHING
+    said = (word for word in ("failed", "skipped") if word in place.trouble[0].split(": ")[0])
+    return next(said, "missing")
+
+
+def samples(score: Score) -> str:
+    """Return how many seeds and networks: 5 × 3."""
+    return f"{score.seeds} × {score.networks}" if score.known else number_format.NOTHING
+
+
+# -- classes of hardware -----------------------------------------------------------------------
+
+
+def letters(boards: Iterable[Board]) -> dict[str, str]:
+    """Return a letter for each class of hardware, if there are several; {} if there is one."""
+    classes = dict.fromkeys(
+        name for b in boards for p in b.places for name in (*p.costs, *p.training)
+    )
+    if len(classes) < 2:
+        return {}
+    return dict(zip(classes, _letters(len(classes)), strict=True))
+
+
+def _letters(n: int) -> list[str]:
+    return [string.ascii_uppercase[k] if k < 26 else f"#{k + 1}" for k in range(n)]
+
+
+def by_class(
+    values: Mapping[str, Value], show: Callable[[Value], str], letter: Mapping[str, str]
+) -> str:
+    """Return a value for each class of hardware, each with its letter where there are several."""
+    if not values:
+        return number_format.NOTHING
+    parts = [
+        f"{show(value)} [{letter[name]}]" if name in letter else show(value)
+        for name, value in values.items()
+    ]
+    return " / ".join(parts)
+
+
+# -- captions ----------------------------------------------------------------------------------
+
+
+def data_caption(board: Board) -> str:
+    """Return what the dataset alone allows to say: chance, majority class, resolution."""
+    data = board.data
+    parts = [
+        f"{data.n_test:,} test images",
+        f"chance {number_format.points(data.chance)}%",
+        f"majority class {number_format.points(data.majority)}%",
+    ]
+    best = board.best
+    if best:
+        error = 100 * data.resolution(best.score.mean)
+        shown = f"{error:.1f}" if error >= 0.1 else f"{error:#.1g}"
+        parts.append(
+            f"resolution ±{shown} points (binomial standard error at "
+            f"{number_format.points(best.score.mean)}%)"
+        )
+    return ", ".join(parts)
+
+
+def quick_caption(board: Board) -> str:
+    """Return what ranks of quick settings are worth, which may have been chosen by such ranks."""
+    if not any(place.rank is not None and place.entry.quick for place in board.places):
+        return ""
+    return "rows run quick settings, which show the harness and not the order of methods"
+
+
+def legend(places: Sequence[RankedRow]) -> list[str]:
+    """Return what the marks mean that are the same in all rows."""
+    lines = []
+    if any(place.tied for place in places):
+        lines.append(f"{TIED} not told from the best: the 95% interval of their difference has 0")
+    lines += [*_same_images(places), *_silences(places)]
+    of = dict.fromkeys(str(p.entry.control_of) for p in places if p.entry.is_control)
+    if of:
+        whose = number_format.listed(list(of))
+        lines.append(f"{CONTROL} a control of {whose}, which stands beside it and is not ranked")
+    return lines
+
+
+def _same_images(places: Sequence[RankedRow]) -> list[str]:
+    """Return which rows are of the same images, and share a rank."""
+    ranks: dict[int, list[str]] = {}
+    for place in places:
+        if place.rank is not None:
+            ranks.setdefault(place.rank, []).append(_row(place.entry))
+    alike = [rows for rows in ranks.values() if len(rows) > 1]
+    return [
+        f"one rank, for they are the same images: {number_format.listed(rows)}" for rows in alike
+    ]
+
+
+def _silences(places: Sequence[RankedRow]) -> list[str]:
+    """Return what the numbers cannot say: noise that was not measured."""
+    scores = [place.score for place in places if place.score.known]
+    lines = []
+    if any(place.below and not place.below.known for place in places):
+        lines.append("one network has no spread: nothing is said of rows being as good as others")
+    if any(score.seeds == 1 for score in scores):
+        lines.append(
+            "n 1 × …: one condensation seed; what condensing again would change is not in its ±, "
+            "nor in intervals"
+        )
+    return lines
+
+
+def notes(places: Sequence[RankedRow]) -> list[str]:
+    """Return what is to be said of rows: other settings than published, and oddities."""
+    entries = [place.entry for place in places]
+    alike: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.reduced:
+            alike.setdefault(_settings(entry, entries), []).append(_row(entry))
+    lines = [
+        f"{REDUCED} {number_format.listed(rows)}{settings}" for settings, rows in alike.items()
+    ]
+    lines += [f"{NOTED} {_row(one)}: {'; '.join(one.notes)}" for one in entries if one.notes]
+    return lines
+
+
+def _row(entry: Entry) -> str:
+    return f"{entry.label} ({entry.init} init)"
+
+
+def _settings(entry: Entry, entries: Sequence[Entry]) -> str:
+    """Return what a row ran with; of a control, in what that differs from the row it controls."""
+    of = next((e for e in entries if e.row == entry.control_of and not e.is_control), None)
+    if of is None or not of.reduced:
+        than = "published" if entry.published else "its defaults"
+        return f", other settings than {than}: {_pairs(entry)}"
+    other = {k: pair for k, pair in entry.reduced.items() if list(of.reduced.get(k, ())) != [*pair]}
+    published = [f"{k} as {_word(entry)}" for k in of.reduced if k not in entry.reduced]
+    differing = ", ".join(filter(None, [_pairs(replace(entry, reduced=other)), *published]))
+    return f": as {_row(of)}" + (f", but {differing}" if differing else "")
+
+
+def _pairs(entry: Entry) -> str:
+    """Return options that differ from the published ones: option used (published)."""
+    return ", ".join(
+        f"{option} {number_format.number(used)} ({_word(entry)} {number_format.number(published)})"
+        for option, (used, published) in entry.reduced.items()
+    )
+
+
+def _word(entry: Entry) -> str:
+    return "published" if entry.published else "default"
+
+
+def own_recipe_notes(board: Board) -> list[str]:
+    """Return the rows that their own recipe does harm: near chance, or far below the protocol."""
+    lines = []
+    for place in (p for p in board.places if p.own.known and p.score.known):
+        own, lost = place.own.mean, place.score.mean - place.own.mean
+        chance = own <= board.data.chance + 2 * board.data.resolution(board.data.chance)
+        if chance or lost > FAR:
+            lines.append(
+                f"{_row(place.entry)}: its own recipe gives "
+                f"{number_format.points(own)}%, {number_format.difference(-lost)} points against the common "
+                f"protocol{', no better than chance' if chance else ''}"
+            )
+    return lines
+
+
+def against_controls(board: Board) -> list[str]:
+    """Return what each row gains over its control, in points, with its interval."""
+    lines = []
+    for control in (place for place in board.places if place.entry.is_control):
+        for place in board.places:
+            own, of = place.entry, control.entry
+            if own.is_control or own.row != of.control_of:
+                continue
+            gains = _gain(place.score, control.score, board.data.n_test)
+            by_own = _gain(place.own, control.own, board.data.n_test)
+            text = " and ".join([*gains, *(f"{gain} by their own recipes" for gain in by_own)])
+            if text:
+                lines.append(f"{_row(own)} against {_row(of)}: {text}")
+    return lines
+
+
+def _gain(score: Score, control: Score, n_test: int) -> list[str]:
+    """Return a gain in words, if both are known: +3.2 points (95% interval +1.1 to +5.3)."""
+    if not (score.known and control.known):
+        return []
+    found = difference(score, control, n_test)
+    return [f"{number_format.difference(found.mean)} points ({interval(found)})"]
+
+
+def interval(found: Difference) -> str:
+    """Return the interval of a difference in words, or that there is none."""
+    if not found.known:
+        return "one network, so no spread"
+    low, high = map(number_format.difference, found.interval)
+    return f"95% interval {low} to {high}"
+
+
+def hardware_caption(letter: Mapping[str, str]) -> str:
+    """Return which letter is which class of hardware; "" if there is one only."""
+    if not letter:
+        return ""
+    classes = "; ".join(f"[{short}] {name}" for name, short in letter.items())
+    return f"times and memory compare only inside one class of hardware: {classes}"

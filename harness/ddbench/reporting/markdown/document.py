@@ -1,0 +1,114 @@
+"""A markdown document under construction, with the pictures it refers to."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from ddbench.text.lines import printable
+
+
+@dataclass
+class Document:
+    """Blocks of markdown, and files by name that it refers to.
+
+    Attributes:
+        title: The run's name.
+        pictures: The folder of the pictures, relative to the document.
+        blocks: Paragraphs, tables, headings so far.
+        files: Contents by name.
+    """
+
+    title: str
+    pictures: str
+    blocks: list[str] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def add(self, block: str) -> None:
+        """Append a block; an empty one is left out."""
+        if block.strip():
+            self.blocks.append(block)
+
+    def heading(self, level: int, text: str) -> None:
+        """Append a heading."""
+        self.add(f"{'#' * level} {escaped(text)}")
+
+    def bullets(self, lines: Iterable[str]) -> None:
+        """Append a list of markdown lines."""
+        self.add("\n".join(f"- {line}" for line in lines if line))
+
+    def table(self, rows: Sequence[Mapping[str, str]], right: Iterable[str] = ()) -> None:
+        """Append a table of markdown cells; columns are those of the first row."""
+        if not rows:
+            return
+        names, numbers = list(rows[0]), set(right)
+        rule = ["---:" if name in numbers else "---" for name in names]
+        cells = [[_cell(row.get(name, "")) for name in names] for row in rows]
+        lines = [[_cell(name) for name in names], rule, *cells]
+        self.add("\n".join("| " + " | ".join(line) + " |" for line in lines))
+
+    def fenced(self, language: str, text: str) -> None:
+        """Append text as it is, in a fence that is longer than any in it."""
+        runs = re.findall("`{3,}", text)
+        fence = "`" * (max(map(len, runs), default=2) + 1)
+        self.add(f"{fence}{language}\n{text}\n{fence}")
+
+    def folded(self, summary: str, inner: Document) -> None:
+        """Append what `inner` holds, folded away under a line."""
+        if inner.blocks:
+            body = "\n\n".join(inner.blocks)
+            self.add(
+                f"<details>\n<summary>{html.escape(summary)}</summary>\n\n{body}\n\n</details>"
+            )
+
+    def inner(self) -> Document:
+        """Return an empty document that shares this one's pictures, to be folded in."""
+        return Document(self.title, self.pictures, [], self.files)
+
+    def picture(self, name: str, content: bytes) -> str:
+        """Keep a picture; return its address in the document."""
+        stem, n = slug(name.removesuffix(".png")), 2
+        name = f"{stem}.png"
+        while name in self.files and self.files[name] != content:
+            name, n = f"{stem}-{n}.png", n + 1
+        self.files[name] = content
+        return quote(os.fsencode(f"{self.pictures}/{name}"))
+
+    def text(self) -> str:
+        """Return the whole document."""
+        return "\n\n".join(self.blocks) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Return markdown so that it stays in its cell: no bar that is not escaped, no new line."""
+    return re.sub(r"(?<!\\)\|", r"\|", " ".join(text.split("\n")))
+
+
+def escaped(text: str) -> str:
+    """Return words of others so that markdown and its tables show them as they are."""
+    text = " ".join(printable(text).split())
+    return re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", text)
+
+
+def code(text: str) -> str:
+    """Return words of others as code inside a line or a table cell."""
+    text = " ".join(printable(text).split()).replace("|", "\\|")
+    fence = "``" if "`" in text else "`"
+    return f"{fence}{text}{fence}"
+
+
+def image(address: str, alt: str, width: int | None = None) -> str:
+    """Return an image for a paragraph or a table cell."""
+    alt = " ".join(printable(alt).split())
+    if width is None:
+        return f"![{escaped(alt)}]({address})"
+    return f'<img src="{address}" width="{width}" alt="{html.escape(alt).replace("|", "&#124;")}">'
+
+
+def slug(text: str) -> str:
+    """Return a file name of letters, digits, dots and dashes."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")[:100] or "picture"

@@ -1,0 +1,282 @@
+"""The end of a report: what has no result, how it was measured, on what, and by which command."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ddbench.reporting.leaderboard import Leaderboard, Reference, number_format
+from ddbench.reporting.markdown.document import Document, code, escaped
+from ddbench.store.run_folder import FAILED, RunFolder
+
+
+def trouble_section(document: Document, leaderboard: Leaderboard) -> None:
+    """Write the failed and skipped jobs, what does not count, and files that cannot be read."""
+    rows = [
+        {
+            "status": trouble.status,
+            "job": escaped(trouble.what),
+            "seeds": ", ".join(map(str, trouble.seeds)) or number_format.NOTHING,
+            "reason": escaped(trouble.reason),
+        }
+        for trouble in leaderboard.troubles
+    ]
+    document.heading(2, "Failed and skipped")
+    document.table(rows)
+    run = RunFolder(Path(shown_path(leaderboard.folder.root)))
+    failed = [one for one in leaderboard.troubles if one.status == FAILED and one.id]
+    document.bullets(f"{escaped(one.what)}: {code(run.show_command(one.id))}" for one in failed)
+    document.add("" if rows else "Nothing failed and nothing was skipped.")
+    lines = []
+    if leaderboard.superseded:
+        text = number_format.several(leaderboard.superseded, "condensation")
+        lines.append(f"{text} left out: done again since by other code.")
+    if leaderboard.stale_evaluations:
+        text = number_format.several(leaderboard.stale_evaluations, "evaluation")
+        lines.append(f"{text} left out: the set has changed since, or is not there.")
+    document.bullets(lines)
+    unreadable = leaderboard.records.unreadable
+    if unreadable:
+        document.heading(3, "Files that could not be read")
+        root = leaderboard.folder.root
+        document.bullets(f"{code(_inside(path, root))}: {escaped(why)}" for path, why in unreadable)
+
+
+def _inside(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
+
+
+def reference_section(document: Document, leaderboard: Leaderboard) -> None:
+    """Write what the whole training sets give."""
+    unequal = any(abs(one.score.balanced - one.score.mean) > 1e-9 for one in leaderboard.references)
+    rows = [_reference_row(one, unequal) for one in leaderboard.references]
+    if rows:
+        document.heading(2, "The whole training sets")
+        document.table(rows, set(rows[0]) - {"dataset", "architecture", "protocol"})
+        document.add(
+            "<sub>What synthetic sets are held against. Seconds and FLOPs of one network; FLOPs: "
+            "2 for each multiply-add (FlopCounterMode). Multiply-adds of one forward pass: "
+            "fvcore's count, 1 for each.</sub>"
+        )
+
+
+def _reference_row(one: Reference, unequal: bool) -> dict[str, str]:
+    training = list(one.training.values())
+    seconds = " / ".join(number_format.seconds(t.train_s) for t in training)
+    flops = (
+        number_format.count(training[0].flops, training[0].lower_bound)
+        if training
+        else number_format.NOTHING
+    )
+    macs = (
+        number_format.number(int(one.forward_macs))
+        if math.isfinite(one.forward_macs)
+        else number_format.NOTHING
+    )
+    return {
+        "dataset": escaped(one.dataset),
+        "images": number_format.number(int(one.images))
+        if math.isfinite(one.images)
+        else number_format.NOTHING,
+        "architecture": escaped(one.architecture),
+        "protocol": escaped(one.protocol),
+        "accuracy %": number_format.points(one.score.mean, one.score.spread),
+        **({"balanced %": number_format.points(one.score.balanced)} if unequal else {}),
+        "networks": str(one.score.networks),
+        "train s": seconds,
+        "train FLOPs": flops,
+        "multiply-adds an image": macs,
+    }
+
+
+def measuring_section(document: Document, leaderboard: Leaderboard) -> None:
+    """Write how each number came to be."""
+    document.heading(2, "How it was measured")
+    document.bullets(
+        [
+            "**Accuracy**: of networks trained on nothing but the set, from fresh weights, after "
+            "the last epoch, never the best one. How settings were chosen is for a method's author "
+            "to say; quick ones may have been chosen on these very test images.",
+            "**±**: sample standard deviation (n − 1) over the networks of all seeds; over seeds: "
+            "of the seeds' means. Resolution: the binomial standard error √(p(1 − p)/n) of the "
+            "best accuracy p on n test images, two right and two wrong ones added (Agresti and "
+            "Coull).",
+            "**Differences**: network k starts alike for every set, so rows are compared network "
+            "by network. 95% interval: mean ± t × standard error, whose square adds the variances "
+            "of the mean over networks (of the differences) and over the seeds of each row that "
+            "has several; degrees of freedom after Welch and Satterthwaite. It covers other "
+            "networks, and other seeds of rows with several; not other seeds of rows with one, "
+            "nor other test images, nor that the best of many rows was picked.",
+            "**Seconds**: wall clock. Warming up, waiting for others' artifacts, and counting "
+            "operations are outside. Artifacts count in full for every row that uses them.",
+            "**FLOPs**: matrix and convolution operations that were executed, by the formulas of "
+            "torch's FlopCounterMode (2 for each multiply-add, forward, backward and double "
+            "backward), on sampled steps and extrapolated; with formulas of ddbench for Cholesky "
+            "factors, solves, eigenvalues, distances and matrix-vector products, and what methods "
+            "declare. ≥: uncounted work dominates.",
+            "**Multiply-adds of a forward pass**: fvcore's count, 1 for each, for one image.",
+            "**Peak memory**: of one job alone: the device's peak on a GPU; on a CPU the process's "
+            "high-water mark less its base line.",
+            "**Set**: bytes of the stored images and labels, soft labels included.",
+        ]
+    )
+    rows = _protocol_rows(leaderboard)
+    if rows:
+        document.add("Networks were trained by these protocols:")
+        document.table(rows)
+
+
+def _protocol_rows(leaderboard: Leaderboard) -> list[dict[str, str]]:
+    rows: dict[str, dict[str, str]] = {}
+    for board in leaderboard.boards:
+        recipe = board.recipe
+        row = {"protocol": escaped(board.protocol_name), "dataset": escaped(board.dataset)}
+        row |= {name: escaped(_recipe_value(recipe.get(name))) for name in _RECIPE}
+        rows.setdefault(str(row), row)
+    return list(rows.values())
+
+
+_RECIPE = ("epochs", "optimizer", "lr", "momentum", "weight_decay", "batch", "drop", "augment")
+
+
+def _recipe_value(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {number_format.number(v)}" for k, v in value.items())
+    return number_format.number(value) if value is not None else "none"
+
+
+# -- where and how -----------------------------------------------------------------------------
+
+
+def provenance_section(
+    document: Document, leaderboard: Leaderboard, export_command: str = ""
+) -> None:
+    """Write hardware, versions, commit, and the commands that make this again."""
+    document.heading(2, "Made on, made by")
+    document.table(_hardware_rows(leaderboard))
+    document.bullets(_version_lines(leaderboard))
+    commands = [*_commands(leaderboard), *filter(None, [export_command])]
+    if commands:
+        document.add("These commands made it, and make it again:")
+        document.fenced("sh", "\n".join(commands))
+
+
+def _records(leaderboard: Leaderboard) -> list[Mapping[str, Any]]:
+    """Return the records that count."""
+    sets, scores = leaderboard.frames.condensations, leaderboard.frames.evaluations
+    kept = {*sets["id"][~sets["superseded"]], *scores["id"][scores["current"]]}
+    records = leaderboard.records
+    return [
+        record
+        for record in (*records.condensations.values(), *records.evaluations.values())
+        if record["id"] in kept
+    ]
+
+
+def _hardware_rows(leaderboard: Leaderboard) -> list[dict[str, str]]:
+    rows: dict[str, dict[str, str]] = {}
+    for record in _records(leaderboard):
+        machine, name = record.get("hardware"), record.get("hardware_class")
+        if not isinstance(machine, Mapping) or not isinstance(name, str):
+            continue
+        rows.setdefault(
+            name,
+            {
+                "class of hardware": escaped(name),
+                "processor": escaped(str(machine.get("cpu") or machine.get("device") or "?")),
+                "cores": number_format.number(machine.get("cores")),
+                "memory": number_format.size(_number(machine.get("memory"))),
+                "system": escaped(str(machine.get("system") or "?")),
+            },
+        )
+    return list(rows.values())
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _version_lines(leaderboard: Leaderboard) -> list[str]:
+    lines = []
+    found: dict[str, dict[str, None]] = {}
+    commits: dict[str, None] = {}
+    for record in _records(leaderboard):
+        versions = record.get("versions")
+        for package, version in (versions if isinstance(versions, Mapping) else {}).items():
+            found.setdefault(str(package), {})[str(version)] = None
+        if record.get("commit"):
+            commits[str(record["commit"])] = None
+    texts = [f"{package} {' and '.join(versions)}" for package, versions in found.items()]
+    if texts:
+        lines.append("versions: " + escaped(", ".join(texts)))
+    if commits:
+        changed = {
+            str(manifest.get("commit"))
+            for manifest in leaderboard.records.manifests
+            if manifest.get("dirty")
+        }
+        names = [code(c) + (" with uncommitted changes" if c in changed else "") for c in commits]
+        lines.append(f"commit of ddbench: {number_format.listed(names)}")
+    started = [str(r["started"]) for r in _records(leaderboard) if r.get("started")]
+    if started:
+        lines.append(f"from {_minute(min(started))} to {_minute(_last(leaderboard))} UTC")
+    return lines
+
+
+def _last(leaderboard: Leaderboard) -> str:
+    return max(str(r.get("ended") or r.get("started")) for r in _records(leaderboard))
+
+
+def _minute(stamp: str) -> str:
+    return stamp[:16].replace("T", " ")
+
+
+def _commands(leaderboard: Leaderboard) -> list[str]:
+    """Return what was typed, each command once, in order."""
+    found: dict[str, None] = {}
+    for manifest in leaderboard.records.manifests:
+        argv = manifest.get("command")
+        if isinstance(argv, Sequence) and not isinstance(argv, str) and argv:
+            found[shlex.join(str(word) for word in argv)] = None
+    return list(found)
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as others can use it: relative to where we are, or only its last parts."""
+    absolute = Path(os.path.abspath(path))
+    here = Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute.name)
+
+
+# -- methods -----------------------------------------------------------------------------------
+
+
+def method_section(document: Document, leaderboard: Leaderboard) -> None:
+    """Write where each method comes from: package, paper, and how to cite it."""
+    frame = leaderboard.frames.condensations
+    found: dict[str, dict[str, str]] = {}
+    cited: dict[str, None] = {}
+    for one in frame[~frame["superseded"]].to_dict("records"):
+        found.setdefault(
+            one["method"],
+            {
+                "method": escaped(one["method"]),
+                "package": escaped(one["source"]),
+                "step": escaped(one["step_unit"]),
+                "paper": escaped(one["paper"]) or number_format.NOTHING,
+            },
+        )
+        if one["bibtex"].strip():
+            cited[one["bibtex"].strip()] = None
+    if not found:
+        return
+    document.heading(2, "Methods")
+    document.table(list(found.values()))
+    if cited:
+        inner = document.inner()
+        inner.fenced("bibtex", "\n\n".join(cited))
+        document.folded("BibTeX of the papers", inner)

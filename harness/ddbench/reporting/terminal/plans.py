@@ -1,0 +1,110 @@
+"""A plan in the terminal: what would run, and how much that is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from ddbench.reporting.terminal.tables import print_json, print_table, stdout
+
+if TYPE_CHECKING:
+    from ddbench.planning.jobs import Condensation, Plan
+
+
+def print_plan(plan: Plan, *, as_json: bool = False) -> None:
+    """Print the jobs of a plan, one line for all seeds of a row, and count them."""
+    if as_json:
+        print_json(
+            {
+                "condensations": [job.record() for job in plan.condensations],
+                "evaluations": [job.record() for job in plan.evaluations],
+                "skipped": plan.record()["skipped"],
+            }
+        )
+        return
+    evaluations = Counter(job.condensation for job in plan.evaluations)
+    rows: dict[Any, dict[str, Any]] = {}
+    for job in plan.condensations:
+        row = rows.setdefault(_key(job), _row(job))
+        row["seeds"].append(job.seed)
+        row["evaluations"] += evaluations[job.id]
+    print_table(
+        list(rows.values()),
+        title="condensations",
+        right=("ipc", "steps"),
+        captions=_captions(plan),
+        droppable=("evaluations", "options"),
+    )
+    if plan.skipped:
+        print_table(_skipped(plan), title="skipped")
+    stdout().print(_counts(plan), soft_wrap=True)
+
+
+def _key(job: Condensation) -> Any:  # noqa: ANN401
+    config = sorted((name, repr(value)) for name, value in job.config.items())
+    return (job.row, job.dataset, job.architecture, job.init, job.ipc, job.steps, *config)
+
+
+def _row(job: Condensation) -> dict[str, Any]:
+    marks = " †" * bool(job.reduced) + " ‡" * (job.control_of is not None)
+    steps = f"{job.budget_s:g} s" if job.budget_s is not None else f"{job.steps:,}"
+    return {
+        "method": job.row + marks,
+        "dataset": job.dataset,
+        "matched": job.architecture,
+        "init": job.init,
+        "ipc": job.ipc,
+        "seeds": [],
+        "steps": steps,
+        "published": f"{job.published_steps:,}",
+        "unit": job.step_unit,
+        "evaluations": 0,
+    }
+
+
+def _captions(plan: Plan) -> list[str]:
+    lines = []
+    for job in plan.condensations:
+        than = "published" if job.published else "default"
+        differing = [f"{k} {used} ({than} {was})" for k, (used, was) in job.reduced.items()]
+        if differing:
+            lines.append(f"† {job.row}, ipc {job.ipc}: {', '.join(differing)}")
+    lines = list(dict.fromkeys(lines))
+    if any(job.quick and job.reduced for job in plan.condensations):
+        lines.append("† the preset's quick settings; --published takes the published ones")
+    for of in dict.fromkeys(job.control_of for job in plan.condensations if job.control_of):
+        lines.append(f"‡ stands beside {of} as its control")
+    return lines
+
+
+def _skipped(plan: Plan) -> list[dict[str, Any]]:
+    rows: dict[Any, dict[str, Any]] = {}
+    any_on = any(one.evaluate_on for one in plan.skipped)
+    for one in plan.skipped:
+        place = (one.row, one.dataset, one.architecture, one.init, one.ipc, one.evaluate_on,
+                 one.reason)  # fmt: skip
+        row = rows.setdefault(
+            place,
+            {
+                "method": one.row,
+                "dataset": one.dataset,
+                "matched": one.architecture,
+                "init": one.init,
+                "ipc": one.ipc,
+                "seeds": [],
+                **({"evaluated on": one.evaluate_on} if any_on else {}),
+                "reason": one.reason,
+            },
+        )
+        row["seeds"].append(one.seed)
+    return list(rows.values())
+
+
+def _counts(plan: Plan) -> str:
+    networks = sum(job.networks for job in plan.evaluations)
+    whole = sum(job.condensation is None for job in plan.evaluations)
+    return (
+        f"{len(plan.condensations)} condensations; {len(plan.evaluations)} evaluations "
+        f"({networks} networks to train; {whole} on a whole training set); "
+        f"{len(plan.skipped)} skipped"
+    )

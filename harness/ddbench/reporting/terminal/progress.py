@@ -1,0 +1,211 @@
+"""A run's progress on stderr: bars on a terminal, else one plain line for each job that ends."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Column
+
+from ddbench.text.lines import printable
+
+if TYPE_CHECKING:
+    from ddbench.execution.engines.job_queue import Event, Job, Jobs
+    from ddbench.planning.jobs import Condensation, Plan
+
+NAMED = 3  # stale results that are named; the rest is counted
+
+
+class Progress:
+    """The observer of a run: call it with the events of an engine, inside a `with` block."""
+
+    def __init__(self, console: Console | None = None, tracebacks: bool = False) -> None:
+        """Show on `console`, by default stderr; with the `tracebacks` of jobs that fail."""
+        self.console = console or _stderr()
+        drawn = self.console.is_terminal and not self.console.is_dumb_terminal
+        self.bars = _bars(self.console) if drawn else None
+        self.tracebacks = tracebacks
+        self.jobs: Jobs | None = None
+        self.condensed: Mapping[str, Condensation] = {}
+        self.overall = TaskID(0)
+        self.started: dict[str, float] = {}
+        self.shown: dict[str, TaskID] = {}
+        self.ended = self.failed = 0
+
+    def __enter__(self) -> Progress:
+        """Begin to draw."""
+        if self.bars:
+            self.bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop drawing, and say what could not be evaluated."""
+        if self.bars:
+            self.bars.stop()
+        blocked = Counter(self.jobs.blocked.values()) if self.jobs else Counter[str]()
+        for reason, count in blocked.items():
+            sets = "evaluation has" if count == 1 else "evaluations have"
+            self._say(f"{count} {sets} no set to evaluate: {reason}")
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event; unknown ones are passed over."""
+        handle = getattr(self, "_on_" + event["event"].replace(" ", "_"), None)
+        if handle:
+            handle(event)
+
+    def _on_plan(self, event: Event) -> None:
+        from ddbench.execution.engines.job_queue import by_id
+
+        self.jobs, self.condensed = event["jobs"], by_id(event["plan"].condensations)
+        for line in stale_lines(event["plan"], self.jobs, event.get("stale") or {}):
+            self._say(line)
+        before = f", {self.jobs.kept} done before" if self.jobs.kept else ""
+        self._say(f"{_several(self.jobs.total, 'job')} to do{before}")
+        if self.bars:
+            self.overall = self.bars.add_task("all jobs", total=self.jobs.total, metrics="")
+
+    def _on_start(self, event: Event) -> None:
+        job = event["job"]
+        self.started[job.id] = time.monotonic()
+        if self.bars:
+            self.shown[job.id] = self.bars.add_task(self._words(job), total=None, metrics="")
+
+    def _on_step(self, event: Event) -> None:
+        task = self.shown.get(event["job"].id)
+        if self.bars and task is not None:
+            text = metrics_text(event["metrics"])
+            self.bars.update(task, completed=event["step"], total=event["of"] or None, metrics=text)
+
+    def _on_switched_off(self, event: Event) -> None:
+        self._say(event["reason"])
+
+    def _on_put_back(self, event: Event) -> None:
+        self._remove(event["job"])
+
+    def _on_end(self, event: Event) -> None:
+        job, record = event["job"], event["record"]
+        seconds = time.monotonic() - self.started.pop(job.id, time.monotonic())
+        self._remove(job)
+        self.ended += 1
+        self.failed += record["status"] == "failed"
+        total = self.jobs.total if self.jobs else 0
+        count = f"[{self.ended:>{len(str(total))}}/{total}]"
+        self._say(
+            f"{count} {self._words(job)}: {outcome(record, seconds)}{self._explained(job, record)}"
+        )
+        if self.tracebacks and record.get("traceback"):
+            self._say(f"{job.id}:\n{record['traceback'].rstrip()}")
+        if self.bars and self.jobs:
+            text = f"{self.failed} failed" if self.failed else ""
+            done = self.ended + len(self.jobs.blocked)
+            self.bars.update(self.overall, completed=done, total=total, metrics=text)
+
+    def _words(self, job: Job) -> str:
+        from ddbench.execution.engines.job_queue import describe
+
+        return describe(job, self.condensed)
+
+    def _explained(self, job: Job, record: Mapping[str, Any]) -> str:
+        """Return the command that explains a failure, if its record has been kept."""
+        if record["status"] != "failed" or self.jobs is None:
+            return ""
+        folder = self.jobs.folder
+        kept = folder.result(job.id).exists() or folder.evaluation(job.id).exists()
+        return f"; see: {folder.show_command(job.id)}" if kept else ""
+
+    def _remove(self, job: Job) -> None:
+        task = self.shown.pop(job.id, None)
+        if self.bars and task is not None:
+            self.bars.remove_task(task)
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _stderr() -> Console:
+    """Return standard error: a terminal if it says so itself, whatever FORCE_COLOR asks for."""
+    forced = None if sys.stderr.isatty() else False
+    return Console(file=sys.stderr, force_terminal=forced, highlight=False, markup=False)
+
+
+def _bars(console: Console) -> Bars:
+    # Names of rows and metrics are other people's: "grad[/conv1]" is no markup.
+    return Bars(
+        TextColumn("{task.description}", markup=False, table_column=Column(ratio=3, no_wrap=True)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        TextColumn("{task.completed:.0f}/{task.total}", markup=False, justify="right"),
+        TextColumn("{task.fields[metrics]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        expand=True,
+        transient=True,
+        redirect_stdout=False,  # nothing prints data while jobs run
+    )
+
+
+def stale_lines(plan: Plan, jobs: Jobs, stale: Mapping[str, str]) -> list[str]:
+    """Return what to say of results that no longer hold: which they are, and what becomes of them.
+
+    `stale` names planned condensations that other code has done, with the id of what it has done.
+    """
+    lines = []
+    if stale:
+        kept = bool(plan.kept_stale)
+        of = set(stale.values() if kept else stale)
+        evaluations = sum(job.condensation in of for job in plan.evaluations)
+        what = _several(len(stale), "condensation") + " of code that has been edited since"
+        also = f" with {_several(evaluations, 'evaluation')}" if evaluations else ""
+        fate = "kept, marked (--keep-stale)" if kept else f"done again{also}"
+        lines.append(f"stale: {what}: {fate}\n{_named(list(stale.values()))}")
+    if jobs.outdated:
+        what = _several(len(jobs.outdated), "evaluation") + " of sets that have changed since"
+        lines.append(f"stale: {what}: done again\n{_named(jobs.outdated)}")
+    return lines
+
+
+def _named(ids: Sequence[str]) -> str:
+    more = [f"and {len(ids) - NAMED} more"] if len(ids) > NAMED else []
+    return "\n".join(f"  {line}" for line in [*ids[:NAMED], *more])
+
+
+def metrics_text(metrics: Mapping[str, float]) -> str:
+    """Return one logged number for a progress line: the loss, or whatever comes first."""
+    if not metrics:
+        return ""
+    name = "loss" if "loss" in metrics else next(iter(metrics))
+    return f"{printable(name)} {metrics[name]:.4g}"
+
+
+def outcome(record: Mapping[str, Any], seconds: float) -> str:
+    """Return in a few words what became of a job."""
+    if record["status"] != "done":
+        return f"{record['status']}: {record.get('reason')}"
+    parts = [_accuracy(record.get("accuracies") or ()), metrics_text(record.get("metrics") or {})]
+    return ", ".join([*filter(None, parts), f"{seconds:.1f} s"])
+
+
+def _accuracy(accuracies: Any) -> str:  # noqa: ANN401
+    known = [100 * a for a in accuracies if isinstance(a, int | float) and math.isfinite(a)]
+    if not known:
+        return ""
+    spread = f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else ""
+    return f"accuracy {statistics.fmean(known):.1f}{spread}%"
+
+
+def _several(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"

@@ -1,0 +1,19 @@
+"""Housekeeping of run folders: what is done, done again, joined, packed, thrown away."""
+
+from ddbench.store.housekeeping.cleaning import Litter, find_litter
+from ddbench.store.housekeeping.merging import left_out, merge
+from ddbench.store.housekeeping.packing import pack, unpack
+from ddbench.store.housekeeping.retrying import to_retry
+from ddbench.store.housekeeping.status import JobStatus, status_of
+
+__all__ = [
+    "JobStatus",
+    "Litter",
+    "find_litter",
+    "left_out",
+    "merge",
+    "pack",
+    "status_of",
+    "to_retry",
+    "unpack",
+]

@@ -1,0 +1,41 @@
+"""Which jobs to do again: their records are taken away, and the next run misses them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from ddbench.store.run_folder import FAILED, SKIPPED, RunError, RunFolder, read_run
+
+
+def to_retry(
+    folder: RunFolder,
+    ids: Collection[str] = (),
+    *,
+    failed: bool = False,
+    skipped: bool = False,
+    afresh: bool = False,
+) -> dict[str, list[Path]]:
+    """Return the files to remove so that jobs are done again, by job.
+
+    Those named by `ids` (or beginnings of them), and all `failed` or `skipped` ones. A checkpoint
+    stays, to go on from, unless `afresh`. The log stays.
+
+    Raises:
+        RunError: An id fits no job that has ended.
+    """
+    records = read_run(folder)
+    ended = {**records.condensations, **records.evaluations}
+    for wanted in ids:
+        if not any(id.startswith(wanted) for id in ended):
+            raise RunError(f"retry {wanted}: no job of {folder.root} that has ended begins so")
+    states = {state for state, wanted in ((FAILED, failed), (SKIPPED, skipped)) if wanted}
+    chosen: dict[str, list[Path]] = {}
+    for id, record in ended.items():
+        if record["status"] in states or any(id.startswith(wanted) for wanted in ids):
+            condensation = record["kind"] == "condensation"
+            files = [folder.result(id) if condensation else folder.evaluation(id)]
+            if condensation and afresh:
+                files.append(folder.checkpoint(id))
+            chosen[id] = [path for path in files if path.exists()]
+    return chosen

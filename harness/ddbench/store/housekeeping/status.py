@@ -1,0 +1,100 @@
+"""What has become of every job of a run: done, running and by whom, failed, missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ddbench.store.atomic_files import claim_note, is_claimed
+from ddbench.store.run_folder import DONE, FAILED, SKIPPED, Records, RunFolder, read_run, torn_files
+
+RUNNING, INTERRUPTED, MISSING = "running", "interrupted", "missing"
+STATES = (DONE, RUNNING, INTERRUPTED, MISSING, FAILED, SKIPPED)
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """Where one job stands.
+
+    Attributes:
+        kind: "condensation" or "evaluation".
+        id: Of the job.
+        state: One of `STATES`; "interrupted" has a checkpoint to go on from; an evaluation
+            whose condensation has failed, or ended before its snapshot, is "missing".
+        note: The reason, who runs it, when the checkpoint was written, or which files beside the
+            record of a finished condensation are torn.
+    """
+
+    kind: str
+    id: str
+    state: str
+    note: str = ""
+
+
+def status_of(folder: RunFolder) -> list[JobStatus]:
+    """Return the status of each job that a manifest planned or a record tells of."""
+    records = read_run(folder)
+    planned = {kind: _planned(records, f"{kind}s") for kind in ("condensation", "evaluation")}
+    condensations = dict.fromkeys([*planned["condensation"], *records.condensations])
+    evaluations = dict.fromkeys([*planned["evaluation"], *records.evaluations])
+    blocked = _blocked(records)
+    return [
+        *(_condensation(id, records, folder) for id in condensations),
+        *(_evaluation(id, records, folder, blocked.get(id, "")) for id in evaluations),
+    ]
+
+
+def _planned(records: Records, kind: str) -> Iterable[str]:
+    """Return the ids in the plans of all manifests, the oldest first."""
+    for manifest in records.manifests:
+        plan = manifest.get("plan")
+        ids = plan.get(kind) if isinstance(plan, dict) else None
+        yield from (id for id in ids if isinstance(id, str)) if isinstance(ids, list) else ()
+
+
+def _blocked(records: Records) -> dict[str, str]:
+    """Return why evaluations have no set, as the runs said that ended without it."""
+    found: dict[str, str] = {}
+    for manifest in records.manifests:
+        blocked = manifest.get("blocked")
+        found |= {k: str(v) for k, v in blocked.items()} if isinstance(blocked, dict) else {}
+    return found
+
+
+def running(folder: RunFolder) -> list[str]:
+    """Return the ids of the jobs that processes of this machine work on."""
+    claims = sorted((folder.root / "claims").glob("*"))
+    return [path.name for path in claims if is_claimed(path)]
+
+
+def _condensation(id: str, records: Records, folder: RunFolder) -> JobStatus:
+    record = records.condensations.get(id)
+    if is_claimed(folder.claim(id)):  # it may be done again
+        return JobStatus("condensation", id, RUNNING, claim_note(folder.claim(id)))
+    if record is not None:
+        torn = torn_files(folder, id) if record["status"] == DONE else []
+        if torn:
+            words = [f"{path}: {reason}" for path, reason in torn]
+            remedy = f"`ddbench retry {folder.root} {id}` and the next run mend it"
+            return JobStatus("condensation", id, DONE, "; ".join([*words, remedy]))
+        return _ended("condensation", id, record)
+    checkpoint = folder.checkpoint(id)
+    if checkpoint.exists():
+        written = datetime.fromtimestamp(checkpoint.stat().st_mtime)
+        return JobStatus("condensation", id, INTERRUPTED, f"checkpoint of {written:%d %b %H:%M:%S}")
+    return JobStatus("condensation", id, MISSING)
+
+
+def _evaluation(id: str, records: Records, folder: RunFolder, blocked: str) -> JobStatus:
+    record = records.evaluations.get(id)
+    if is_claimed(folder.claim(id)):  # it may be done again
+        return JobStatus("evaluation", id, RUNNING, claim_note(folder.claim(id)))
+    if record is not None:
+        return _ended("evaluation", id, record)
+    return JobStatus("evaluation", id, MISSING, blocked)
+
+
+def _ended(kind: str, id: str, record: dict[str, Any]) -> JobStatus:
+    return JobStatus(kind, id, record["status"], record.get("reason") or "")

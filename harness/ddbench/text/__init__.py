@@ -1,0 +1,1 @@
+"""Text for people: one line, suggestions, labels, the standard streams."""

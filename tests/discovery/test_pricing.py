@@ -1,0 +1,125 @@
+"""Prices: what is counted on shapes alone is what a real run counts."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from ddbench import MethodInfo, SyntheticSet, hookimpl
+from ddbench.discovery.extensions import Extensions
+from ddbench.discovery.methods import bind
+from ddbench.discovery.pricing import condensation, evaluation
+from ddbench.meter import count_flops
+from ddbench.testing import toy_task
+from ddbench.training.loop import Recipe, fit
+
+FACTS = {
+    "num_classes": 3,
+    "shape": [1, 8, 8],
+    "class_counts": [20, 20, 20],
+    "augment": "color_crop_cutout_scale_rotate",
+}
+JOB = {
+    "dataset": "toy",
+    "architecture": "convnet-w8-d1",
+    "init": "real",
+    "ipc": 2,
+    "seed": 0,
+    "config": {},
+    "steps": 7,
+    "cycle": 1,
+}
+
+
+@dataclass
+class State:
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+class Matches:
+    """Matches mean embeddings, and reads numbers and indices as methods do."""
+
+    @hookimpl
+    def describe(self):
+        return MethodInfo()
+
+    @hookimpl
+    def init(self, synthetic):
+        return State(synthetic.images.clone().requires_grad_(), synthetic.labels)
+
+    @hookimpl
+    def condense_step(self, state, task):
+        embed = task.new_network().embed
+        loss = torch.zeros((), device=task.device)
+        for c in range(task.num_classes):
+            real, mine = task.augment_alike(
+                task.real_images(c, 5), state.images[state.labels == c], strategy="flip"
+            )
+            loss = loss + (embed(real).mean(0) - embed(mine).mean(0)).square().sum()
+        (gradient,) = torch.autograd.grad(loss, state.images)
+        with torch.no_grad():
+            state.images -= gradient
+        return {"loss": loss.item()}
+
+    @hookimpl
+    def export(self, state):
+        return SyntheticSet(state.images.detach().clone(), state.labels)
+
+
+def test_a_condensation_costs_what_running_it_counts():
+    method = bind(Matches())
+    task = toy_task(classes=3, ipc=2)
+    state = method.hook.init(
+        task=task, synthetic=Extensions().inits["real"].build(task), config=None
+    )
+    with count_flops() as count:
+        for step in range(7):
+            method.hook.condense_step(state=state, task=task, step=step)
+    priced = condensation(JOB, FACTS, method, Extensions())
+    assert priced == {"flops": count.total, "lower_bound": False}
+    assert count.total > 0
+
+
+def test_an_evaluation_costs_what_training_counts():
+    recipe = Recipe(epochs=3, batch=4)
+    task = toy_task(classes=3)
+    network = task.new_network("mlp-w0.25")
+    with count_flops() as count:
+        fit(network, task.images[:6], task.labels[:6], recipe, torch.Generator())
+    job = {
+        "architecture": "mlp-w0.25",
+        "recipe": {**vars(recipe), "drop": None},
+        "networks": 5,
+    }
+    assert evaluation(job, FACTS, 6, Extensions())["flops"] == 5 * count.total
+
+
+def test_what_content_decides_is_not_priced_but_said():
+    class Reads(Matches):
+        @hookimpl
+        def condense_step(self, state):
+            state.images.detach().numpy()
+
+    priced = condensation(JOB, FACTS, bind(Reads()), Extensions())
+    assert list(priced) == ["unpriced"] and priced["unpriced"]
+
+
+@pytest.mark.parametrize("name", ["gm", "dsa", "dm"])
+def test_the_methods_of_the_papers_can_be_priced(name):
+    from ddbench.discovery.methods import discover, load
+
+    found = discover()
+    if name not in found:
+        pytest.skip(f"{name} is not installed")
+    method = load(found[name])
+    config = {"batch_real": 4}
+    priced = condensation(JOB | {"config": config}, FACTS, method, Extensions())
+    assert priced.get("flops", 0) > 0, priced
+    twice = condensation(JOB | {"config": config, "steps": 14}, FACTS, method, Extensions())
+    assert twice["flops"] == pytest.approx(2 * priced["flops"], rel=0.01)
+
+
+def test_no_work_is_left_on_the_global_generator():
+    state = torch.random.get_rng_state()
+    condensation(JOB, FACTS, bind(Matches()), Extensions())
+    assert torch.equal(state, torch.random.get_rng_state())
