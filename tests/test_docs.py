@@ -251,7 +251,7 @@ def test_the_pages_are_read_as_they_are_written():
     assert "ddbench run --all --out runs/paper --stop-after 3h50m" in reliability
     assert "ddbench retry RUN --failed" in reliability
     with pytest.raises(click.UsageError, match="No such command"):
-        resolved(["data", "fetsch"])
+        resolved(["datasets", "fetsch"])
 
 
 def test_commands_work_in_the_environment_that_uv_makes():

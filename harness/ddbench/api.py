@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
 import inspect
 import uuid
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +13,30 @@ from typing import Any
 
 import pandas as pd
 
-from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.contract.synthetic_set import SetError, SyntheticSet, check_fit, check_space
+from ddbench.datasets import Dataset, space_of
 from ddbench.discovery.extensions import Extensions
+from ddbench.discovery.fingerprints import parts_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, bind, discover, find, load
-from ddbench.execution.devices import has_cuda
+from ddbench.discovery.sources import parts_of_file, parts_of_module
 from ddbench.execution.job_context import JobContext
-from ddbench.execution.run import Places, RunOptions, Session, carry_out, default_cache
+from ddbench.execution.run import (
+    Places,
+    RunOptions,
+    Session,
+    carry_out,
+    default_cache,
+    device_named,
+    jobs_at_once,
+)
 from ddbench.planning.jobs import Choices, Plan
 from ddbench.planning.planner import recipe_of
-from ddbench.planning.registry import Protocol, Registry, RegistryError, read, unknown
+from ddbench.planning.registry import Protocol, Registry, RegistryError, read
 from ddbench.reporting import leaderboard as boards
+from ddbench.store.hashing import hash_of_text
 from ddbench.store.run_folder import RunFolder, open_run
 from ddbench.testing.tasks import one_thread
+from ddbench.text.suggestions import unknown_at
 from ddbench.training.evaluation import evaluate as train_and_test
 from ddbench.training.loop import Recipe
 
@@ -120,6 +132,8 @@ def run(
     published: bool = False,
     steps: int | None = None,
     budget: float | None = None,
+    budget_total: float | None = None,
+    validate: int | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     device: str = "auto",
     jobs: int | None = None,
@@ -140,10 +154,13 @@ def run(
         out: The run folder; runs/<preset> by default.
         preset: Which preset of the registry fills in what is left out here.
         dataset, architecture, evaluate_on, init, ipc, seed, protocol: One value or several.
-        published: Take the published options and steps of each method, not the preset's reduced
-            ones.
+        published: Take the published options, init and steps of each method, not the reduced ones
+            of the preset.
         steps: Instead of the published number.
         budget: Seconds of condensing, instead of steps.
+        budget_total: Seconds of the whole run: half of it for condensing, in equal parts.
+        validate: Test on this percentage of the training images, held out, or on the dataset's own
+            validation split; the test set is left alone.
         options: Method -> {option: value}.
         device: "auto", "cpu", "cuda", "cuda:1".
         jobs: Jobs at once; one for each core by default.
@@ -157,6 +174,14 @@ def run(
         MethodError: A method cannot be loaded.
     """
     session = _session(methods, _registry(registry), _places(data, cache, plugins))
+    where = RunOptions(
+        out=Path("runs") / preset if out is None else Path(out),
+        device=device_named(device)[0],
+        jobs=jobs,
+        inline=bool(session.bound),
+        command=("ddbench.run",),
+        preset=preset,
+    )
     choices = Choices(
         preset=preset,
         all_methods=methods is None,
@@ -171,17 +196,12 @@ def run(
         published=published,
         steps=steps,
         budget=budget,
+        budget_total=budget_total,
+        workers=jobs_at_once(where),
+        validate=validate,
         settings=_settings(options or {}),
     )
     plan = session.plan(choices)
-    where = RunOptions(
-        out=Path("runs") / preset if out is None else Path(out),
-        device=_device(device),
-        jobs=jobs,
-        inline=bool(session.bound),
-        command=("ddbench.run",),
-        preset=preset,
-    )
     _require_something(plan)
     return load_run(carry_out(session, plan, where).folder.root)
 
@@ -217,9 +237,14 @@ def evaluate(
         epoch), train_s, test_s, flops_train.
 
     Raises:
-        RegistryError: There is no such protocol.
+        RegistryError: There is no such protocol, or no such device.
         DatasetMissing: The dataset is not here; the text is the remedy.
+        SetError: The set does not fit the dataset: another shape or number of classes, made in
+            another space (whitened, or normalised with other constants), or its own recipe is not
+            right. A set made of other data in the same space is evaluated with a warning.
     """
+    if networks is not None and networks < 1:
+        raise ValueError(f"networks is {networks}; expected 1 or more, or None for the protocol's")
     read_registry = _registry(registry)
     chosen = _protocol(protocol, read_registry)
     places, extensions = _places(data, cache, ()), Extensions.installed()
@@ -228,12 +253,13 @@ def evaluate(
         cache=places.cache,
         roots=places.roots,
         datasets={k: (d.source, d.options) for k, d in read_registry.datasets.items()},
-        device=_device(device),
+        device=device_named(device)[0],
     )
     real = setting.dataset(dataset, extensions)
     tensors = setting.tensors(real)
     if not isinstance(synthetic, SyntheticSet):
         synthetic = SyntheticSet.load(synthetic)
+    _require_fit(synthetic, real)
     rows: list[dict[str, Any]] = []
     with one_thread():
         for architecture in _several(architectures) or ():
@@ -261,6 +287,23 @@ def evaluate(
                 for k in range(len(scores.accuracies))
             ]
     return pd.DataFrame(rows)
+
+
+def _require_fit(synthetic: SyntheticSet, real: Dataset) -> None:
+    """See that a set can be trained on and tested on a dataset's images."""
+    space = space_of(real)
+    problems = check_fit(synthetic, num_classes=real.num_classes, shape=real.shape)
+    problems = problems or check_space(synthetic, space)
+    if problems:
+        raise SetError(f"the set does not fit {real.name}: {'; '.join(problems)}")
+    made_of = synthetic.provenance.get("dataset_fingerprint")
+    if made_of not in (None, space["dataset_fingerprint"]):
+        warnings.warn(
+            f"the set was made of {synthetic.provenance.get('dataset', 'other data')!r}"
+            f" (fingerprint {str(made_of)[:8]}), not of {real.name}"
+            f" ({real.fingerprint[:8]}), whose test images it is evaluated on",
+            stacklevel=3,
+        )
 
 
 # -- from what is convenient to what the harness takes ---------------------------------------
@@ -297,17 +340,15 @@ def _places(
     return Places(default_cache() if cache is None else Path(cache), roots, files)
 
 
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if has_cuda() else "cpu"
-
-
 def _protocol(protocol: str | Protocol, registry: Registry) -> Protocol:
     if isinstance(protocol, Protocol):
         return protocol
+    if not isinstance(protocol, str):
+        raise RegistryError(
+            [f"protocol is {type(protocol).__name__}; give a name, or a Protocol of the registry"]
+        )
     if protocol not in registry.protocols:
-        raise RegistryError([unknown("protocol", protocol, registry.protocols)])
+        raise RegistryError([unknown_at("protocol", protocol, registry.protocols)])
     return registry.protocols[protocol]
 
 
@@ -332,7 +373,22 @@ def _fingerprint(method: object) -> str:
     except (OSError, TypeError):
         return uuid.uuid4().hex  # unknown: never the same, so that nothing old is taken for new
     kept = "" if inspect.ismodule(method) else repr(vars(method))
-    return hashlib.sha256((text + kept).encode()).hexdigest()[:16]
+    return hash_of_text(text + kept + _more_code(code), 16)
+
+
+def _more_code(code: Any) -> str:  # noqa: ANN401
+    """Return the fingerprint of the code beside a method's own, "" where its text is all.
+
+    A notebook's cell has no file; a class stands in a module, and a module may import others.
+    """
+    path = inspect.getsourcefile(code)
+    if path is None or not Path(path).is_file():
+        return ""
+    name = inspect.ismodule(code) and code.__spec__ and code.__spec__.name
+    parts = parts_of_module(name) if name else ()
+    parts = parts or parts_of_file(Path(path))
+    alone = inspect.ismodule(code) and [one for _, one in parts] == [Path(path)]
+    return "" if alone else parts_fingerprint(parts)
 
 
 def _require_something(plan: Plan) -> None:

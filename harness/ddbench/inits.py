@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import torch
 
-from ddbench.contract.hookspecs import Unsupported
+from ddbench.contract.hookspecs import Init, Unsupported
 from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.contract.task import Task
 
 BLOCK = 256  # images that one step of spc's walk looks at
-
-
-@dataclass(frozen=True)
-class Init:
-    """A way to make the initial set.
-
-    Attributes:
-        name: As written in the registry.
-        build: Task -> initial set of ipc images in every class, class by class. It draws from
-            ``task.new_generator("init")``.
-        summary: One line for people.
-    """
-
-    name: str
-    build: Callable[[Task], SyntheticSet]
-    summary: str
 
 
 def register_inits() -> dict[str, Init]:

@@ -42,7 +42,7 @@ def session(monkeypatch):
     [
         (["leaderbord"], "No such command 'leaderbord'; did you mean 'leaderboard'?"),
         (["qqq"], "No such command 'qqq'. There are: architectures, "),
-        (["data", "fetsch", "toy"], "No such command 'fetsch'; did you mean 'fetch'?"),
+        (["datasets", "fetsch", "toy"], "No such command 'fetsch'; did you mean 'fetch'?"),
     ],
 )
 def test_an_unknown_command_suggests_one_or_lists_all(words, hint):
@@ -53,7 +53,7 @@ def test_an_unknown_command_suggests_one_or_lists_all(words, hint):
 
 
 def test_fetch_says_of_made_up_data_that_they_need_no_files(tmp_path):
-    out, _ = ddbench("data", "fetch", "toy", "--data", tmp_path)
+    out, _ = ddbench("datasets", "fetch", "toy", "--data", tmp_path)
     assert out == "toy needs no files\n"
 
 

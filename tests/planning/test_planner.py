@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from ddbench import NUMERICS, MethodInfo, hookimpl
+from ddbench.datasets.source import seed_name
 from ddbench.discovery.extensions import Extensions
-from ddbench.discovery.fingerprints import seed_name
 from ddbench.discovery.methods import bind
 from ddbench.execution.run import Places, Session, parse_duration
-from ddbench.planning.job_ids import digest, keeping, slug, with_evaluation_id, with_ids
+from ddbench.planning.job_ids import keeping, with_evaluation_id, with_ids
 from ddbench.planning.jobs import Choices, Condensation, Evaluation
 from ddbench.planning.registry import RegistryError, parse
 from hypothesis import given, settings
@@ -384,6 +384,60 @@ def test_an_absent_dataset_is_a_skipped_row_with_the_remedy(session):
     assert "fetch" in plan.skipped[0].reason
 
 
+@pytest.mark.parametrize(
+    "twice",
+    [
+        {"datasets": ("toy", "toy")},
+        {"datasets": ("toy", "toy?classes=4")},
+        {
+            "datasets": ("toy?size=8&classes=3", "toy?classes=3&size=8"),
+            "some": "toy?size=8&classes=3",
+        },
+        {"architectures": ("convnet-w8-d1", "convnet-d1-w8")},
+        {"evaluate_on": ("convnet-w8-d1", "convnet-w8-d1", "mlp", "convnet-d1-w8")},
+        {"protocol": ("short", "short")},
+        {"ipc": (1, 2, 1)},
+        {"seeds": (0, 1, 0)},
+        {"inits": ("real", "real")},
+        {"rows": ("step", "step")},
+        {"settings": (("step", "lr", (2.0, 2, 2.0)), ("step", "lr", (2.0,)))},
+    ],
+    ids=lambda twice: "-".join(twice),
+)
+def test_what_is_named_twice_is_planned_once(twice, session):
+    once = {name: tuple(dict.fromkeys(values))[:1] for name, values in twice.items()}
+    if "evaluate_on" in twice:
+        once["evaluate_on"] = ("convnet-w8-d1", "mlp")
+    if "ipc" in twice or "seeds" in twice:
+        once = {name: tuple(dict.fromkeys(values)) for name, values in twice.items()}
+    if "settings" in twice:
+        once["settings"] = (("step", "lr", (2.0,)),)
+    given = {"preset": "quick", "rows": ("step",)}
+    plans = [session.plan(Choices(**given | choices)) for choices in (twice, once)]
+    for kind in ("condensations", "evaluations"):
+        ids, expected = ([job.id for job in getattr(plan, kind)] for plan in plans)
+        assert ids == expected and len(set(ids)) == len(ids)
+
+
+def test_a_folder_by_two_paths_is_planned_once(session, tmp_path):
+    import numpy as np
+
+    images = np.zeros((20, 8, 8), np.uint8)
+    images[::2] = 200
+    splits = {f"{split}_{what}": array for split in ("train", "test")
+              for what, array in (("images", images), ("labels", np.arange(20) % 2))}  # fmt: skip
+    np.savez(tmp_path / "own.npz", **splits)
+    paths = f"npz:{tmp_path}/own.npz", f"npz:{tmp_path}/./own.npz"
+    plan = session.plan(Choices(preset="quick", rows=("step",), datasets=paths))
+    assert {job.dataset for job in plan.condensations} == {paths[0]}
+
+
+def test_one_and_true_are_two_values_of_an_option(session):
+    setting = ("step", "lr", (1.0, True))
+    with pytest.raises(RegistryError):  # and not passed over as a repeat
+        session.plan(Choices(preset="quick", rows=("step",), settings=(setting,)))
+
+
 def test_options_of_a_dataset_may_stand_behind_its_name(session):
     plan = session.plan(Choices(rows=("step",), datasets=("toy?size=16", "toy"), ipc=(1,)))
     small, *_, large = sorted(plan.condensations, key=lambda job: job.dataset)
@@ -555,28 +609,6 @@ def test_a_snapshot_that_some_row_reaches_is_left_out_of_shorter_ones(tmp_path):
     assert session.plan(choices).condensations[0].snapshots == (9999,)
 
 
-@given(st.lists(st.text(), min_size=1, max_size=5))
-def test_a_slug_is_a_short_file_name(parts):
-    name = slug(*parts)
-    assert len(name) <= 80 and "/" not in name and not name.startswith(".")
-
-
-PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-@given(st.dictionaries(st.text(max_size=5), PLAIN, max_size=5))
-def test_a_digest_does_not_depend_on_the_order_of_keys(record):
-    backwards = dict(reversed(record.items()))
-    assert digest(record) == digest(backwards)
-    assert digest(record) != digest({**record, "one more": 1})
-
-
 def test_steps_of_the_command_line_win_over_the_presets_but_not_over_a_controls_own(tmp_path):
     text = TEXT.replace('rows = ["step",', 'rows = [{ method = "step", steps = 50 },')
     session = open_session(tmp_path, text, step=method(controls=({"steps": 0},)))
@@ -621,12 +653,75 @@ def test_a_row_away_from_where_its_settings_were_published_is_marked(tmp_path):
     session = open_session(tmp_path, TEXT.replace(table, table + at), step=step)
     plain, variant = session.plan(Choices(ipc=(2,), seeds=(0,))).condensations
     assert plain.reduced == {}
-    at_fault = {"lr": [3.0, 1.0], "ipc": [2, "1"], "dataset": ["toy", "mnist"]}
-    assert variant.reduced == at_fault  # what it says replaces what its method says
+    at_fault = {
+        "lr": [3.0, 1.0],
+        "ipc": [2, 1],
+        "dataset": ["toy", "mnist"],
+        "init": ["noise", "real"],
+    }
+    assert variant.reduced == at_fault  # what it says of two axes leaves the third to its method
     other = Choices(rows=("step",), ipc=(2,), seeds=(0,), inits=("noise",),
                     settings=(("step", "batch", (8,)),))  # fmt: skip
     [job] = session.plan(other).condensations
     assert job.reduced == {"batch": [8, "256 or 512"], "init": ["noise", "real"]}
+
+
+def test_a_table_for_one_place_says_that_its_settings_were_published_there(tmp_path):
+    step = method(published_at={"dataset": ("mnist",), "ipc": (1,), "init": ("noise",)})
+    text = TEXT + '[methods.step.dataset.toy.ipc.2]\nlr = 5.0\ninit = "real"\n'
+    session = open_session(tmp_path, text, step=step)
+    plan = session.plan(Choices(rows=("step",), seeds=(0,), published=True))
+    assert [(job.init, job.reduced) for job in plan.condensations] == [
+        ("noise", {"dataset": ["toy", "mnist"]}),
+        ("real", {}),
+    ]
+
+
+def test_one_set_of_data_under_two_names_is_published_under_both(tmp_path):
+    step = method(published_at={"dataset": ("small",)})
+    named = '[datasets.small]\nsource = "toy"\noptions = { train_per_class = 4 }\n'
+    session = open_session(tmp_path, TEXT + named, step=step)
+    for name, marked in (("small", False), ("toy?train_per_class=4", False), ("toy", True)):
+        [job] = session.plan(
+            Choices(rows=("step",), datasets=(name,), ipc=(1,), seeds=(0,))
+        ).condensations
+        assert bool(job.reduced) == marked, name
+
+
+def test_published_takes_the_init_and_the_options_that_were_published(tmp_path):
+    chosen = {"ipc": (1,), "seeds": (0,), "published": True}
+    step = method(published_at={"init": ("noise", "real"), "batch": (512, 1024)})
+    jobs = open_session(tmp_path, step=step).plan(Choices(**chosen)).condensations
+    assert {(job.init, job.config["batch"]) for job in jobs} == {("real", 512), ("noise", 512)}
+    step = method(published_at={"init": ("noise",), "batch": (512,)})
+    session = open_session(tmp_path, step=step)
+    [plain] = session.plan(Choices(rows=("step",), inits=("real",), **chosen)).condensations
+    assert plain.reduced == {"init": ["real", "noise"]}
+    settings = (("step", "batch", (512,)),)
+    plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,), settings=settings))
+    [job] = plan.condensations  # 512 is what was published, and the default is not
+    assert job.reduced == {"init": ["real", "noise"]}
+    session = open_session(tmp_path, TEXT.replace("step@noise", "step"), step=step)
+    [job] = session.plan(Choices(**chosen)).condensations  # two rows have become one
+    assert (job.init, job.config["batch"], job.reduced) == ("noise", 512, {})
+
+
+def test_options_that_change_no_result_are_not_marked(tmp_path):
+    def halves(config, facts):
+        return replace(config, batch=config.batch // 2)
+
+    session = open_session(tmp_path, step=method(canonical=halves))
+    for batch, reduced in ((257, {}), (258, {"batch": [258, 256]})):
+        settings = (("step", "batch", (batch,)),)
+        plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,), settings=settings))
+        assert [job.reduced for job in plan.condensations] == [reduced]
+
+
+def test_a_canonical_form_that_is_no_config_fails_its_row_by_name(tmp_path):
+    session = open_session(tmp_path, step=method(canonical=lambda config, facts: {}))
+    plan = session.plan(Choices(rows=("step",), ipc=(1,), seeds=(0,)))
+    assert not plan.condensations
+    assert "MethodInfo.canonical gives {}; expected a Config" in plan.skipped[0].reason
 
 
 @pytest.mark.parametrize(

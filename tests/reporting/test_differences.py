@@ -1,8 +1,8 @@
 import math
+import statistics
 
 import pytest
 from ddbench.reporting.leaderboard import Score, difference, load
-from ddbench.reporting.leaderboard.differences import T
 
 
 def score(*sets):
@@ -16,7 +16,7 @@ def test_networks_are_paired():
     # Differences 10, 8 and 9 points: deviation 1 point, standard error 1/√3, t(2) = 4.303.
     found = difference(score((0.80, 0.82, 0.84)), score((0.70, 0.74, 0.75)), MANY)
     assert found.mean == pytest.approx(0.09)
-    assert found.half == pytest.approx(4.303 * 0.01 / math.sqrt(3))
+    assert found.half == pytest.approx(4.30265 * 0.01 / math.sqrt(3))
     assert (found.networks, found.decided) == (3, True)
 
 
@@ -49,21 +49,21 @@ def test_several_sets_round_less_together():
     # 1 / 12 n², with (1/12)² / (1/24² + 2/48²) = 2.67 degrees of freedom: t(2) = 4.303.
     alike = (0.8, 0.8), (0.8, 0.8)
     assert difference(score(*alike), score(*alike), 10).half == pytest.approx(
-        4.303 / 10 / math.sqrt(12)
+        4.30265 / 10 / math.sqrt(12)
     )
 
 
 def test_one_network_of_equal_sets_has_an_interval_of_some_width():
     # Of each row's two accuracies 1 / 12 n², of their mean 1 / 24 n²; both rows 1 / 12 n², t(2).
     found = difference(score((0.8,), (0.8,)), score((0.7,), (0.7,)), 10)
-    assert found.half == pytest.approx(4.303 / 10 / math.sqrt(12)) and not found.decided
+    assert found.half == pytest.approx(4.30265 / 10 / math.sqrt(12)) and not found.decided
 
 
 def test_seeds_count_where_one_row_has_several():
     # No variance between networks; seed means 50 and 70: variance 0.02 / 2, t(1) = 12.706.
     found = difference(score((0.8, 0.8)), score((0.5, 0.5), (0.7, 0.7)), MANY)
     assert found.mean == pytest.approx(0.2)
-    assert found.half == pytest.approx(12.706 * 0.1)
+    assert found.half == pytest.approx(12.706205 * 0.1)
     assert not found.decided
 
 
@@ -79,7 +79,7 @@ def test_degrees_of_freedom_are_rounded_down():
     # Variances of the means 4e-4 (1 degree) and 4/3 e-4 (2 degrees): 1.68 degrees, taken as 1.
     one = score((0.80, 0.82), (0.84, 0.86))
     other = score((0.50, 0.52), (0.52, 0.54), (0.54, 0.56))
-    assert difference(one, other, MANY).half == pytest.approx(12.706 * math.sqrt(16e-4 / 3))
+    assert difference(one, other, MANY).half == pytest.approx(12.706205 * math.sqrt(16e-4 / 3))
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,11 @@ def test_a_gain_beside_an_interval_is_of_the_same_networks(made):
     assert baseline["over_random"] == 0
 
 
-def test_the_quantiles_fall_and_end_near_the_normal_one():
-    assert list(T) == sorted(T, reverse=True) and len(T) == 30
-    assert 1.96 < T[-1] < 2.05
+@pytest.mark.parametrize(("networks", "t"), [(2, 12.7062), (31, 2.0423), (101, 1.9840)])
+def test_the_quantile_is_that_of_student_for_any_number_of_networks(networks, t):
+    one = [0.8 + 0.01 * (k % 2) for k in range(networks)]
+    found = difference(score(tuple(one)), score((0.5,) * networks), MANY)
+    assert found.half == pytest.approx(t * statistics.stdev(one) / math.sqrt(networks), rel=1e-4)
 
 
 def test_scores_keep_the_accuracies_of_each_set(made):

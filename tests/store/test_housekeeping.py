@@ -1,21 +1,23 @@
-"""Status, retry, clean, merge, pack and unpack on run folders made by hand."""
+"""Status, retry, clean and merge on run folders made by hand."""
 
 import errno
 import hashlib
-import io
 import json
 import os
 import shutil
-import tarfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from ddbench.cli import main
+from ddbench.contract.artifacts import ArtifactStore
+from ddbench.contract.stored_sets import differing_sets
+from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.store.atomic_files import claimed
-from ddbench.store.housekeeping import find_litter, merge, pack, status_of, to_retry, unpack
+from ddbench.store.housekeeping import find_litter, merge, status_of, to_retry
 from ddbench.store.run_folder import RunError, RunFolder, read_run, refuse_newer, write_record
 from safetensors.numpy import save as to_safetensors
 
@@ -108,6 +110,62 @@ def test_status_names_a_torn_curve(folder, text):
     assert [job.note for job in status_of(folder) if job.id == "a"] == [""]
 
 
+@pytest.fixture
+def verifiable(tmp_path) -> RunFolder:
+    """A finished condensation with its initial set, a snapshot, and an evaluation of each."""
+    run = RunFolder(tmp_path / "run")
+    run.create()
+    final, after_3 = torch.ones(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
+    labels = torch.arange(2)
+    run.set_file("a", 3).parent.mkdir(parents=True)
+    for path, images in (
+        (run.set_file("a"), final),
+        (run.set_file("a", 3), after_3),
+        (run.condensation("a") / "initial.safetensors", after_3),
+    ):
+        SyntheticSet(images, labels).save(path)
+    record = {"id": "a", "status": "done", "set_sha256": SyntheticSet(final, labels).sha256()}
+    write_record(run.result("a"), "condensation", record)
+    record = {"id": "a-on-x", "status": "done", "condensation": "a", "snapshot": 3}
+    record["set_sha256"] = SyntheticSet(after_3, labels).sha256()
+    write_record(run.evaluation("a-on-x"), "evaluation", record)
+    return run
+
+
+def test_verify_passes_a_run_that_is_as_recorded(verifiable):
+    code, text = invoke("status", verifiable.root, "--verify")
+    assert code == 0 and "verified: every set is as recorded" in text
+
+
+@pytest.mark.parametrize("name", ["synthetic.safetensors", "snapshots/3.safetensors"])
+def test_verify_names_sets_that_differ_in_one_bit_or_are_missing(verifiable, name):
+    path = verifiable.condensation("a") / name
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1  # a pixel or a label: the file itself is whole
+    path.write_bytes(content)
+    assert invoke("status", verifiable.root)[0] == 0  # headers alone say nothing
+    code, text = invoke("status", verifiable.root, "--verify", "--json")
+    assert code == 1 and f"{path}: has the hash " in text and "ddbench retry" in text
+    assert "verified: 1 do not match their records" in text
+    path.unlink()
+    code, text = invoke("status", verifiable.root, "--verify", "--json")
+    assert code == 1 and f"{path}: is missing" in text
+
+
+def test_verify_reads_sets_without_a_recorded_hash_to_their_end(verifiable):
+    path = verifiable.condensation("a") / "initial.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    [note] = [job.note for job in status_of(verifiable, differing_sets) if job.id == "a"]
+    assert str(path) in note and "torn" in note
+
+
+def test_verify_names_records_that_cannot_be_read(verifiable):
+    path = verifiable.evaluation("a-on-x")
+    path.write_text("{")
+    code, text = invoke("status", verifiable.root, "--verify")
+    assert code == 1 and f"{path}: not whole JSON" in text
+
+
 def test_a_stale_claim_is_not_running(folder):
     folder.claim("d").write_text("process 7 on host")
     assert {job.id: job.state for job in status_of(folder)}["d"] == "missing"
@@ -194,7 +252,8 @@ def test_clean_finds_all_litter_and_nothing_else(folder, tmp_path):
     manifest = {"id": "zca-2", "kind": "zca", "spec": {}, "seconds": 0, "flops": 0}
     (done / "manifest.json").write_text(json.dumps(manifest | {"lower_bound": False, "bytes": 1}))
     with claimed(folder.claim("d")):
-        assert {item.path for item in find_litter(folder, artifacts)} == litter
+        left = [*find_litter(folder), *ArtifactStore(artifacts).litter()]
+        assert {item.path for item in left} == litter
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
@@ -416,18 +475,6 @@ def test_what_a_killed_merge_leaves_goes_nowhere(folder, tmp_path):
     into.create()
     merge(into, [folder])
     assert not (into.root / "condensations" / left.parent.name).exists()
-    with tarfile.open(pack(folder, tmp_path / "run.tar.gz")) as archive:
-        assert not [name for name in archive.getnames() if ".merge." in name]
-
-
-def test_a_packed_run_is_as_readable_as_its_records(folder, tmp_path):
-    packed = pack(folder, tmp_path / "run.tar.gz")
-    assert packed.stat().st_mode == folder.result("a").stat().st_mode
-
-
-def test_a_run_is_not_packed_into_itself(folder):
-    with pytest.raises(RunError, match="lies in the run"):
-        pack(folder, folder.root / "run.tar.gz")
 
 
 def test_a_run_whose_manifests_have_gone_is_still_one(folder):
@@ -498,178 +545,7 @@ def test_merge_previews(folder, other):
     assert files_of(folder) == before
 
 
-def test_a_folder_at_work_is_left_alone(folder, other, tmp_path):
+def test_a_folder_at_work_is_left_alone(folder, other):
     with claimed(other.claim("d")):
         with pytest.raises(RunError, match="other: a run is at work in it"):
             merge(folder, [other])
-        with pytest.raises(RunError, match="a run is at work"):
-            pack(other, tmp_path / "x.tar.gz")
-
-
-# -- pack and unpack -------------------------------------------------------------------------------
-
-
-def test_what_is_packed_comes_back_with_its_checkpoints(folder, tmp_path):
-    expected = files_of(folder)
-    old(folder.claim("z"))
-    old(folder.condensation("a") / ".x.half")
-    file = pack(folder, tmp_path / "run.tar.gz")
-    back = unpack(file, tmp_path / "elsewhere" / "again")
-    assert files_of(back) == expected and back.is_run() and (back.root / "claims").is_dir()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "run", "run.tar.gz"]
-    assert os.listdir(tmp_path / "elsewhere") == ["again"]
-
-
-def test_the_commands_pack_beside_the_folder_and_unpack_under_its_name(
-    folder, tmp_path, monkeypatch
-):
-    assert invoke("pack", folder.root) == (0, f"{tmp_path / 'run.tar.gz'}\n")
-    assert invoke("pack", folder.root)[0] == 2  # exists already
-    (tmp_path / "there").mkdir()
-    monkeypatch.chdir(tmp_path / "there")
-    assert invoke("unpack", tmp_path / "run.tar.gz") == (0, "run\n")
-    assert invoke("unpack", tmp_path / "run.tar.gz")[0] == 2  # exists already
-
-
-def test_a_link_to_a_file_is_packed_as_that_file(folder, tmp_path):
-    kept = tmp_path / "elsewhere.safetensors"
-    folder.set_file("a").rename(kept)
-    folder.set_file("a").symlink_to(kept)
-    os.link(kept, folder.condensation("a") / "twice")
-    back = unpack(pack(folder, tmp_path / "x.tar.gz"), tmp_path / "again")
-    assert files_of(back) == files_of(folder) and not back.set_file("a").is_symlink()
-
-
-def test_a_link_to_a_folder_cannot_be_packed(folder, tmp_path):
-    folder.condensation("a").rename(tmp_path / "a")
-    folder.condensation("a").symlink_to(tmp_path / "a")
-    with pytest.raises(RunError, match="condensations/a: links to a folder"):
-        pack(folder, tmp_path / "x.tar.gz")
-    assert not (tmp_path / "x.tar.gz").exists()
-
-
-def test_a_run_without_manifests_can_be_packed_and_an_empty_one_not(folder, other, tmp_path):
-    (folder.root / "manifests" / "host-1.json").unlink()
-    back = unpack(pack(folder, tmp_path / "x.tar.gz"), tmp_path / "again")
-    assert files_of(back) == files_of(folder)
-    with pytest.raises(RunError, match="other: holds nothing to pack yet"):
-        pack(other, tmp_path / "other.tar.gz")
-
-
-def test_a_place_that_cannot_be_written_is_an_error_with_a_remedy(folder):
-    code, text = invoke("pack", folder.root, "--to", "/proc/x/y.tar.gz")
-    assert code == 2 and "/proc/x/y.tar.gz: cannot be written" in text and "--to" in text
-
-
-def tar_of(path: Path, *members: tuple[str, bytes | None]) -> Path:
-    """Write a tar of files; a member without content is a link to /etc/passwd."""
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            if content is None:
-                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
-            info.size = len(content or b"")
-            tar.addfile(info, io.BytesIO(content or b""))
-    return path
-
-
-GOOD = ("run/manifests/a.json", b"{}")
-
-
-@pytest.mark.parametrize(
-    "members",
-    [
-        [("run/other/a.json", b"{}")],
-        [GOOD, ("run/../../escaped", b"x")],
-        [GOOD, ("/absolute", b"x")],
-        [GOOD, ("run/condensations/link", None)],
-        [GOOD, ("second/manifests/a.json", b"{}")],
-        [(".", b""), ("./manifests/a.json", b"{}")],
-    ],
-)
-def test_a_foreign_archive_is_refused_and_leaves_nothing(tmp_path, members):
-    file = tar_of(tmp_path / "x.tar.gz", *members)
-    (tmp_path / "in").mkdir()
-    with pytest.raises(RunError, match="x.tar.gz: is no packed run"):
-        unpack(file, tmp_path / "in" / "run")
-    assert os.listdir(tmp_path / "in") == [] and not (tmp_path / "escaped").exists()
-
-
-def test_a_torn_archive_is_refused(folder, tmp_path):
-    file = pack(folder, tmp_path / "x.tar.gz")
-    for length in (0, 10, file.stat().st_size // 2):
-        (tmp_path / "torn.tar.gz").write_bytes(file.read_bytes()[:length])
-        with pytest.raises(RunError, match="torn.tar.gz: cannot be unpacked"):
-            unpack(tmp_path / "torn.tar.gz", tmp_path / "in")
-        assert not (tmp_path / "in").exists()
-
-
-def test_an_archive_with_any_bit_flipped_is_refused_and_leaves_nothing(folder, tmp_path):
-    for number in range(20):
-        condense(folder, f"more-{number}", content=os.urandom(200))
-    whole = pack(folder, tmp_path / "x.tar.gz").read_bytes()
-    (tmp_path / "in").mkdir()
-    content = whole.index(0, 10) + 1  # behind the name in the header, which nobody reads
-    for place in range(content, len(whole), len(whole) // 60):
-        flipped = bytearray(whole)
-        flipped[place] ^= 1 << place % 8
-        (tmp_path / "flipped.tar.gz").write_bytes(flipped)
-        with pytest.raises(RunError, match="flipped.tar.gz: .*(torn or altered|no packed run)"):
-            unpack(tmp_path / "flipped.tar.gz", tmp_path / "in" / "run")
-        assert os.listdir(tmp_path / "in") == []
-
-
-def repacked(file: Path, to: Path, changed) -> Path:
-    """Write the archive anew, valid as a stream, with `changed(name, content)` or without it."""
-    with tarfile.open(file) as tar:
-        members = {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
-    changes = {name: changed(name, content) for name, content in members.items()}
-    return tar_of(to, *((name, content) for name, content in changes.items() if content))
-
-
-@pytest.mark.parametrize("content", [None, b"another"])
-def test_an_archive_that_differs_from_its_list_is_refused_by_the_files(folder, tmp_path, content):
-    file = repacked(
-        pack(folder, tmp_path / "x.tar.gz"),
-        tmp_path / "y.tar.gz",
-        lambda name, old: content if name.endswith("a/synthetic.safetensors") else old,
-    )
-    words = r"y.tar.gz: 1 of its files are missing or altered \(condensations/a/synthetic"
-    with pytest.raises(RunError, match=words):
-        unpack(file, tmp_path / "again")
-    assert not (tmp_path / "again").exists()
-
-
-@pytest.mark.parametrize("content", [b"[" * 100_000, b"[]", b"{"])
-def test_a_list_that_cannot_be_read_is_named(folder, tmp_path, content):
-    file = repacked(
-        pack(folder, tmp_path / "x.tar.gz"),
-        tmp_path / "y.tar.gz",
-        lambda name, old: content if name == "run/packed.json" else old,
-    )
-    with pytest.raises(RunError, match="y.tar.gz: its list of files cannot be read"):
-        unpack(file, tmp_path / "again")
-
-
-def test_an_archive_without_a_list_is_still_read_and_the_list_is_not_packed_again(folder, tmp_path):
-    packed = pack(folder, tmp_path / "x.tar.gz")
-    without = lambda name, old: None if name == "run/packed.json" else old  # noqa: E731
-    back = unpack(repacked(packed, tmp_path / "y.tar.gz", without), tmp_path / "again")
-    assert files_of(back) == files_of(folder)
-    (folder.root / "packed.json").write_text("{}")  # of somebody who has untarred by hand
-    back = unpack(pack(folder, tmp_path / "z.tar.gz"), tmp_path / "once more")
-    assert "packed.json" not in files_of(back)
-
-
-def test_a_full_disk_is_not_the_archives_fault(folder, tmp_path, monkeypatch):
-    file = pack(folder, tmp_path / "x.tar.gz")
-    monkeypatch.setattr(tarfile.TarFile, "extractall", full)
-    code, text = invoke("unpack", file, "--to", tmp_path / "again")
-    assert code == 2 and f"{tmp_path / 'again'}: cannot be written (No space left" in text
-    assert "pack" not in text.replace(str(tmp_path), "").replace("unpack", "")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "x.tar.gz"]
-
-
-def test_a_file_that_is_not_there_cannot_be_unpacked(tmp_path):
-    code, text = invoke("unpack", tmp_path / "none.tar.gz")
-    assert code == 2 and "none.tar.gz: cannot be read (No such file or directory)" in text

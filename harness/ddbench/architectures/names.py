@@ -5,11 +5,12 @@ understands by a tuple of slots (`Choice`, `Width`); a slot that a name leaves e
 default.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from ddbench.text.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -198,7 +199,7 @@ def _slot_of(token: str, name: str, family: Architecture) -> tuple[Slot, str]:
             return slot, spelling
     usable = [usage for slot in family.tokens for usage in slot.usage]
     raise ArchitectureError(
-        f"'{name}': {family.name} has no token '{token}'{did_you_mean(token, usable)}; "
+        f"'{name}': {family.name} has no token '{token}'{_hint(token, usable)}; "
         f"its tokens: {family.usage or 'none'}"
     )
 
@@ -206,7 +207,7 @@ def _slot_of(token: str, name: str, family: Architecture) -> tuple[Slot, str]:
 def _unknown_family(name: str, known: Mapping[str, Architecture]) -> str:
     guess = _respelt(name, known)
     head = name.split("-")[0]
-    hint = f" (did you mean '{guess}'?)" if guess else did_you_mean(head.lower(), known)
+    hint = f" (did you mean '{guess}'?)" if guess else _hint(head, known)
     return f"unknown architecture '{name}'{hint}; families: {', '.join(sorted(known))}"
 
 
@@ -222,7 +223,6 @@ def _respelt(name: str, known: Mapping[str, Architecture]) -> str | None:
     return None
 
 
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """Return ` (did you mean 'x'?)` for the nearest of `words`, or nothing."""
-    near = difflib.get_close_matches(word, list(words), n=1)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+def _hint(word: str, words: Iterable[str]) -> str:
+    hint = did_you_mean(word, words)
+    return f" ({hint})" if hint else ""

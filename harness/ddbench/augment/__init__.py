@@ -7,7 +7,6 @@ fixed order: the operation, then its parameters (in the order that its `draw_` f
 So one seed gives one transform on every device, and "none" draws nothing.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,10 +14,23 @@ import torch
 
 from ddbench.augment import dc, dsa
 from ddbench.augment.operation import Parameters
+from ddbench.text.suggestions import did_you_mean
 
 OPERATIONS = dsa.OPERATIONS | dc.OPERATIONS
 
-__all__ = ["OPERATIONS", "Transform", "augment", "augment_alike", "draw", "operations"]
+OWN = "dsa"  # as an option or in a protocol: the dataset's own strategy
+
+__all__ = [
+    "OPERATIONS",
+    "OWN",
+    "Transform",
+    "augment",
+    "augment_alike",
+    "check_strategy",
+    "draw",
+    "operations",
+    "resolve",
+]
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,16 @@ def augment_alike(
     return tuple(transform.apply(images) for images in batches)
 
 
+def resolve(name: str, own: str) -> str:
+    """Return the strategy that an option means: "dsa" is the dataset's `own`, else `name`."""
+    return own if name == OWN else name
+
+
+def check_strategy(name: str) -> None:
+    """Raise ValueError, as `operations`, for what is neither a strategy nor "dsa"."""
+    operations(resolve(name, "none"))
+
+
 def operations(strategy: str) -> tuple[str, ...]:
     """Return the names of the operations in a strategy, none for "none".
 
@@ -131,10 +153,9 @@ def operations(strategy: str) -> tuple[str, ...]:
 
 
 def _unknown(name: str, strategy: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, [*known, "none"], n=1)
-    suggestion = f"did you mean {close[0]!r}? " if close else ""
+    hint = did_you_mean(name, [*known, "none"])
     return (
-        f"augment: unknown operation {name!r} in strategy {strategy!r}; {suggestion}"
+        f"augment: unknown operation {name!r} in strategy {strategy!r}; {hint}{' ' if hint else ''}"
         f"known: {', '.join(known)}, joined by '_', or none"
     )
 

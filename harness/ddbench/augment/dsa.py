@@ -169,7 +169,8 @@ def _affine(
 
     The same as `F.affine_grid` and `F.grid_sample` with bilinear interpolation, zero padding and
     align_corners=False: -1 and 1 are the outer edges of the border pixels. (The published DSA
-    runs used torch 1.2, where the default put them on the pixels' centres.)
+    runs used torch 1.2, where the default put them on the pixels' centres: on square images, as all
+    of theirs are, that is the same map. A rotation shears others a little differently.)
     """
     H, W = images.shape[2:]
     rows, columns = _pixels(images)

@@ -1,7 +1,9 @@
 """Read images at other places: whole pixels, bilinear, cubic spline; linear in the images.
 
-Plain gathers rather than `F.grid_sample`, whose double backward only exists in recent torch:
-these work under double backward and every torch.func transform in all versions ddbench supports.
+Plain gathers rather than `F.grid_sample`, which was tried. In torch 2.11, the lowest version
+supported, it has no double backward (`gradgradcheck`, and `torch.func.grad` twice, end in
+"derivative for aten::grid_sampler_2d_backward is not implemented") and no `jvp`. In torch 2.15 it
+has both, but no `jvp` of its gradient. Gathers have all of them, and `vmap`, in every version.
 """
 
 from functools import lru_cache

@@ -16,21 +16,40 @@ YES = click.option("--yes", is_flag=True, help="Do it; without this, only show w
 @click.command()
 @FOLDER
 @click.option("--all", "everything", is_flag=True, help="Show finished jobs one by one too.")
+@click.option(
+    "--verify", is_flag=True, help="Hash every set again; exit code 1 where one is not as recorded."
+)
 @JSON
 @explained
-def status(folder: Path, everything: bool, as_json: bool) -> None:
+def status(folder: Path, everything: bool, verify: bool, as_json: bool) -> None:
     """Say what is done, running (and by whom), failed and missing in a run folder."""
     from ddbench.reporting.terminal import print_table
     from ddbench.store.housekeeping import status_of
-    from ddbench.store.run_folder import DONE, open_run
+    from ddbench.store.run_folder import DONE, open_run, read_run
 
-    jobs = status_of(open_run(folder))
-    shown = [vars(job) for job in jobs if everything or as_json or job.state != DONE or job.note]
-    if shown or as_json:
-        print_table(shown, as_json=as_json)
+    run = open_run(folder)
+    if verify:
+        from ddbench.contract.stored_sets import differing_sets  # imports torch
+
+        jobs = status_of(run, differing_sets)
+    else:
+        jobs = status_of(run)
+    rows = [vars(job) for job in jobs if everything or as_json or job.state != DONE or job.note]
+    if as_json:
+        print_table(rows, as_json=True)
+    elif rows:
+        print_table([{key: row[key] for key in ("kind", "id", "state", "note")} for row in rows])
     counts = Counter(job.state for job in jobs)
     text = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     click.echo(text or "no jobs yet", err=True)
+    if verify:
+        unreadable = read_run(run).unreadable
+        for path, reason in unreadable:
+            click.echo(f"{path}: {reason}", err=True)
+        faults = sum(job.damaged for job in jobs) + len(unreadable)
+        words = f"{faults} do not match their records" if faults else "every set is as recorded"
+        click.echo(f"verified: {words}", err=True)
+        raise SystemExit(1 if faults else 0)
 
 
 @click.command()
@@ -66,10 +85,12 @@ def retry(
 @explained
 def clean(folder: Path, cache: Path | None, yes: bool) -> None:
     """Remove what dead processes left: half files, stale claims, orphans, half-built artifacts."""
+    from ddbench.contract.artifacts import ArtifactStore
     from ddbench.store.housekeeping import find_litter
     from ddbench.store.run_folder import open_run
 
-    litter = find_litter(open_run(folder), cache_of(cache) / "artifacts")
+    artifacts = ArtifactStore(cache_of(cache) / "artifacts")
+    litter = [*find_litter(open_run(folder)), *artifacts.litter()]
     gone, freed, left = 0, 0, []
     for item in litter:
         click.echo(f"{item.path}: {item.why}")
@@ -108,28 +129,4 @@ def merge(into: Path, others: tuple[Path, ...], preview: bool) -> None:
     click.echo(f"{len(copies)} things {'to copy' if preview else 'copied'}", err=True)
 
 
-@click.command()
-@FOLDER
-@click.option("--to", "target", type=click.Path(path_type=Path), help="[default: FOLDER.tar.gz]")
-@explained
-def pack(folder: Path, target: Path | None) -> None:
-    """Write a run folder, checkpoints and all, to one file."""
-    from ddbench.store.housekeeping import pack as write
-    from ddbench.store.run_folder import open_run
-
-    run = open_run(folder)
-    click.echo(write(run, target or folder.resolve().parent / f"{run.name}.tar.gz"))
-
-
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--to", "target", type=click.Path(path_type=Path), help="[default: the run's name]")
-@explained
-def unpack(file: Path, target: Path | None) -> None:
-    """Restore a run folder from the file that `pack` wrote."""
-    from ddbench.store.housekeeping import unpack as read
-
-    click.echo(read(file, target).root)
-
-
-COMMANDS = (status, retry, clean, merge, pack, unpack)
+COMMANDS = (status, retry, clean, merge)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ddbench.cli.data import list_data
 from ddbench.cli.shared import JSON, explained, read_registry
 
 if TYPE_CHECKING:
@@ -60,20 +59,6 @@ def _methods_text(preset: Preset, registry: Registry) -> str:
     """Return the methods of a preset's rows; narrow terminals would cut the names of variants."""
     names = [registry.method_of(row.method) for row in preset.rows]
     return ", ".join(dict.fromkeys([*names, *(["every other"] if preset.others else [])]))
-
-
-@click.command()
-@click.option(
-    "--data",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder with datasets; repeatable. DDBENCH_DATA adds more.",
-)
-@JSON
-@explained
-def datasets(data: tuple[Path, ...], as_json: bool) -> None:
-    """List the datasets, whether they are here, and what the absent ones need."""
-    list_data(data, as_json)
 
 
 @click.command()

@@ -10,6 +10,7 @@ import click
 
 from ddbench.cli.shared import (
     CHOICES,
+    DEFAULT_PRESET,
     JSON,
     PLACES,
     RUN,
@@ -24,6 +25,7 @@ from ddbench.cli.shared import (
 
 if TYPE_CHECKING:
     from ddbench.execution.run import Priced
+    from ddbench.planning.jobs import Plan
 
 
 @click.command()
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 @stacked(RUN)
 @stacked(PLACES)
 @JSON
+@click.option(
+    "--test",
+    is_flag=True,
+    help="At the end test what --validate chose: each method's best row, on the test set, once.",
+)
 @click.option("--print-registry", is_flag=True, help="Show the registry as resolved and end.")
 @explained
 def run(
@@ -56,6 +63,7 @@ def run(
     plugins: tuple[Path, ...],
     as_json: bool,
     print_registry: bool,
+    test: bool,
     **choices: Any,  # noqa: ANN401
 ) -> None:
     """Condense, evaluate, and write the leaderboard and the report.
@@ -66,6 +74,8 @@ def run(
     with more to do, 130 interrupted.
     """
     from ddbench.execution import run as sessions
+    from ddbench.planning.test_set import with_tests
+    from ddbench.reporting.leaderboard import load
     from ddbench.reporting.terminal import Progress
 
     if print_registry:
@@ -75,12 +85,13 @@ def run(
 
     stop = Stop(sessions.parse_duration(stop_after, "--stop-after") if stop_after else None)
     with stop.heard():
-        chosen = choices_of(**choices)
+        preset = choices["preset"] or DEFAULT_PRESET
+        device, chosen_gpus = sessions.device_named(device, gpus)
         options = sessions.RunOptions(
-            out=out or Path("runs") / chosen.preset,
-            device=_device(device),
+            out=out or Path("runs") / preset,
+            device=device,
             jobs=1 if exclusive else jobs,
-            gpus=tuple(gpus.split(",")) if gpus else None,
+            gpus=chosen_gpus,
             jobs_per_gpu=jobs_per_gpu,
             job_s=None if job_time == "none" else sessions.parse_duration(job_time, "--job-time"),
             memory=sessions.parse_size(memory, "--memory") if memory else None,
@@ -91,31 +102,30 @@ def run(
             keep_stale=keep_stale,
             observers=_observers(observers),
             command=("ddbench", *sys.argv[1:]),
-            preset=chosen.preset,
+            preset=preset,
         )
+        chosen = choices_of(workers=sessions.jobs_at_once(options), **choices)
         session = open_session(registry_path, data, cache, plugins)
         plan = session.plan(chosen)
         if require_all and plan.skipped:
             reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
             fail("\n  ".join(["--require-all:", *reasons]))
+        if test:
+            _require_validation(plan)
         with Progress(tracebacks=debug or debugging()) as progress:
             outcome = sessions.carry_out(session, plan, options, progress, stop)
+        if test and not outcome.stopped:
+            tests = with_tests(plan, load(outcome.folder).chosen)
+            with Progress() as progress:
+                outcome = sessions.carry_out(session, tests, options, progress, stop)
         _close(outcome, as_json)
 
 
-def _device(name: str) -> str:
-    """Return the device to use; "auto" is a GPU where there is one."""
-    if name == "cpu":
-        return name
-    from ddbench.execution.devices import has_cuda
+def _require_validation(plan: Plan) -> None:
+    from ddbench.store.run_folder import VALIDATION
 
-    if name == "auto":
-        return "cuda" if has_cuda() else "cpu"
-    if name.split(":")[0] != "cuda":
-        fail(f"--device {name}: expected auto, cpu, cuda or cuda:N")
-    if not has_cuda():
-        fail(f"--device {name}: there is no CUDA device here; use --device cpu")
-    return name
+    if not any(job.tested_on == VALIDATION for job in plan.evaluations):
+        fail("--test: tests what a validation split has chosen; add --validate 20%")
 
 
 def _observers(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -201,7 +211,8 @@ def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
         print_table(rows, right=("FLOPs", "time"))
     total = sum(one.flops for one in prices)
     click.echo(
-        f"{number_format.flops(total)}, {number_format.duration(total / 1e12 / rate)} at {rate:g} TFLOP/s "
+        f"{number_format.flops(total)}, "
+        f"{number_format.duration(total / 1e12 / rate)} at {rate:g} TFLOP/s "
         "(matrix products and convolutions, 2 per multiply-add; testing is not counted)",
         err=True,
     )

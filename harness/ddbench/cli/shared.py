@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import functools
 import os
@@ -18,6 +17,7 @@ import click
 
 from ddbench.cli.completion import complete_folder, completing, datasets_of, rows_of
 from ddbench.text import streams
+from ddbench.text.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from ddbench.execution.run import Session
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ddbench.planning.registry import Registry
 
 USAGE, STOPPED, INTERRUPTED = 2, 4, 130
+DEFAULT_PRESET = "quick"
 
 
 def debugging() -> bool:
@@ -95,9 +96,9 @@ class Suggesting(click.Group):
         """Return the command to run."""
         known = self.list_commands(context)
         if args[0] not in known and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}"
-            context.fail(f"No such command {args[0]!r}{'; ' if near else '. '}{hint}")
+            meant = did_you_mean(args[0], known)
+            hint = f"; {meant}" if meant else f". There are: {', '.join(known)}"
+            context.fail(f"No such command {args[0]!r}{hint}")
         return super().resolve_command(context, args)
 
 
@@ -209,12 +210,21 @@ CHOICES = (
     click.option(
         "--published",
         is_flag=True,
-        help="The published options and steps of each method, not the preset's reduced ones.",
+        help="The published options, init and steps of each method, not the preset's reduced ones.",
     ),
     click.option(
         "--steps", type=click.IntRange(min=0), help="Steps instead of the published number."
     ),
     click.option("--budget", help="Condensing time instead of steps, as 90s or 10m."),
+    click.option(
+        "--budget-total",
+        help="Time of the whole run, as 30m: half of it for condensing, in equal parts.",
+    ),
+    click.option(
+        "--validate",
+        metavar="PERCENT",
+        help="Choose on this share of the training data, held out, as 20%; the test set waits.",
+    ),
     click.option(
         "--set",
         "settings",
@@ -348,8 +358,11 @@ def choices_of(
     published: bool,
     steps: int | None,
     budget: str | None,
+    budget_total: str | None,
+    validate: str | None,
     settings: tuple[str, ...],
     snapshots: str | None,
+    workers: int | None = None,
     **axes: tuple[Any, ...],
 ) -> Choices:
     """Return the choices of a run from its command-line options.
@@ -358,7 +371,7 @@ def choices_of(
         RegistryError: Nothing is chosen. What is wrong beside that waits for the planner, which
             tells it with all else.
     """
-    from ddbench.execution.run import parse_duration
+    from ddbench.execution.run import default_jobs, parse_duration, parse_percentage
     from ddbench.planning.jobs import Choices
     from ddbench.planning.registry import RegistryError, parse_setting
 
@@ -377,13 +390,17 @@ def choices_of(
 
     parsed = [setting for text in settings if (setting := read(parse_setting, text))]
     seconds = read(parse_duration, budget, "--budget") if budget else None
+    total = read(parse_duration, budget_total, "--budget-total") if budget_total else None
     return Choices(
-        preset=preset or "quick",
+        preset=preset or DEFAULT_PRESET,
         all_methods=all_methods,
         rows=rows or None,
         published=published,
         steps=steps,
         budget=seconds,
+        budget_total=total,
+        workers=workers or default_jobs(1),
+        validate=read(parse_percentage, validate, "--validate") if validate else None,
         settings=tuple((row, option, tuple(values)) for row, option, values in parsed),
         snapshots=tuple(part.strip() for part in snapshots.split(",")) if snapshots else (),
         faults=tuple(faults),

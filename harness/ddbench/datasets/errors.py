@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+
+from ddbench.text.suggestions import nearest
 
 
 class DatasetError(ValueError):
@@ -28,24 +29,13 @@ class DatasetMissing(LookupError):
         return f"{self.name}: {self.remedy}"
 
 
-def did_you_mean(wrong: str, known: Iterable[str], argument: str = "") -> str:
+def instead(wrong: str, known: Iterable[str], argument: str = "") -> str:
     """Return "; did you mean 'x'?" where a known name is near, then the list of all of them.
 
     `argument` follows the name that is suggested, where that takes one.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(wrong.lower().replace("_", "-"), names, n=1, cutoff=0.6)
-    near = near or [name for name in names if _bare(name) == _bare(wrong)][:1]
+    near = nearest(wrong, names)
     meant = near[0] + (argument if near[0].endswith(":") else "") if near else ""
     suggestion = f"; did you mean {meant!r}?" if near else ""
     return f"{suggestion} (available: {', '.join(names)})"
-
-
-def _bare(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

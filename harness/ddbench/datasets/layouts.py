@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
+from ddbench.text.lines import reason_of
 
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -63,9 +64,14 @@ def unpacked(path: Path, beside: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=beside.parent) as folder:
         try:
             _unpack(path, folder)
+        except RuntimeError as error:  # locked, or packed by a method that Python does not know
+            raise DatasetError(
+                f"{path}: cannot be unpacked ({reason_of(error)}); unpack it by another program,"
+                " then name the folder"
+            ) from error
         except (OSError, EOFError, ValueError, *DAMAGE) as error:
             raise DatasetError(
-                f"{path}: cannot be unpacked ({first_line(error)}); get the archive again"
+                f"{path}: cannot be unpacked ({reason_of(error)}); get the archive again"
             ) from error
         yield Path(folder)
 
@@ -73,7 +79,9 @@ def unpacked(path: Path, beside: Path) -> Iterator[Path]:
 def _unpack(path: Path, folder: str) -> None:
     if path.name.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as archive:
-            archive.extractall(folder)  # takes drive letters, roots and ".." out of names
+            for member in archive.infolist():
+                member.filename = member.filename.replace("\\", "/")  # as Windows packs
+                archive.extract(member, folder)  # takes drive letters, roots and ".." out of names
     else:
         with tarfile.open(path) as archive:
             archive.extractall(folder, filter="data")
@@ -131,7 +139,7 @@ def _gunzip(source: Path, target: Path) -> None:
             shutil.copyfileobj(packed, plain)
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(
-            f"{source}: cannot be unpacked ({first_line(error)}); get the file again"
+            f"{source}: cannot be unpacked ({reason_of(error)}); get the file again"
         ) from error
 
 

@@ -6,24 +6,25 @@ this module knows where they lie, checks them by name first, and turns them into
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 import socket
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
-from ddbench.datasets.errors import DatasetError, first_line
+from ddbench.datasets.errors import DatasetError
 from ddbench.datasets.layouts import copy_files, unpacked
 from ddbench.datasets.npz import read_npz
-from ddbench.datasets.source import Presence, Progress, Source, stat_tree
+from ddbench.datasets.source import Option, Presence, Progress, Source, stat_tree
+from ddbench.store.hashing import hash_of_file
+from ddbench.text.lines import reason_of
 
 IDX_FILES = (
     "train-images-idx3-ubyte",
@@ -33,10 +34,12 @@ IDX_FILES = (
 )
 CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
 DIGITS = tuple("0123456789")
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 CLOTHES = tuple(
     "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
 )
 CIFAR10_NAMES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+CIFAR10_CONSTANTS = "cifar10_constants"  # an option of CIFAR-100: MTT's code has them for both
 MEAN_TOLERANCE = 0.1  # relative: the sets of one layout differ by a third and more
 STALL_SECONDS = 60.0  # a download that is silent for so long has failed
 
@@ -56,6 +59,7 @@ class TorchvisionSet(Source):
         axes: Order of the axes of the class's images.
         by_split: Whether the class takes `split="train"` instead of `train=True`.
         subfolders: Folders below a root that may hold the layout.
+        options: Options of its own.
     """
 
     name: str
@@ -76,6 +80,7 @@ class TorchvisionSet(Source):
     axes: str = "nhw"
     by_split: bool = False
     subfolders: tuple[str, ...] = ("",)
+    options: Mapping[str, Option] = field(default_factory=dict)
 
     def locate(self, roots: Sequence[Path]) -> Presence:
         """Look for torchvision's layout, then for `<name>.npz`, in each root in turn."""
@@ -109,15 +114,24 @@ class TorchvisionSet(Source):
 
     def _remedy(self) -> str:
         return (
-            f"`ddbench data fetch {self.name}` downloads it,"
-            f" `ddbench data import {self.name} PATH` takes files that are elsewhere"
+            f"`ddbench datasets fetch {self.name}` downloads it,"
+            f" `ddbench datasets import {self.name} PATH` takes files that are elsewhere"
         )
 
-    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
+    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str | int, ...]]:
         """Return the files of the layout, or the npz."""
         where = self._found(roots)
         paths = [where] if where.is_file() else [where / file for file in self.layout]
         return [entry for path in paths for entry in stat_tree(path)]
+
+    def sizes(self, roots: Sequence[Path]) -> tuple[int | None, int | None]:
+        """Return what the headers of idx files say; other files are checked against their sums."""
+        where = self._found(roots)
+        if where.is_file():
+            return None, None  # an npz, which holds what it holds
+        if self.layout[0].endswith(IDX_FILES[0]):
+            return _idx_length(where / self.layout[0]), _idx_length(where / self.layout[2])
+        return self.train_size, self.test_size
 
     def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
         """Read both splits through torchvision, or the npz."""
@@ -133,7 +147,10 @@ class TorchvisionSet(Source):
                 f" {self.shape} (channels, height, width): the files of another dataset"
             )
         self._check_pixels(dataset, where)
-        return replace(dataset, mean=self.mean, std=self.std, augment=self.augment)
+        mean, std = self.mean, self.std
+        if options.get(CIFAR10_CONSTANTS):
+            mean, std = CIFAR10_MEAN, CIFAR10_STD
+        return replace(dataset, mean=mean, std=std, augment=self.augment)
 
     def _check_pixels(self, dataset: Dataset, where: Path) -> None:
         """Refuse the files of another set of the same form: their names do not tell MNIST's kin.
@@ -172,8 +189,8 @@ class TorchvisionSet(Source):
                     self._split(folder, train, download=True)
             except Exception as error:  # URLError, timeouts, RuntimeError for a checksum
                 raise DatasetError(
-                    f"{self.name}: the download failed ({first_line(error)}); try again, or"
-                    f" download it elsewhere and `ddbench data import {self.name} PATH`"
+                    f"{self.name}: the download failed ({reason_of(error)}); try again, or"
+                    f" download it elsewhere and `ddbench datasets import {self.name} PATH`"
                 ) from error
         wanted = {folder / file for file in self.layout}
         for path in sorted(folder.rglob("*")):
@@ -200,7 +217,7 @@ class TorchvisionSet(Source):
             train, test = self._split(folder, True), self._split(folder, False)
         except Exception as error:  # torchvision raises what its parsers raise
             raise DatasetError(
-                f"{folder}: torchvision cannot read {self.name} ({first_line(error)});"
+                f"{folder}: torchvision cannot read {self.name} ({reason_of(error)});"
                 f" delete {', '.join(self.layout)} there, then {self._remedy()}"
             ) from error
         names = self.class_names or tuple(train.classes)
@@ -268,8 +285,7 @@ def _digests(torchvision_class: Any) -> dict[str, str]:  # noqa: ANN401
 def _digest_fault(path: Path, expected: str | None) -> str:
     if expected is None:
         return ""
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
+    found = hash_of_file(path, "md5")
     if found == expected:
         return ""
     size = path.stat().st_size
@@ -294,6 +310,16 @@ def _idx_fault(path: Path) -> str:
             f" ({' x '.join(map(str, lengths))}) needs {expected}"
         )
     return ""
+
+
+def _idx_length(path: Path) -> int | None:
+    """Return how many images an idx file says it holds, None where it is no idx file."""
+    try:
+        with open(path, "rb") as file:
+            header = file.read(8)
+    except OSError:
+        return None
+    return int.from_bytes(header[4:], "big") if header[:2] == b"\0\0" else None
 
 
 @contextmanager
@@ -402,8 +428,8 @@ def torchvision_sets() -> list[TorchvisionSet]:
             licence="not stated",
             homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
             class_names=CIFAR10_NAMES,
-            mean=(0.4914, 0.4822, 0.4465),
-            std=(0.2023, 0.1994, 0.2010),
+            mean=CIFAR10_MEAN,
+            std=CIFAR10_STD,
             axes="nhwc",
         ),
         TorchvisionSet(
@@ -420,5 +446,6 @@ def torchvision_sets() -> list[TorchvisionSet]:
             mean=(0.5071, 0.4866, 0.4409),
             std=(0.2673, 0.2564, 0.2762),
             axes="nhwc",
+            options={CIFAR10_CONSTANTS: Option(False, "normalise with CIFAR-10's mean, std", bool)},
         ),
     ]

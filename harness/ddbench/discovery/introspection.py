@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
-import hashlib
 import itertools
 import json
 import logging
@@ -26,13 +25,14 @@ from typing import Any
 
 from ddbench.contract.config import ConfigError, make_config
 from ddbench.contract.hookspecs import Facts, MethodInfo
+from ddbench.discovery.child_process import leave_signals_to_parent
 from ddbench.discovery.extensions import Extensions, installed_code
 from ddbench.discovery.fingerprints import ChangedError, code_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, MethodError, load, plain_options
-from ddbench.execution.signals import leave_signals_to_parent
 from ddbench.store.atomic_files import write_json
-from ddbench.store.run_folder import shortened
+from ddbench.store.hashing import hash_of_text
 from ddbench.text import lines, streams
+from ddbench.text.lines import brief
 
 LOG = logging.getLogger(__name__)
 MOST_STEPS, LONGEST_CYCLE = 10**9, 10**6  # a meter keeps an account of each step of a cycle
@@ -44,7 +44,9 @@ DESCRIBED = (
     "options", "steps", "inits", "default_init", "step", "quick", "labels", "own_recipe",
     "published_at", "published", "balanced", "controls", "paper", "bibtex",
 )  # fmt: skip
-CONFIGURED = ("problems", "config", "published", "steps", "published_steps", "cycle", "needs")
+CONFIGURED = (
+    "problems", "config", "published", "alike", "steps", "published_steps", "cycle", "needs",
+)  # fmt: skip
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -75,14 +77,14 @@ def _whole(value: Any, giver: str, least: int, most: int) -> int:  # noqa: ANN40
     if number and least <= value <= most and value == int(value):
         return int(value)
     raise MethodError(
-        f"{giver} gives {shortened(value)}; expected a whole number from {least} to {most:,}"
+        f"{giver} gives {brief(value)}; expected a whole number from {least} to {most:,}"
     )
 
 
 def _reason(needs: Any) -> str | None:  # noqa: ANN401
     if not isinstance(needs, str | None):
         raise MethodError(
-            f"MethodInfo.needs gives {shortened(needs)}; expected a reason in words, or None"
+            f"MethodInfo.needs gives {brief(needs)}; expected a reason in words, or None"
         )
     return needs and lines.shortened(lines.one_line(needs) or lines.NO_REASON)
 
@@ -123,18 +125,35 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
         own = question["published_steps"]  # of the registry; else the rule at these options
         given = info.steps(config, ipc) if own is None else own
         steps = _whole(given, "MethodInfo.steps", 0, MOST_STEPS)
-    facts = dict(question["facts"]) | {"steps": steps}
+    known = dict(question["facts"]) | {"steps": steps}
     for key in ("shape", "class_counts"):
-        facts[key] = tuple(facts[key])
+        known[key] = tuple(known[key])
+    facts = Facts(**known)
     return {
         "problems": [],
         "config": plain_options(config),
         "published": plain_options(published),
+        "alike": _alike(info, config, published, facts),
         "steps": steps,
         "published_steps": published_steps,
         "cycle": _whole(info.cycle(config, ipc), "MethodInfo.cycle", 1, LONGEST_CYCLE),
-        "needs": _reason(info.needs(config, Facts(**facts))),
+        "needs": _reason(info.needs(config, facts)),
     }
+
+
+def _alike(info: MethodInfo, config: Any, published: Any, facts: Facts) -> list[str]:  # noqa: ANN401
+    """Return the options that give the same result at both values, as the method says."""
+    ours, theirs = (_canonical(info, one, facts) for one in (config, published))
+    return [name for name, value in ours.items() if value == theirs[name]]
+
+
+def _canonical(info: MethodInfo, config: Any, facts: Facts) -> dict[str, Any]:  # noqa: ANN401
+    made = info.canonical(config, facts)
+    if not isinstance(made, info.config):
+        raise MethodError(
+            f"MethodInfo.canonical gives {brief(made)}; expected a {info.config.__name__}"
+        )
+    return plain_options(made)
 
 
 def answer(
@@ -191,8 +210,7 @@ def _contained(ask: Callable[..., dict[str, Any]], method: Method | str, questio
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # `steps`, `cycle`, `needs` are the plugin's code
-        words = f"{type(error).__name__}: {lines.message_of(error)}"
-        return {"error": lines.shortened(f"{method.found.source}: {words}")}
+        return {"error": lines.shortened(f"{method.found.source}: {lines.named(error)}")}
 
 
 def _fits(
@@ -215,7 +233,7 @@ def _fits(
         with torch.device("meta"):
             architectures.build(name, shape, classes, catalogue=catalogue)
     except Exception as error:  # a family may be someone else's code
-        return {"canonical": canonical, "error": str(error)}
+        return {"canonical": canonical, "error": lines.shortened(lines.reason_of(error))}
     return {"canonical": canonical, "code": extensions.code_of_architecture(name)}
 
 
@@ -257,7 +275,7 @@ class Child:
         asked = {name: dataclasses.asdict(self.found[name]) for name in sorted(names)}
         question = {"request": request, "methods": asked, "extensions": self.extensions}
         text = json.dumps(question, sort_keys=True)
-        key = hashlib.sha256(f"{self.core}\0{sys.prefix}\0{text}".encode()).hexdigest()[:24]
+        key = hash_of_text(f"{self.core}\0{sys.prefix}\0{text}", 24)
         kept = self.kept / f"{key}.json"
         with suppress(OSError, ValueError, RecursionError):
             answers = json.loads(kept.read_bytes())
@@ -316,8 +334,8 @@ class Child:
         if self._process is not None and self._process.poll() is not None:
             self.close()
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ddbench.discovery.introspection"],  # -P: nothing of the working folder
+            self._process = subprocess.Popen(  # -P: it imports nothing of the working folder
+                [sys.executable, "-P", "-m", "ddbench.discovery.introspection"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
             )  # fmt: skip
             atexit.register(self.close)

@@ -76,9 +76,14 @@ class JobContext:
 
         return ArtifactStore(self.cache / "artifacts")
 
-    def dataset(self, name: str, extensions: Extensions) -> Dataset:
-        """Return the dataset of this name in the registry."""
+    def dataset(self, name: str, extensions: Extensions, validate: int | None = None) -> Dataset:
+        """Return the dataset of this name in the registry.
+
+        `validate` is the option of that name: the percentage of the training images to hold out.
+        """
         source, options = self.datasets.get(name, (name, {}))
+        if validate is not None:
+            options = {**options, "validate": validate}
         return load(
             source,
             roots=self.roots,
@@ -101,7 +106,7 @@ class JobContext:
                     f"the code that brings {name} has been edited since the plan was made; "
                     "the same command plans anew"
                 )
-        dataset = self.dataset(job.dataset, extensions)
+        dataset = self.dataset(job.dataset, extensions, job.validate)
         if dataset.fingerprint != job.dataset_fingerprint:
             raise ChangedError(
                 f"dataset {job.dataset} has changed since the plan was made "
@@ -166,4 +171,4 @@ class JobContext:
         cpu = torch.device("cpu")
         warm_up(cpu)  # what the process pays once is no part of the fitting
         spec = {"dataset": dataset.fingerprint, "epsilon": 0.1, "version": 1}
-        return self.store().get("zca", spec, build, cpu)
+        return self.store().get("zca", spec, build, cpu, dataset.name)

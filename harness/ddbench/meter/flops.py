@@ -33,8 +33,9 @@ class FlopCount(TorchDispatchMode):
     """The FLOPs of a ``with`` block: matrix and convolution operations, 2 per multiply-add.
 
     The formulas are those of torch's `FlopCounterMode` and, before them, `FORMULAS`; elsewhere the
-    totals agree. Without a table per module this mode costs about a third as much, and counts what
-    makes torch's raise: `autograd.grad` for a leaf that was a module's input. Backward, double
+    totals agree. Other operations are named in `uncounted`, and what they do is estimated. Without
+    a table per module this mode costs about a third as much, and counts what makes torch's raise:
+    `autograd.grad` for a leaf that was a module's input. Backward, double
     backward and torch.func are counted as they execute.
     """
 
@@ -140,7 +141,8 @@ def _rule(func: Operation) -> _Rule:
         return _Rule(name, composite=True)
     if torch.Tag.pointwise in func.tags and name != "clone":
         return _Rule(name, work=_per_element)
-    return _Rule(name, work=_WORK.get(name), opaque=name in _OPAQUE)
+    work = _WORK.get(name) or (_cubes if "linalg_" in name else None)
+    return _Rule(name, work=work, opaque=name in _OPAQUE)
 
 
 # Estimates of uncounted work. They decide only whether a count is marked as a lower bound. Copies,
@@ -175,7 +177,14 @@ def _n_log_n(n: int) -> int:
 
 
 def _cubes(args: Sequence[Any], out: Result) -> int:
-    return 20 * _size(args) * args[0].shape[-1]  # about ten matrix products
+    """About ten matrix products: what the costly ones of a matrix's factorisations take."""
+    return 20 * _size(args) * min(args[0].shape[-2:], default=0)
+
+
+def _product(args: Sequence[Any], out: Result) -> int:
+    """Each element of the largest tensor meets the longest last axis: no product takes more."""
+    lengths = [arg.shape[-1] for arg in args if isinstance(arg, torch.Tensor) and arg.ndim]
+    return 2 * max(_size(args), _size(out)) * max(lengths, default=1)
 
 
 def _sampling(args: Sequence[Any], out: Result) -> int:
@@ -200,7 +209,13 @@ _WORK: dict[str, Formula] = {
         "upsample_bicubic2d_backward".split(),
         _sampling,
     ),
-    "linalg_matrix_exp": _cubes,
+    # what "linalg_" in the name does not tell
+    **dict.fromkeys("cholesky cholesky_inverse geqrf ormqr triangular_solve".split(), _cubes),
+    **dict.fromkeys(
+        "addbmm addmv addr vdot _int_mm _addmm_activation _trilinear _cdist_backward "
+        "_pdist_forward _pdist_backward".split(),
+        _product,
+    ),
 }
 _OPAQUE = {  # whole recurrent layers in one call
     "mkldnn_rnn_layer",

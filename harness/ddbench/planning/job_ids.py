@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from ddbench import NUMERICS
-from ddbench.discovery.fingerprints import seed_name
+from ddbench.datasets.source import seed_name
 from ddbench.planning.jobs import Condensation, Evaluation, Plan
-
-SLUG = 80  # characters of an id's readable part
-
-
-def digest(record: Mapping[str, Any], length: int = 10) -> str:
-    """Return the hash of plain values, the same whatever the order of keys."""
-    text = json.dumps(record, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
-
-
-def slug(*parts: object) -> str:
-    """Return a readable file name of at most 80 characters without paths."""
-    text = "-".join(re.sub(r"[^a-z0-9.]+", "-", str(part).lower()).strip("-.") for part in parts)
-    return text[:SLUG].strip("-.")
+from ddbench.store.hashing import hash_of_values
+from ddbench.store.run_folder import TEST
+from ddbench.text.lines import slug
 
 
 def with_ids(job: Condensation) -> Condensation:
@@ -50,9 +35,9 @@ def with_ids(job: Condensation) -> Condensation:
     series = {key: value for key, value in whole.items() if key not in ("steps", "budget_s")}
     return replace(
         job,
-        id=f"{name}-{digest(whole)}",
-        options_id=digest(options),
-        series_id=digest(series),
+        id=f"{name}-{hash_of_values(whole)}",
+        options_id=hash_of_values(options),
+        series_id=hash_of_values(series),
     )
 
 
@@ -68,11 +53,14 @@ def with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:
         "numerics": NUMERICS,
         "extensions": job.extensions,
     }
+    if job.tested_on != TEST:
+        record["tested_on"] = job.tested_on
     what = (of.row, of.init, f"ipc{of.ipc}", f"s{of.seed}") if of else ("whole", job.dataset)
     at = (f"at{job.snapshot}",) if job.snapshot is not None else ()
     own = ("own",) if job.own_recipe else ()
-    name = slug(*what, *at, "on", job.architecture, job.protocol, *own)
-    return replace(job, id=f"{name}-{digest(record)}")
+    split = () if job.tested_on == TEST else (job.tested_on,)
+    name = slug(*what, *at, "on", job.architecture, job.protocol, *own, *split)
+    return replace(job, id=f"{name}-{hash_of_values(record)}")
 
 
 def keeping(plan: Plan, stale: Mapping[str, str]) -> Plan:
@@ -89,4 +77,9 @@ def keeping(plan: Plan, stale: Mapping[str, str]) -> Plan:
             of = kept[evaluation.condensation]
             evaluation = with_evaluation_id(replace(evaluation, condensation=of.id), of)
         evaluations.append(evaluation)
-    return Plan(list(kept.values()), evaluations, plan.skipped, sorted(stale.values()))
+    return replace(
+        plan,
+        condensations=list(kept.values()),
+        evaluations=evaluations,
+        kept_stale=sorted(stale.values()),
+    )

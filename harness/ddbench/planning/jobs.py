@@ -7,13 +7,27 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ddbench import NUMERICS
+from ddbench.store.run_folder import TEST
 
 PRECISION = "float32"
 
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What the planner knows of a dataset."""
+    """What the planner knows of a dataset.
+
+    Attributes:
+        name: As it was asked for.
+        fingerprint: Of its content.
+        num_classes: C.
+        shape: (ch, H, W) of an image.
+        class_counts: Training images of each class, C numbers.
+        augment: Its siamese augmentation strategy.
+        class_names: C names; () where nobody has told.
+        test_counts: Test images of each class, C numbers; () where nobody has told.
+        notes: What a report should say about the data, or "".
+        validate: The option of that name, as the dataset was loaded with it.
+    """
 
     name: str
     fingerprint: str
@@ -21,6 +35,21 @@ class DatasetFacts:
     shape: tuple[int, int, int]
     class_counts: tuple[int, ...]
     augment: str
+    class_names: tuple[str, ...] = ()
+    test_counts: tuple[int, ...] = ()
+    notes: str = ""
+    validate: int | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what a manifest keeps, under the names that evaluations use too."""
+        return {
+            "fingerprint": self.fingerprint,
+            "shape": list(self.shape),
+            "class_names": list(self.class_names),
+            "train_counts": list(self.class_counts),
+            "test_counts": list(self.test_counts),
+            "data_notes": self.notes,
+        }
 
 
 @dataclass(frozen=True)
@@ -34,7 +63,13 @@ class Choices:
         settings: (row or method, option, values) of each `--set`; several values make an axis.
         snapshots: Steps, or percentages like "10%", whose sets are evaluated too.
         budget: Seconds of condensing, instead of steps.
-        published: Take neither `MethodInfo.quick` nor the options and steps of the preset's rows.
+        budget_total: Seconds of the whole run on `workers` jobs at once, instead of `budget`: each
+            condensation that takes steps gets an equal part, see `budgets.share`.
+        workers: Jobs at once, for `budget_total` alone.
+        validate: Hold out so many percent of the training images, or take the dataset's own
+            validation split, and test on that alone.
+        published: Take neither `MethodInfo.quick` nor the options and steps of the preset's rows,
+            and the published init.
         faults: What is wrong with them already: the planner reports it with the rest.
     """
 
@@ -50,6 +85,9 @@ class Choices:
     protocol: tuple[str, ...] | None = None
     steps: int | None = None
     budget: float | None = None
+    budget_total: float | None = None
+    workers: int = 1
+    validate: int | None = None
     settings: tuple[tuple[str, str, tuple[Any, ...]], ...] = ()
     snapshots: tuple[str, ...] = ()
     published: bool = False
@@ -91,6 +129,7 @@ class Condensation:
     series_id: str = ""  # the same for every number of steps: one may be extended to another
     extensions: Mapping[str, str] = field(default_factory=dict)  # fingerprints of those it uses
     published: bool = True  # or `reduced` tells from defaults that no publication gives
+    validate: int | None = None  # percent held out of the training images it is made from
 
     def record(self) -> dict[str, Any]:
         """Return the job as plain values."""
@@ -102,7 +141,8 @@ class Evaluation:
     """Fresh networks of one architecture trained on one set under one protocol.
 
     `condensation` None is the whole training set: the reference row. `recipe` holds every
-    constant of the training; with `own_recipe` the set's own recipe is laid over it.
+    constant of the training; with `own_recipe` the set's own recipe is laid over it. `tested_on` is
+    the split whose images the networks are tested on: "test" or "validation".
     """
 
     id: str
@@ -116,6 +156,8 @@ class Evaluation:
     own_recipe: bool
     networks: int
     extensions: Mapping[str, str] = field(default_factory=dict)
+    validate: int | None = None  # percent held out of the training images, as its condensation has
+    tested_on: str = TEST
 
     def record(self) -> dict[str, Any]:
         """Return the job as plain values."""
@@ -146,12 +188,14 @@ class Plan:
         evaluations: In the order of their condensations; reference rows first.
         skipped: What will not be done, and why.
         kept_stale: Ids of condensations whose results come from other code than is installed.
+        datasets: Facts of each dataset that is here, by the name that the jobs have for it.
     """
 
     condensations: list[Condensation] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     kept_stale: list[str] = field(default_factory=list)
+    datasets: dict[str, DatasetFacts] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return what a manifest keeps."""
@@ -160,4 +204,5 @@ class Plan:
             "evaluations": [job.id for job in self.evaluations],
             "skipped": [asdict(skipped) for skipped in self.skipped],
             "kept_stale": self.kept_stale,
+            "datasets": {name: facts.record() for name, facts in self.datasets.items()},
         }

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ddbench.datasets import split_options
+from ddbench.contract.rows import Row
+from ddbench.datasets import split_options, suggested_path
 from ddbench.discovery.introspection import Answer
 from ddbench.discovery.methods import MethodEntry, install, unknown
+from ddbench.planning import budgets
 from ddbench.planning.job_ids import with_evaluation_id, with_ids
 from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
 from ddbench.planning.overrides import at_ipc, chosen, impossible, rows_named
-from ddbench.planning.registry import Layer, Protocol, Registry, RegistryError, Row, Where
-from ddbench.planning.registry import unknown as unknown_name
+from ddbench.planning.registry import Layer, Protocol, Registry, RegistryError, Where
 from ddbench.planning.snapshots import snapshot_steps
+from ddbench.store.run_folder import TEST, VALIDATION
+from ddbench.text.suggestions import did_you_mean, nearest, unknown_at
 
 # Places that a method names, behind its name: what is wrong there costs its own rows alone.
-OWN = QUICK, CONTROLS, DEFAULT_INIT = (
+OWN = QUICK, CONTROLS, DEFAULT_INIT, PUBLISHED_AT = (
     ": MethodInfo.quick",
     ": MethodInfo.controls",
     ": MethodInfo.default_init",
+    ": MethodInfo.published_at",
 )
 
 
@@ -54,8 +57,12 @@ def make(registry: Registry, choices: Choices, world: PlanningContext) -> Plan:
     Raises:
         RegistryError: Every unknown name and refused option at once.
     """
-    if choices.budget is not None and choices.steps is not None:
-        raise RegistryError(["--budget and --steps: a condensation ends by one of them; give one"])
+    ends = {"--budget": choices.budget, "--budget-total": choices.budget_total,
+            "--steps": choices.steps}  # fmt: skip
+    given = [option for option, value in ends.items() if value is not None]
+    if len(given) > 1:
+        named = " and ".join(given)
+        raise RegistryError([f"{named}: a condensation ends by one of them; give one"])
     return _Planner(registry, choices, world).plan()
 
 
@@ -80,11 +87,12 @@ class _Planner:
         self.registry, self.choices, self.world = registry, choices, world
         if choices.preset not in registry.presets:
             place = f"--preset ({registry.path.name})"
-            unknown_preset = unknown_name(place, choices.preset, registry.presets)
+            unknown_preset = unknown_at(place, choices.preset, registry.presets)
             raise RegistryError([*choices.faults, unknown_preset])
         self.as_written = registry.presets[choices.preset]
         self.preset = chosen(self.as_written, choices)
         self.problems = [*choices.faults, *impossible(choices)]
+        self.budget = choices.budget
         self.result = Plan()
 
     def plan(self) -> Plan:
@@ -92,7 +100,11 @@ class _Planner:
         self.info = self._describe(rows)
         self._check_names()
         self.facts = self._datasets()
+        self.result.datasets = {
+            name: facts for name, facts in self.facts.items() if not isinstance(facts, str)
+        }
         self.canonical = self._architectures()
+        self._drop_second_spellings()
         cells = [cell for one in self._with_controls(rows) for cell in self._cells(*one)]
         self._add_condensations(_without_repeats(cells))
         self._check_snapshots()
@@ -147,8 +159,8 @@ class _Planner:
 
     def _unknown_variant(self, name: str, method: str) -> str:
         variants = self.registry.variants_of(method)
-        near = [repr(one) for one in difflib.get_close_matches(name, variants, n=3)]
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        meant = did_you_mean(name, variants, most=3)
+        hint = f"; {meant}" if meant else "."
         there = f"Variants of {method}: {', '.join(variants) or 'none'}"
         return f"{self.registry.path.name} has no variant {name!r}{hint} {there}"
 
@@ -185,20 +197,19 @@ class _Planner:
         known = {*self.world.dataset_names(), *registry.datasets}
         for name in preset.datasets:
             if not self._is_dataset(name):
-                name = split_options(name)[0]
-                self.problems.append(unknown_name(self._place("datasets"), name, known))
+                self.problems.append(_unknown_dataset(self._place("datasets"), name, known))
         for row, table in registry.methods.items():
             method, keys = registry.method_of(row), ("methods", row)
             if method not in self.world.found and _typo(method, self.world.found):
                 place = registry.place(*keys, *(["method"] if "method" in table else []))
-                self.problems.append(unknown_name(place, method, self.world.found))
+                self.problems.append(unknown_at(place, method, self.world.found))
             for name in table.get("dataset", {}):
                 if name not in known and _typo(name, known):
                     place = registry.place(*keys, "dataset", name)
-                    self.problems.append(unknown_name(place, name, known))
+                    self.problems.append(unknown_at(place, name, known))
         for name in preset.protocol:
             if name not in registry.protocols:
-                self.problems.append(unknown_name("--protocol", name, registry.protocols))
+                self.problems.append(unknown_at("--protocol", name, registry.protocols))
         for row, option, _ in self.choices.settings:
             self._check_setting(row, option)
         self._snapshots(0, None)  # which finds what is wrong whatever the method
@@ -207,9 +218,9 @@ class _Planner:
         info = self.info.get(self.registry.method_of(row))
         if info is None:
             place = f"--set {row}.{option}"
-            self.problems.append(unknown_name(place, row, self.info))
+            self.problems.append(unknown_at(place, row, self.info))
         elif "options" in info and option not in info["options"]:
-            self.problems.append(unknown_name(f"--set {row}.{option}", option, info["options"]))
+            self.problems.append(unknown_at(f"--set {row}.{option}", option, info["options"]))
 
     def _snapshots(self, steps: int, budget: float | None) -> tuple[int, ...]:
         """Return the steps whose sets are evaluated too; what is wrong becomes a problem."""
@@ -222,7 +233,7 @@ class _Planner:
     def _check_snapshots(self) -> None:
         """Refuse a step that no row reaches. A row of fewer steps, or none, goes without it."""
         most = max((job.steps for job in self.result.condensations), default=0)
-        if most and self.choices.budget is None:  # how far a budget reaches is unknown
+        if most and self.budget is None:  # how far a budget reaches is unknown
             for text in self.choices.snapshots:
                 if text.isdecimal() and int(text) > most:
                     self.problems.append(f"--snapshots {text}: no row takes more than {most} steps")
@@ -253,6 +264,8 @@ class _Planner:
                 continue
             named = self.registry.datasets.get(name)
             source, options = (named.source, named.options) if named else (name, {})
+            if self.preset.validate_on is not None:
+                options = {**options, "validate": self.preset.validate_on}
             try:
                 facts[name] = self.world.dataset(source, options)
             except MissingData as missing:
@@ -290,8 +303,27 @@ class _Planner:
                 self.problems.append(f"{places[name]}: {answer['unknown']}")
         for init in self.choices.inits or ():
             if init not in self.inits:
-                self.problems.append(unknown_name("--init", init, self.inits))
+                self.problems.append(unknown_at("--init", init, self.inits))
         return found
+
+    def _drop_second_spellings(self) -> None:
+        """Leave one of the names that mean the same network, or the same data; the first."""
+        spelled = {name: answer.get("canonical", name)
+                   for (name, _), answer in self.canonical.items()}  # fmt: skip
+        axes = {
+            axis: _first_of_each(getattr(self.preset, axis), lambda name: spelled.get(name, name))
+            for axis in ("architectures", "evaluate_on")
+        }
+        self.preset = self.preset.model_copy(update=axes)
+
+        def content(name: str) -> tuple[str, str]:
+            facts, named = self.facts[name], name in self.registry.datasets
+            if isinstance(facts, str) or named:
+                return name, ""
+            # a file's or folder's path may be written in many ways, a name's options in two
+            return "" if ":" in name else split_options(name)[0], facts.fingerprint
+
+        self.facts = {name: self.facts[name] for name in _first_of_each(self.facts, content)}
 
     def _reference_on(self) -> tuple[str, ...]:
         on = self.preset.reference_on
@@ -312,8 +344,11 @@ class _Planner:
         axes: dict[str, list[tuple[str, str, Any]]] = {}
         for name, option, values in self.choices.settings:
             if name in (row.method, method) and (known is None or option in known):
-                # The same option again widens its axis.
-                axes.setdefault(option, []).extend((name, option, value) for value in values)
+                # The same option again widens its axis, by values that it has not yet.
+                axis = axes.setdefault(option, [])
+                for value in values:
+                    if not any(_is_same(value, other) for _, _, other in axis):
+                        axis.append((name, option, value))
         for dataset, architecture, ipc in itertools.product(
             self.facts, preset.architectures, row.ipc or preset.ipc
         ):
@@ -321,18 +356,25 @@ class _Planner:
             if "unknown" in fits:
                 continue  # which is a problem of its own
             name = fits.get("canonical", architecture)
-            for init in self._inits(row, Where(dataset, name, ipc)):
+            for init in self._inits(row, Where(dataset, name, ipc), fixed="init" in places):
                 for settings, seed in itertools.product(itertools.product(*axes.values()), seeds):
                     of = control_of and _label(control_of, settings)
                     left = tuple(setting for setting in settings if setting[1] not in forced)
                     where = (dataset, architecture, init, ipc, seed)
                     yield _Cell(row, *where, left, of, forced, places)
 
-    def _inits(self, row: Row, where: Where) -> tuple[str, ...]:
-        """Return the inits of a row; `--init` passes over methods that it was not meant for."""
+    def _inits(self, row: Row, where: Where, fixed: bool) -> tuple[str, ...]:
+        """Return the inits of a row; `--init` passes over methods that it was not meant for.
+
+        Under `--published` it is the published one, unless a control has it `fixed`.
+        """
         info = self.info.get(self.registry.method_of(row.method), {})
-        own = row.init or self.registry.table_value(row.method, "init", where)
-        own = (own or info.get("default_init", "real"),)
+        name = row.init or self.registry.table_value(row.method, "init", where)
+        name = name or info.get("default_init", "real")
+        if self.choices.published and not fixed:
+            published = self._published_at(row.method, where).get("init", [name])
+            name = name if name in published else published[0]
+        own = (name,)
         if self.choices.inits is None:
             return own
         fit = [init for init in self.choices.inits if init in (info.get("inits") or (init,))]
@@ -342,6 +384,8 @@ class _Planner:
         ready = [(cell, self._question(cell)) for cell in cells if self._possible(cell)]
         questions = [question for _, question in ready]
         answers = self.world.ask({"configure": questions})["configure"] if ready else []
+        if self.choices.budget_total is not None:
+            self.budget = self._part_of_total(ready, answers)
         planned: set[str] = set()
         for (cell, question), answer in zip(ready, answers, strict=True):
             if "error" in answer:
@@ -355,6 +399,25 @@ class _Planner:
                 if not (job.control_of and job.options_id in planned):  # it stands there anyway
                     self.result.condensations.append(job)
                     planned.add(job.options_id)
+
+    def _part_of_total(
+        self, ready: Sequence[tuple[_Cell, Any]], answers: Sequence[Mapping[str, Any]]
+    ) -> float:
+        """Return the seconds of each condensation that takes steps, of `--budget-total`."""
+        total = self.choices.budget_total or 0.0
+        stepping = {
+            self._condensation(cell, answer).options_id
+            for (cell, _), answer in zip(ready, answers, strict=True)
+            if not ("error" in answer or answer["problems"] or answer["needs"]) and answer["steps"]
+        }
+        part = budgets.share(total, len(stepping), self.choices.workers)
+        if part < budgets.LEAST_S:
+            least = budgets.least_total(len(stepping), self.choices.workers)
+            self.problems.append(
+                f"--budget-total {total:g}s: is {part:g} s for each of {len(stepping)} "
+                f"condensations; give at least {least:g}s, or choose fewer methods, rows or seeds"
+            )
+        return part
 
     def _refuse(
         self, cell: _Cell, places: Mapping[str, str], refused: Iterable[tuple[str, str]]
@@ -385,7 +448,7 @@ class _Planner:
         elif "error" in (fits := self.canonical[cell.architecture, cell.dataset]):
             self._skip(cell, fits["error"])
         elif cell.init not in self.inits:
-            text = unknown_name(self._init_place(cell), cell.init, self.inits)
+            text = unknown_at(self._init_place(cell), cell.init, self.inits)
             if self._init_place(cell).endswith(OWN):
                 self._skip(cell, text, failed=True)
             else:
@@ -419,7 +482,12 @@ class _Planner:
         method = registry.method_of(row.method)
         where = Where(cell.dataset, self._canonical(cell), cell.ipc)
         tables = registry.layers(row.method, where)
-        published = registry.layers(row.method, where, published=True)
+        usual = {name: values[0] for name, values in self._published_at(row.method, where).items()
+                 if name in self.info[method]["options"]}  # fmt: skip
+        chosen_there = Layer(usual, place=method + PUBLISHED_AT)
+        published = [chosen_there, *registry.layers(row.method, where, published=True)]
+        if self.choices.published:
+            tables = [chosen_there, *tables]
         given = [Layer(row.options, place=cell.places.get("options") or self._row_place(row))]
         given += [Layer({option: value}, place=f"--set {name}.{option}")
                   for name, option, value in cell.settings]  # fmt: skip
@@ -465,7 +533,7 @@ class _Planner:
         method = self.registry.method_of(cell.row.method)
         found, info, facts = self.world.found[method], self.info[method], self.facts[cell.dataset]
         assert not isinstance(facts, str)  # noqa: S101
-        budget = self.choices.budget if answer["steps"] else None
+        budget = self.budget if answer["steps"] else None
         job = Condensation(
             id="",
             options_id="",
@@ -487,7 +555,7 @@ class _Planner:
             step_unit=info["step"],
             labels=info["labels"],
             balanced=info["balanced"],
-            reduced=_reduced(answer, budget) | self._not_published_at(cell, answer["config"]),
+            reduced=self._reduced(cell, answer, budget),
             quick=self.preset.quick,
             control_of=cell.control_of,
             published=info["published"],
@@ -495,23 +563,57 @@ class _Planner:
             bibtex=info["bibtex"],
             snapshots=self._snapshots(answer["steps"], budget),
             extensions=self._extensions(cell.architecture, cell.dataset, cell.init),
+            validate=facts.validate,
         )
         return with_ids(job)
 
-    def _not_published_at(self, cell: _Cell, config: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """Return what a row differs in from where its settings were published."""
-        row = cell.row.method
+    def _reduced(
+        self, cell: _Cell, answer: Mapping[str, Any], budget: float | None
+    ) -> dict[str, list[Any]]:
+        """Return what differs from the published settings: option or axis -> [used, published]."""
         where = Where(cell.dataset, self._canonical(cell), cell.ipc)
-        published = self.registry.table_value(row, "published_at", where, published=True)
-        if published is None:
-            published = self.info[self.registry.method_of(row)]["published_at"]
-        axes = {"dataset": cell.dataset, "arch": where.arch, "ipc": cell.ipc, "init": cell.init}
-        used = {**config, **axes}
-        return {
-            key: [used[key], " or ".join(map(str, values))]
-            for key, values in published.items()
-            if used[key] not in values
+        at = self._published_at(cell.row.method, where)
+        used, published = answer["config"], answer["published"]
+        expected = {name: at.get(name, [value]) for name, value in published.items()}
+        reduced = {
+            name: [used[name], _either(values)]
+            for name, values in expected.items()
+            if used[name] not in values and name not in answer["alike"]
         }
+        if budget is not None:
+            reduced["steps"] = [f"as many as {budget:g} s allow", answer["published_steps"]]
+        elif answer["steps"] != answer["published_steps"]:
+            reduced["steps"] = [answer["steps"], answer["published_steps"]]
+        axes = {"dataset": cell.dataset, "arch": where.arch, "ipc": cell.ipc, "init": cell.init}
+        return reduced | {
+            axis: [axes[axis], _either(values)]
+            for axis, values in at.items()
+            if axis in axes and not self._stands_in(axes[axis], axis, values)
+        }
+
+    def _published_at(self, row: str, where: Where) -> dict[str, list[Any]]:
+        """Return where a row's settings were published: axis or option -> the values there.
+
+        What the registry's tables say is stronger than what the method says itself.
+        """
+        info = self.info.get(self.registry.method_of(row), {})
+        settled = _merged(self.registry.layers(row, where, published=True))
+        own = {k: v for k, v in info.get("published_at", {}).items() if k not in settled}
+        return own | self.registry.published_at(row, where)
+
+    def _stands_in(self, value: Any, axis: str, values: Sequence[Any]) -> bool:  # noqa: ANN401
+        """Return whether a place is among the published ones; data may have several names."""
+        if axis == "dataset":
+            return self._data(value) in [self._data(name) for name in values]
+        return value in values
+
+    def _data(self, name: str) -> tuple[str, dict[str, str]]:
+        """Return the source behind the name of a dataset, and its options as they are written."""
+        named = self.registry.datasets.get(name)
+        source, texts = split_options(named.source if named else name)
+        options = {**dict(texts), **(named.options if named else {})}
+        written = {key: str(value).lower() for key, value in options.items()}
+        return source, {k: v for k, v in written.items() if v not in ("none", "false")}
 
     def _extensions(self, architecture: str, dataset: str, init: str = "") -> dict[str, str]:
         """Return the code fingerprints of what others registered, by its name."""
@@ -574,8 +676,31 @@ class _Planner:
             own_recipe=own_recipe,
             networks=constants.networks,
             extensions=self._extensions(architecture, dataset),
+            validate=facts.validate,
+            tested_on=TEST if facts.validate is None else VALIDATION,
         )
         self.result.evaluations.append(with_evaluation_id(evaluation, job))
+
+
+def _first_of_each(names: Iterable[str], meant: Callable[[str], object]) -> tuple[str, ...]:
+    """Return the names less those that mean the same as an earlier one."""
+    first: dict[object, str] = {}
+    for name in names:
+        first.setdefault(meant(name), name)
+    return tuple(first.values())
+
+
+def _is_same(value: object, other: object) -> bool:
+    """Say whether two values of an option are one; 1 and 1.0 are, 1 and true are not."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
+
+
+def _unknown_dataset(place: str, name: str, known: Collection[str]) -> str:
+    """Return what is wrong with a name that no dataset has, and what it may mean."""
+    bare, _ = split_options(name)
+    if meant := suggested_path(bare, known):
+        return f"{place}: unknown {bare!r}; did you mean {meant + name.removeprefix(bare)!r}?"
+    return unknown_at(place, bare, known)
 
 
 def _label(row: str, settings: Iterable[tuple[str, str, Any]]) -> str:
@@ -589,7 +714,7 @@ def _typo(name: str, known: Iterable[str]) -> bool:
 
     `datm` where only `dm` is installed is none.
     """
-    return bool(difflib.get_close_matches(name, list(known), n=1, cutoff=0.75))
+    return bool(nearest(name, known, cutoff=0.75))
 
 
 def _place_of(option: str, text: str, places: Mapping[str, str]) -> str:
@@ -628,15 +753,9 @@ def _short_of(facts: DatasetFacts, ipc: int) -> str | None:
     )
 
 
-def _reduced(answer: Mapping[str, Any], budget: float | None) -> dict[str, list[Any]]:
-    """Return what differs from the published settings: option -> [used, published]."""
-    used, published = answer["config"], answer["published"]
-    reduced = {k: [used[k], published[k]] for k in used if used[k] != published[k]}
-    if budget is not None:
-        reduced["steps"] = [f"as many as {budget:g} s allow", answer["published_steps"]]
-    elif answer["steps"] != answer["published_steps"]:
-        reduced["steps"] = [answer["steps"], answer["published_steps"]]
-    return reduced
+def _either(values: Sequence[Any]) -> Any:  # noqa: ANN401
+    """Return a single value as it is, several in words."""
+    return values[0] if len(values) == 1 else " or ".join(map(str, values))
 
 
 def recipe_of(protocol: Protocol, strategy: str) -> dict[str, Any]:

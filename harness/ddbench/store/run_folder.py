@@ -2,7 +2,8 @@
 
 ::
 
-    manifests/<host>-<start>.json      versions, commit, device, command, registry as resolved
+    manifests/<host>-<start>.json      versions, commit, device, command, registry as resolved,
+                                       the plan with its datasets' classes and counts
     condensations/<id>/result.json     one record; beside it synthetic.safetensors,
                                        initial.safetensors, curve.csv, log.txt,
                                        snapshots/<step>.safetensors, checkpoint/
@@ -29,9 +30,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ddbench.store.atomic_files import check_plain, write_json
+from ddbench.text.lines import brief
 
 SCHEMA = 1
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+TEST, VALIDATION = "test", "validation"  # splits that networks are tested on
 RESULT, SET, INITIAL = "result.json", "synthetic.safetensors", "initial.safetensors"
 CURVE = "curve.csv"
 
@@ -240,15 +243,9 @@ def _check_reference(record: Mapping[str, Any]) -> None:
     """See that an evaluation names the set that it is of in a way that can be followed."""
     of, snapshot = record.get("condensation"), record.get("snapshot")
     if not isinstance(of, str | None):
-        raise ValueError(f"condensation is {shortened(of)}; expected an id, or null")
+        raise ValueError(f"condensation is {brief(of)}; expected an id, or null")
     if isinstance(snapshot, bool) or not isinstance(snapshot, int | None) or (snapshot or 0) < 0:
-        raise ValueError(f"snapshot is {shortened(snapshot)}; expected a step, or null")
-
-
-def shortened(value: object) -> str:
-    """Return a value of any kind for a message."""
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+        raise ValueError(f"snapshot is {brief(snapshot)}; expected a step, or null")
 
 
 def _read_object(path: Path) -> dict[str, Any]:

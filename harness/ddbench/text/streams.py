@@ -48,9 +48,9 @@ def open_closed() -> None:
             os.fstat(number)
         except OSError:
             _open_nowhere(number)
-    sys.stdin = sys.stdin or open(0, closefd=False)
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)
+    sys.stdin = sys.stdin or _opened(0, "r")
+    sys.stdout = sys.stdout or _opened(1, "w")
+    sys.stderr = sys.stderr or _opened(2, "w")
 
 
 def prepare_program() -> None:
@@ -113,6 +113,10 @@ def _lasting(stream: TextIO, number: int) -> TextIO:
         line_buffering=getattr(stream, "line_buffering", False),
         write_through=getattr(stream, "write_through", False),
     )
+
+
+def _opened(number: int, mode: str) -> TextIO:
+    return io.TextIOWrapper(io.FileIO(number, mode, closefd=False))
 
 
 def _number(stream: TextIO) -> int | None:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import forkserver, util
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ddbench.discovery.methods import MethodEntry
 from ddbench.execution.engines import worker_channel
@@ -40,7 +40,7 @@ from ddbench.store.atomic_files import is_claimed
 from ddbench.text import streams
 
 if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerProcess
+    from multiprocessing.context import ForkServerProcess, SpawnProcess
 
     from ddbench.execution.job_context import JobContext
 
@@ -56,8 +56,8 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 GRACE = 6.0  # seconds a stopped worker has to end its step and save; batch systems allow ten
 CLAIM_WAIT = 1.0  # seconds before a job that another run has claimed is looked at again
 RETRIES = 2  # of a job whose process somebody else has killed
-# The working folder is on the path of `python -c`, and may hold a random.py of the user's. The
-# fork server takes the variable away again.
+# The working folder is on the path of `python -c`, and may hold a random.py of the user's. A worker
+# takes the variable away again: programs of a plugin have the path that they would have anyhow.
 SAFE_PATH = {"PYTHONSAFEPATH": "ddbench"}
 SOCKET_PATH = 107  # bytes that the name of a Unix socket may have
 SOCKET_NAME = len("/pymp-12345678/listener-12345678")
@@ -67,7 +67,7 @@ SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  (a folder of our
 @dataclass
 class _Worker:
     job: Job
-    process: ForkServerProcess
+    process: ForkServerProcess | SpawnProcess
     pipe: Connection
     slot: int
     record: dict[str, Any] | None = None
@@ -80,6 +80,14 @@ class _Worker:
     def pid(self) -> int:
         assert self.process.pid is not None  # noqa: S101  (it has been started)
         return self.process.pid
+
+
+def start_method(system: str = sys.platform) -> Literal["forkserver", "spawn"]:
+    """Return how multiprocessing starts jobs: forked, or afresh where a fork is unsafe.
+
+    It is on macOS, once Apple's libraries are loaded.
+    """
+    return "spawn" if system == "darwin" else "forkserver"
 
 
 def run_local(
@@ -125,7 +133,8 @@ class _Local:
         self.switched_off: dict[str, str] = {}  # extensions that have raised, and what
 
     def run(self) -> None:
-        self.context = multiprocessing.get_context("forkserver")
+        # Any: typeshed's BaseContext has no Process
+        self.context: Any = multiprocessing.get_context(start_method())
         self.context.set_forkserver_preload(["ddbench.execution.engines.preload"])
         streams.open_closed()  # workers have what is open here
         fixed = dict.fromkeys(THREADS, str(self.setting.threads))
@@ -163,7 +172,12 @@ class _Local:
             starting.join(0.1)
         if faults:
             raise StartError.of(faults[0])
-        first.join()
+        while first.is_alive():  # where there is no fork server, it imports torch itself
+            if self.stop():
+                first.kill()
+            first.join(0.1)
+        if self.stop():
+            return False
         if first.exitcode:
             raise StartError.of(EOFError())
         LOG.debug("the fork server has torch loaded; %d jobs at once", len(self.slots))
@@ -373,10 +387,8 @@ class _Local:
 
 
 def _tell(worker: _Worker, word: str) -> None:
-    try:
+    with suppress(OSError):  # it has just ended by itself
         worker_channel.send(worker.pipe, {"event": word})
-    except OSError:
-        pass  # it has just ended by itself
 
 
 @contextmanager
@@ -436,7 +448,7 @@ def _end_server() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _try_to_start(process: ForkServerProcess, faults: list[Exception]) -> None:
+def _try_to_start(process: ForkServerProcess | SpawnProcess, faults: list[Exception]) -> None:
     try:
         with _no_main_module():
             process.start()

@@ -12,8 +12,7 @@ import sys
 from multiprocessing import forkserver
 
 import ddbench.execution.engines.worker_process
-from ddbench.execution.engines.local import SAFE_PATH
-from ddbench.execution.signals import SIGNALS
+from ddbench.discovery.child_process import SIGNALS
 
 
 def outlive_signals() -> None:
@@ -23,9 +22,6 @@ def outlive_signals() -> None:
 
 
 outlive_signals()
-for name, value in SAFE_PATH.items():  # it held for this process; programs of a plugin have theirs
-    if os.environ.get(name) == value:
-        del os.environ[name]
 if getattr(sys.modules["__main__"], "main", None) is forkserver.main:
     # The end of an interpreter with torch in it takes more than a second; workers wait for it.
     atexit.register(os._exit, 0)

@@ -17,17 +17,18 @@ from typing import Any
 import torch
 import torch._dynamo  # without it every job pays two seconds at its first optimizer
 
+from ddbench.discovery.child_process import leave_signals_to_parent
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import ChangedError
 from ddbench.discovery.methods import MethodEntry, load
 from ddbench.execution.engines import worker_channel
 from ddbench.execution.engines.crash_records import dead, unwritten
 from ddbench.execution.engines.job_queue import job_from
+from ddbench.execution.engines.local import SAFE_PATH
 from ddbench.execution.engines.one_job import do, limited
 from ddbench.execution.engines.reaper import kill_group
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner import Control, Stopped, failure
-from ddbench.execution.signals import leave_signals_to_parent
 
 OOM_SCORE = Path("/proc/self/oom_score_adj")
 
@@ -98,7 +99,11 @@ def _as_a_program_of_its_own() -> None:
     Else they would look for the plugin's classes by name in a new process, and the resource
     tracker of the run would report on its terminal what they have leaked.
     """
-    multiprocessing.set_start_method("fork", force=True)
+    for name, value in SAFE_PATH.items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
+    if sys.platform != "darwin":  # where a fork is unsafe once Apple's libraries are loaded
+        multiprocessing.set_start_method("fork", force=True)
     resource_tracker._resource_tracker._fd = None  # type: ignore[attr-defined]
     resource_tracker._resource_tracker._pid = None  # type: ignore[attr-defined]
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from ddbench.contract.synthetic_set import SetError, SyntheticSet
-from ddbench.datasets import chance, majority_accuracy
+from ddbench.datasets import chance, facts_of, majority_accuracy
 from ddbench.discovery.extensions import Extensions
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner.callbacks import Control, Stopped
 from ddbench.meter import PeakMemory, warm_up
 from ddbench.planning.jobs import Evaluation
-from ddbench.store.run_folder import hash_of_set
+from ddbench.store.run_folder import VALIDATION, hash_of_set
 from ddbench.training.evaluation import evaluate
 from ddbench.training.loop import Recipe
 
@@ -28,6 +27,9 @@ def evaluate_set(
         Stopped: The engine asked for it; an evaluation starts over.
     """
     dataset = setting.dataset_of(job, extensions)
+    validation = dataset.validation
+    if job.tested_on == VALIDATION:
+        dataset = dataset.validating()
     data = setting.tensors(dataset)
     synthetic, sha256 = _set_of(job, setting, data.train_images, data.train_labels)
 
@@ -51,7 +53,7 @@ def evaluate_set(
             catalogue=extensions.architectures,
             progress=progress,
         )
-    drop = scores.recipe.drop
+    drop, about = scores.recipe.drop, facts_of(dataset)
     return {
         "accuracies": scores.accuracies,
         "balanced_accuracies": scores.balanced_accuracies,
@@ -64,12 +66,12 @@ def evaluate_set(
         "labels": scores.labels,
         "peak_memory": memory.bytes,
         "n_test": len(data.test_labels),
+        "validation": validation,
         "images": len(synthetic),
         "chance": chance(dataset),
         "majority": majority_accuracy(dataset),
-        "class_counts_test": np.bincount(
-            dataset.test_labels, minlength=dataset.num_classes
-        ).tolist(),
+        "class_counts_test": about["test_counts"],
+        **about,
         "set_sha256": sha256,
     }
 

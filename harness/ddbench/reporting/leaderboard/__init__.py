@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ddbench.reporting.leaderboard.answer import answer
 from ddbench.reporting.leaderboard.dataframes import Frames, make_frames, set_aside
 from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.missing_results import Trouble, find_troubles
@@ -17,6 +18,7 @@ from ddbench.reporting.leaderboard.rankings import (
     DataFacts,
     RankedRow,
     Reference,
+    chosen_sets,
     grouped,
     make_boards,
     make_references,
@@ -38,6 +40,7 @@ __all__ = [
     "Score",
     "Training",
     "Trouble",
+    "answer",
     "difference",
     "flat",
     "grouped",
@@ -77,6 +80,11 @@ class Leaderboard:
         """How many evaluations are of a set that has changed since, or is gone."""
         return int(self.frames.evaluations["stale"].sum())
 
+    @property
+    def chosen(self) -> list[str]:
+        """The condensations that validations chose."""
+        return chosen_sets(self.boards)
+
     def ranking(self) -> pd.DataFrame:
         """Return all boards as one flat frame, a row of a board in each."""
         return pd.DataFrame([flat(board, p) for board in self.boards for p in board.places])
@@ -108,6 +116,7 @@ def flat(board: Board, place: RankedRow) -> dict[str, Any]:
         "ipc": board.ipc,
         "architecture": board.architecture,
         "protocol": board.protocol_name,
+        "tested_on": board.data.tested_on,
         "rank": place.rank,
         "tied_with_best": place.tied if place.below is None or place.below.known else None,
         "below_best_interval": _interval(place.below),

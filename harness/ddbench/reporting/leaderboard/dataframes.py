@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from ddbench.store.run_folder import DONE, Records, RunFolder, shortened
+from ddbench.store.hashing import hash_of_values
+from ddbench.store.run_folder import DONE, TEST, VALIDATION, Records, RunFolder
+from ddbench.text.lines import brief
 
 Record = dict[str, Any]
 _FaultOf = Callable[[Record], str]
@@ -149,8 +149,7 @@ def _misplaced(record: Record, sets: Mapping[str, Record]) -> str:
     for name in ("dataset", "dataset_fingerprint"):
         if of.get(name) != record.get(name):
             return (
-                f"{name} is {shortened(record.get(name))}; its condensation has "
-                f"{shortened(of.get(name))}"
+                f"{name} is {brief(record.get(name))}; its condensation has {brief(of.get(name))}"
             )
     return ""
 
@@ -158,7 +157,7 @@ def _misplaced(record: Record, sets: Mapping[str, Record]) -> str:
 def _fault(record: Record, fields: Mapping[str, str]) -> str:
     for name, kind in fields.items():
         if not _RIGHT[kind](record.get(name)):
-            return f"{name} is {shortened(record.get(name))}; expected {kind}"
+            return f"{name} is {brief(record.get(name))}; expected {kind}"
     return ""
 
 
@@ -279,13 +278,8 @@ def entry_key(record: Record) -> str:
     config = {k: v for k, v in _typed(record.get("config"), dict).items() if k != "seed"}
     names = ("row", "method", "code", "numerics", "dataset", "dataset_fingerprint", "architecture",
              "init", "ipc", "steps", "budget_s", "precision")  # fmt: skip
-    return digest({"config": config, **{name: record.get(name) for name in names}})
-
-
-def digest(value: object) -> str:
-    """Return a short hash of plain values, the same whatever the order of keys."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    shared = {"config": config, **{name: record.get(name) for name in names}}
+    return hash_of_values(shared, 12)
 
 
 def _number(value: object) -> float:
@@ -340,7 +334,7 @@ def _is_newest(frame: pd.DataFrame) -> pd.Series:
     was left undone gives way to anything newer, whatever its constants.
     """
     kind = ["condensation", "snapshot", "dataset", "fingerprint", "architecture", "protocol",
-            "own_recipe"]  # fmt: skip
+            "own_recipe", "tested_on"]  # fmt: skip
     variant = frame["variant"].where(~frame["own_recipe"].astype(bool), "")
     keys = [frame[name].astype(object).where(frame[name].notna(), "") for name in kind]
     stamp = frame["ended"] + frame["id"]
@@ -362,8 +356,10 @@ def _evaluation_row(record: Record) -> dict[str, Any]:
         "architecture": record["architecture"],
         "protocol": record["protocol"],
         "recipe": recipe,
-        "variant": digest(recipe),
+        "variant": hash_of_values(recipe, 12),
         "own_recipe": bool(record.get("own_recipe")),
+        "tested_on": VALIDATION if record.get("tested_on") == VALIDATION else TEST,
+        "validation": str(record.get("validation") or ""),
         "labels": record.get("labels", "hard"),
         "flops_train": _number(record.get("flops_train")),
         "lower_bound": bool(record.get("flops_lower_bound")),
@@ -373,6 +369,8 @@ def _evaluation_row(record: Record) -> dict[str, Any]:
         "chance": _number(record.get("chance")),
         "majority": _number(record.get("majority")),
         "class_counts_test": _typed(record.get("class_counts_test"), list),
+        "class_names": [str(name) for name in _typed(record.get("class_names"), list)],
+        "train_counts": [n for n in _typed(record.get("train_counts"), list) if _is_whole(n)],
         "hardware_class": str(record.get("hardware_class") or UNKNOWN),
         "set_sha256": record.get("set_sha256"),
         "ended": str(record.get("ended", "")),

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-from ddbench.reporting.leaderboard.scores import Score
+from scipy.special import stdtrit  # the quantiles of Student's t
 
-# Student's t, 97.5%, for 1, 2, ... 30 degrees of freedom; beyond, the last, a little too wide.
-T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-     2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-     2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)  # fmt: skip
+from ddbench.reporting.leaderboard.scores import Score
 
 
 @dataclass(frozen=True)
@@ -96,4 +93,4 @@ def _half(parts: Sequence[_Part]) -> float:
     total = sum(part.variance for part in parts)
     freedom = total**2 / sum(part.variance**2 / part.freedom for part in parts)
     whole = int(freedom + 1e-9)  # a sum of rounded parts may fall just short of it
-    return T[min(whole, len(T)) - 1] * math.sqrt(total)
+    return float(stdtrit(whole, 0.975)) * math.sqrt(total)

@@ -15,7 +15,7 @@ from ddbench.reporting.leaderboard.dataframes import Frames
 from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.rows import Entry
 from ddbench.reporting.leaderboard.scores import Costs, Score, Training, costs_of, mean, training_of
-from ddbench.store.run_folder import DONE
+from ddbench.store.run_folder import DONE, TEST, VALIDATION
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Reference:
     images: float
     forward_macs: float
     epochs: float
+    tested_on: str = TEST
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,24 @@ class DataFacts:
         chance: One over the number of classes.
         majority: Test accuracy of always naming the largest training class.
         unequal: Whether the test classes differ in size.
+        tested_on: The split that these are of: "test" or "validation".
+        validation: What the validation split is, in words; "" where there is none.
+        classes: Each class's name, training images and images that networks are tested on; ()
+            in records of an earlier ddbench.
     """
 
     n_test: int
     chance: float
     majority: float
     unequal: bool
+    tested_on: str = TEST
+    validation: str = ""
+    classes: tuple[tuple[str, int, int], ...] = ()
+
+    @property
+    def images(self) -> str:
+        """What networks are tested on, in words."""
+        return "validation images" if self.tested_on == VALIDATION else "test images"
 
     def resolution(self, accuracy: float) -> float:
         """Return the binomial standard error of `accuracy` on this test set, as a share.
@@ -108,6 +122,7 @@ class Board:
         reference: Networks of this architecture on the whole training set, if there are any.
         variant: Tells protocols of one name but different constants apart; else "".
         data_variant: Tells datasets of one name but different content apart; else "".
+        tested: Whether rows of a ranking on a validation split were tested on the test set since.
     """
 
     dataset: str
@@ -122,6 +137,12 @@ class Board:
     reference: Reference | None = None
     variant: str = ""
     data_variant: str = ""
+    tested: bool = False
+
+    @property
+    def trained_alike(self) -> bool:
+        """Whether the whole training set was trained on by the recipe of the sets."""
+        return self.reference is not None and dict(self.reference.recipe) == dict(self.recipe)
 
     @property
     def dataset_name(self) -> str:
@@ -143,6 +164,15 @@ class Board:
         """The most accurate row that is neither random images nor a control."""
         rows = (p for p in self.places if p.rank is not None and not p.entry.is_baseline)
         return next(rows, None)
+
+    @property
+    def best_of_methods(self) -> tuple[RankedRow, ...]:
+        """The most accurate row of each method, controls aside: what a validation chooses."""
+        first: dict[str, RankedRow] = {}
+        for place in self.places:
+            if place.rank is not None:
+                first.setdefault(place.entry.method, place)
+        return tuple(first.values())
 
     @property
     def baseline(self) -> RankedRow | None:
@@ -177,7 +207,8 @@ def make_boards(frames: Frames, entries: Sequence[Entry]) -> list[Board]:
     def order(board: Board) -> tuple[Any, ...]:
         dataset = datasets.index((board.dataset, board.fingerprint))
         protocol = (board.protocol, board.variant)
-        return dataset, board.ipc, *protocol, names.index(board.architecture)
+        on = board.data.tested_on == TEST  # what is chosen by comes before what was chosen
+        return dataset, board.ipc, *protocol, on, names.index(board.architecture)
 
     return sorted(boards, key=order)
 
@@ -186,12 +217,29 @@ def grouped(boards: Sequence[Board]) -> list[tuple[Board, ...]]:
     """Return the boards that differ in the evaluation architecture only, together."""
 
     def shared(board: Board) -> tuple[Any, ...]:
-        return board.dataset, board.fingerprint, board.ipc, board.protocol, board.variant
+        about = (board.dataset, board.fingerprint, board.ipc, board.protocol, board.variant)
+        return *about, board.data.tested_on
 
     return [tuple(group) for _, group in itertools.groupby(boards, shared)]
 
 
-_KEY = ["dataset", "fingerprint", "ipc", "protocol", "variant", "architecture"]
+_KEY = ["dataset", "fingerprint", "ipc", "protocol", "variant", "architecture", "tested_on"]
+
+
+def chosen_sets(boards: Sequence[Board]) -> list[str]:
+    """Return the condensations that validations chose, by the first architecture of each group.
+
+    Of each method the most accurate row, and the controls of those rows.
+    """
+    found: dict[str, None] = {}
+    for board, *_ in grouped(boards):
+        if board.data.tested_on == VALIDATION:
+            chosen = board.best_of_methods
+            rows = {place.entry.row for place in chosen}
+            controls = [p for p in board.places if p.entry.control_of in rows]
+            for place in (*chosen, *controls):
+                found.update(dict.fromkeys(place.entry.ids))
+    return list(found)
 
 
 @dataclass
@@ -216,16 +264,20 @@ class _Maker:
         return list(dict.fromkeys(done[_KEY].itertuples(index=False, name=None)))
 
     def board(self, key: tuple[Any, ...]) -> Board:
-        dataset, fingerprint, ipc, protocol, variant, architecture = key
+        dataset, fingerprint, ipc, protocol, variant, architecture, tested_on = key
         where = dict(zip(_KEY, key, strict=True))
         del where["variant"]
         common, own = _at(self.common, where), _at(self.final[self.final["own_recipe"]], where)
         # A failed evaluation never got to note the recipe in its final form.
         common = common[(common["variant"] == variant) | (common["status"] != DONE)]
+        done = self.common[self.common["status"] == DONE]
         first = common[common["status"] == DONE].iloc[0]
         data = _facts(first)
         place = (dataset, fingerprint, ipc)
         entries = [e for e in self.entries if (e.dataset, e.fingerprint, e.ipc) == place]
+        if data.validation and tested_on == TEST:  # only what was chosen is tested
+            tested = set(common["entry"])
+            entries = [entry for entry in entries if entry.key in tested]
         frames = self.frames.of(pd.concat([common, own]))
         return Board(
             dataset=dataset,
@@ -239,9 +291,10 @@ class _Maker:
             ),
             data=data,
             forward_macs=float(first["forward_macs"]),
-            reference=self._reference(dataset, fingerprint, architecture),
+            reference=self._reference(dataset, fingerprint, architecture, tested_on),
             variant=variant[:6] if self._has_variants(dataset, fingerprint, protocol) else "",
             data_variant=fingerprint[:8] if self._has_contents(dataset) else "",
+            tested=bool(len(_at(done, where | {"tested_on": TEST}))),
         )
 
     def _place(
@@ -260,11 +313,15 @@ class _Maker:
             trouble=_trouble(entry, ours),
         )
 
-    def _reference(self, dataset: str, fingerprint: str, architecture: str) -> Reference | None:
+    def _reference(
+        self, dataset: str, fingerprint: str, architecture: str, tested_on: str
+    ) -> Reference | None:
         """Return the one of most epochs: chosen before any test, and the least undertrained."""
-        place = (dataset, fingerprint, architecture)
+        place = (dataset, fingerprint, architecture, tested_on)
         fitting = (
-            r for r in self.references if (r.dataset, r.fingerprint, r.architecture) == place
+            r
+            for r in self.references
+            if (r.dataset, r.fingerprint, r.architecture, r.tested_on) == place
         )
         return max(
             fitting, key=lambda reference: (reference.epochs, reference.protocol), default=None
@@ -291,7 +348,15 @@ def _facts(first: pd.Series) -> DataFacts:
         chance=float(first["chance"]),
         majority=float(first["majority"]),
         unequal=len(set(first["class_counts_test"])) > 1,
+        tested_on=str(first["tested_on"]),
+        validation=str(first["validation"]),
+        classes=_classes(first),
     )
+
+
+def _classes(first: pd.Series) -> tuple[tuple[str, int, int], ...]:
+    about = (first["class_names"], first["train_counts"], first["class_counts_test"])
+    return tuple(zip(*about, strict=True)) if len({len(one) for one in about}) == 1 else ()
 
 
 def _trouble(entry: Entry, evaluations: pd.DataFrame) -> tuple[str, ...]:
@@ -341,7 +406,7 @@ def make_references(frames: Frames) -> list[Reference]:
     frame = frames.evaluations
     done = frame["current"] & (frame["status"] == DONE)
     whole = frame[done & frame["condensation"].isna()]
-    keys = ["dataset", "fingerprint", "architecture", "protocol", "variant"]
+    keys = ["dataset", "fingerprint", "architecture", "protocol", "tested_on", "variant"]
     return [
         Reference(
             dataset=str(dataset),
@@ -353,8 +418,10 @@ def make_references(frames: Frames) -> list[Reference]:
             images=mean(group["images"]),
             forward_macs=mean(group["forward_macs"]),
             epochs=_epochs(group.iloc[0]["recipe"]),
+            tested_on=str(tested_on),
+            recipe=group.iloc[0]["recipe"],
         )
-        for (dataset, fingerprint, architecture, protocol, _), group in whole.groupby(
+        for (dataset, fingerprint, architecture, protocol, tested_on, _), group in whole.groupby(
             keys, sort=False
         )
     ]

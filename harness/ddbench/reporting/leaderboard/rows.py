@@ -33,6 +33,7 @@ class Entry:
         published: Whether they are published, else the method's defaults.
         quick: Whether they differ because a preset took the method's quick settings.
         notes: Words about how to read the row.
+        budget_s: Seconds that each of its condensations had, None where steps end them.
     """
 
     key: str
@@ -53,6 +54,7 @@ class Entry:
     quick: bool = False
     published: bool = True
     notes: tuple[str, ...] = ()
+    budget_s: float | None = None
 
     @property
     def images(self) -> tuple[tuple[int, str | None], ...] | str:
@@ -102,6 +104,7 @@ def _entry(key: str, label: str, group: pd.DataFrame) -> Entry:
         reduced=first["reduced"],
         quick=bool(first["quick"] and first["reduced"]),
         published=bool(first["published"]),
+        budget_s=None if math.isnan(first["budget_s"]) else float(first["budget_s"]),
         notes=_notes(done),
     )
 

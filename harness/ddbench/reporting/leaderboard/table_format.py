@@ -12,6 +12,7 @@ from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
 from ddbench.reporting.leaderboard.rows import Entry
 from ddbench.reporting.leaderboard.scores import Score
+from ddbench.store.run_folder import VALIDATION
 
 REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "§"
 FAR = 0.05  # as a share: a recipe that loses more against the common protocol has a footnote
@@ -89,8 +90,9 @@ def by_class(
 def data_caption(board: Board) -> str:
     """Return what the dataset alone allows to say: chance, majority class, resolution."""
     data = board.data
+    validation = data.validation if data.tested_on == VALIDATION else ""
     parts = [
-        f"{data.n_test:,} test images",
+        f"{data.n_test:,} {data.images}" + (f" ({validation})" if validation else ""),
         f"chance {number_format.points(data.chance)}%",
         f"majority class {number_format.points(data.majority)}%",
     ]
@@ -106,10 +108,29 @@ def data_caption(board: Board) -> str:
 
 
 def quick_caption(board: Board) -> str:
-    """Return what ranks of quick settings are worth, which may have been chosen by such ranks."""
-    if not any(place.rank is not None and place.entry.quick for place in board.places):
+    """Return what quick settings are and how they were chosen, "" where no row has any.
+
+    On a validation split the rows are candidates, and the choice is made there.
+    """
+    quick = any(place.rank is not None and place.entry.quick for place in board.places)
+    if not quick or board.data.validation:
         return ""
-    return "rows run quick settings, which show the harness and not the order of methods"
+    return (
+        "rows run quick settings: steps that fit minutes, and rates chosen on held-out training "
+        "images of mnist-mini, not on test images (benchmarks/choose_quick.py); other settings may "
+        "order the methods otherwise"
+    )
+
+
+def validation_caption(board: Board) -> str:
+    """Return what a ranking on a validation split, or on the test set after it, is of."""
+    if not board.data.validation:
+        return ""
+    if board.data.tested_on == VALIDATION:
+        waits = "no network was tested on the test set: --test does that for each method's best row"
+        tested = "each method's best row was tested on the test set since: see there"
+        return f"measured on {board.data.validation}; {tested if board.tested else waits}"
+    return f"the rows that were chosen on {board.data.validation}, tested on the test set"
 
 
 def legend(places: Sequence[RankedRow]) -> list[str]:
@@ -202,8 +223,8 @@ def own_recipe_notes(board: Board) -> list[str]:
         if chance or lost > FAR:
             lines.append(
                 f"{_row(place.entry)}: its own recipe gives "
-                f"{number_format.points(own)}%, {number_format.difference(-lost)} points against the common "
-                f"protocol{', no better than chance' if chance else ''}"
+                f"{number_format.points(own)}%, {number_format.difference(-lost)} points "
+                f"against the common protocol{', no better than chance' if chance else ''}"
             )
     return lines
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from ddbench.text.lines import printable
+from ddbench.text.lines import printable, slug
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Document:
 
     def picture(self, name: str, content: bytes) -> str:
         """Keep a picture; return its address in the document."""
-        stem, n = slug(name.removesuffix(".png")), 2
+        stem, n = slug(name.removesuffix(".png"), most=100) or "picture", 2
         name = f"{stem}.png"
         while name in self.files and self.files[name] != content:
             name, n = f"{stem}-{n}.png", n + 1
@@ -107,8 +107,3 @@ def image(address: str, alt: str, width: int | None = None) -> str:
     if width is None:
         return f"![{escaped(alt)}]({address})"
     return f'<img src="{address}" width="{width}" alt="{html.escape(alt).replace("|", "&#124;")}">'
-
-
-def slug(text: str) -> str:
-    """Return a file name of letters, digits, dots and dashes."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")[:100] or "picture"

@@ -144,6 +144,11 @@ def _chosen(labels: np.ndarray) -> np.ndarray:
 
 def _caption(leaderboard: Leaderboard, board: Board) -> str:
     parts = ["In class order, of each row's first seed; normalisation undone."]
+    names = [name for name, _, _ in board.data.classes]
+    if names:
+        way = "left to right" if board.ipc == 1 else "top to bottom"
+        more = ", ..." if len(names) > CLASSES else ""
+        parts.append(f"From {way}: {escaped(', '.join(names[:CLASSES]))}{more}.")
     if board.ipc > EACH:
         parts.append(f"The first {EACH} images of each class.")
     if len({*_labels(leaderboard, board)}) > CLASSES:

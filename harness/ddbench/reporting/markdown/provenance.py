@@ -93,14 +93,29 @@ def _reference_row(one: Reference, unequal: bool) -> dict[str, str]:
     }
 
 
+def validation_lines(leaderboard: Leaderboard) -> list[str]:
+    """Return what validation splits are and what they are for, if there are any."""
+    splits = dict.fromkeys(b.data.validation for b in leaderboard.boards if b.data.validation)
+    return [
+        f"**Validation images**: {escaped(split)}. Sets are made from the rest of the training "
+        "images, mean and std are measured on it. What is chosen or compared there may be chosen "
+        "freely; the test set is for what has been chosen, once."
+        for split in splits
+    ]
+
+
 def measuring_section(document: Document, leaderboard: Leaderboard) -> None:
     """Write how each number came to be."""
     document.heading(2, "How it was measured")
     document.bullets(
         [
             "**Accuracy**: of networks trained on nothing but the set, from fresh weights, after "
-            "the last epoch, never the best one. How settings were chosen is for a method's author "
-            "to say; quick ones may have been chosen on these very test images.",
+            "the last epoch, never the best one. Balanced: the mean of the accuracies on each "
+            "class. Quick settings of the methods that come with ddbench were chosen on 20% of "
+            "mnist-mini's training images, held out, at one image per class "
+            "(`benchmarks/choose_quick.py`); how other settings were chosen is for a method's "
+            "author to say.",
+            *validation_lines(leaderboard),
             "**±**: sample standard deviation (n − 1) over the networks of all seeds; over seeds: "
             "of the seeds' means. Resolution: the binomial standard error √(p(1 − p)/n) of the "
             "best accuracy p on n test images, two right and two wrong ones added (Agresti and "

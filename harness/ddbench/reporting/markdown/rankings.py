@@ -20,6 +20,7 @@ from ddbench.reporting.markdown.document import Document, code, escaped
 
 Letters = Mapping[str, str]
 Row = dict[str, str]
+FEW_CLASSES = 20  # whose sizes are shown where they differ; else a reader unfolds them
 FLOPS = (
     "FLOPs: by the formulas of torch's FlopCounterMode, and ddbench's for what those leave out, 2 "
     "for each multiply-add"
@@ -30,7 +31,9 @@ def ranking_section(document: Document, boards: Sequence[Board]) -> None:
     """Write the rankings of one dataset, ipc and protocol, the first architecture's in full."""
     letters = table_format.letters(boards)
     first, *others = boards
+    document.add(escaped(_sentence(table_format.validation_caption(first))))
     document.add(escaped(_data_line(first)))
+    class_table(document, first)
     document.heading(3, f"Ranking on {first.architecture}")
     _ranking(document, first, letters)
     document.bullets(_footnotes(first, letters))
@@ -51,7 +54,29 @@ def _data_line(board: Board) -> str:
     text = table_format.data_caption(board)
     if board.reference:
         text += "; " + _reference_words(board.reference)
-    return text[0].upper() + text[1:] + "."
+    return _sentence(text)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def class_table(document: Document, board: Board) -> None:
+    """Write each class's name and how many images it has; many classes are folded away."""
+    classes = board.data.classes
+    kind = board.data.images
+    rows = [
+        {"class": escaped(name), "training images": f"{train:,}", kind: f"{test:,}"}
+        for name, train, test in classes
+    ]
+    if not rows:
+        return
+    if len(rows) <= FEW_CLASSES and board.data.unequal:
+        document.table(rows, ("training images", kind))
+        return
+    inner = document.inner()
+    inner.table(rows, ("training images", kind))
+    document.folded(f"The {len(rows)} classes: names and images", inner)
 
 
 def _reference_words(reference: Reference) -> str:
@@ -89,7 +114,13 @@ def _training(document: Document, board: Board, letters: Letters) -> None:
             f" One forward pass of {code(board.architecture)}: {macs:,} multiply-adds for an "
             f"image, {macs * board.data.n_test:,} for the test set (fvcore, 1 for each)."
         )
-    if board.reference:
+    if board.reference and not board.trained_alike:
+        text += (
+            " What a set saves of the training time is not shown: the whole training set was "
+            f"trained on by another recipe ({code(board.reference.protocol)}: "
+            f"{board.reference.epochs:.0f} epochs)."
+        )
+    elif board.reference:
         text += (
             " Time saved: of training one network, against the whole training set; pays off "
             "after: trainings after which that has made up for the seconds of condensing."
@@ -131,7 +162,7 @@ def _training_row(board: Board, place: RankedRow, letters: Letters) -> Row:
     row["train s"] = cell(lambda t: number_format.seconds(t.train_s))
     row["test s"] = cell(lambda t: number_format.seconds(t.test_s))
     row["train FLOPs"] = cell(lambda t: number_format.count(t.flops, t.lower_bound))
-    if board.reference:
+    if board.reference and board.trained_alike:
         saved = _saved(place, board.reference)
         row["time saved"] = table_format.by_class(saved, lambda s: f"{100 * s:.0f}%", letters)
         after = _pays_off_after(place, board.reference)

@@ -12,28 +12,34 @@ from ddbench.reporting.leaderboard import (
     Leaderboard,
     RankedRow,
     Score,
+    answer,
     difference,
     grouped,
     number_format,
     table_format,
 )
 from ddbench.reporting.markdown.document import code, escaped
+from ddbench.store.run_folder import VALIDATION
 
 
 def summary(leaderboard: Leaderboard) -> list[str]:
     """Return a paragraph for each dataset, ipc and protocol, on the first architecture."""
     if not leaderboard.boards:
         return ["No evaluation has ended yet, so there is nothing to rank."]
-    return [_paragraph(boards[0]) for boards in grouped(leaderboard.boards)]
+    return [_paragraph(boards) for boards in grouped(leaderboard.boards)]
 
 
-def _paragraph(board: Board) -> str:
+def _paragraph(boards: Sequence[Board]) -> str:
+    board = boards[0]
     images = "image" if board.ipc == 1 else "images"
-    where = f"**{escaped(board.dataset_name)}, {board.ipc} {images} per class.**"
+    split = f", {board.data.images}" if board.data.validation else ""
+    where = f"**{escaped(board.dataset_name)}, {board.ipc} {images} per class{split}.**"
     best = board.best_method
     if best is None:
         return f"{where} {_only_baseline(board)}"
+    chooses = board.data.tested_on == VALIDATION
     sentences = [
+        answer(boards, code) if chooses else "",
         _quick(board),
         _verdict(board, best),
         _cost(best),
@@ -41,6 +47,7 @@ def _paragraph(board: Board) -> str:
         _equals(board, best),
         _selection(board, best),
         _own(board),
+        _classes(board, best),
         _caveat(best),
     ]
     return " ".join([where, *filter(None, sentences)])
@@ -65,7 +72,7 @@ def _verdict(board: Board, best: RankedRow) -> str:
     who = _who(best)
     reaches = (
         f"networks of {code(board.architecture)} trained on its {best.images:,.0f} images reach "
-        f"{_percent(best.score)} of {board.data.n_test:,} test images"
+        f"{_percent(best.score)} of {board.data.n_test:,} {board.data.images}"
         f" ({_sample(best.score)}, protocol {code(board.protocol_name)})"
     )
     baseline = board.baseline
@@ -82,7 +89,8 @@ def _verdict(board: Board, best: RankedRow) -> str:
     lead = "The most accurate method is"
     if found.known and not found.decided:
         lead = "No method can be told from random images. The most accurate is"
-    return f"{lead} {who}: {reaches}; {against}: {much} ({table_format.interval(found)}{_pairing(found)})."
+    known = f"{table_format.interval(found)}{_pairing(found)}"
+    return f"{lead} {who}: {reaches}; {against}: {much} ({known})."
 
 
 def _pairing(found: Difference) -> str:
@@ -127,19 +135,25 @@ def _equals(board: Board, best: RankedRow) -> str:
     ]
     if not cheaper:
         names = [_who(place) for place in equal]
-        return f"{number_format.listed(names)} cannot be told from the best; none is known to be cheaper."
+        listed = number_format.listed(names)
+        return f"{listed} cannot be told from the best; none is known to be cheaper."
     least = min(cheaper, key=_seconds)
     return f"The cheapest row that cannot be told from the best, {_worth(least)}."
 
 
 def _selection(board: Board, best: RankedRow) -> str:
-    """Return what choosing real images gives, without condensing any."""
+    """Return what choosing real images gives, without condensing any, if that is something."""
     chosen = [p for p in board.places if p.rank is not None and p.score.known and _selects(p)]
     if not chosen:
         return ""
     top = max(chosen, key=lambda place: (place.score.mean, -_seconds(place)))
     if top is best:
         return "Its images are real ones, selected."
+    over = board.over_random(top)
+    if over is not None and over.mean <= 0:
+        return "No selection of real images beats random ones."
+    if over is not None and over.known and not over.decided:
+        return "No selection of real images can be told from random ones."
     return f"The best selection of real images, {_worth(top)}."
 
 
@@ -158,7 +172,8 @@ def _worth(place: RankedRow) -> str:
         + (f" on {escaped(name)}" if len(place.costs) > 1 else "")
         for name, cost in place.costs.items()
     ]
-    return f"{_who(place)}, gives {_percent(place.score)} for {number_format.listed(costs)} of condensing"
+    cost = number_format.listed(costs)
+    return f"{_who(place)}, gives {_percent(place.score)} for {cost} of condensing"
 
 
 def _seconds(place: RankedRow) -> float:
@@ -177,10 +192,27 @@ def _gain(board: Board, best: RankedRow) -> str:
     if shared:
         here, there = best.training[shared[0]].train_s, reference.training[shared[0]].train_s
         text += (
-            f"; training a network on it takes {number_format.duration(there)}, "
-            f"on the set {number_format.duration(here)}"
+            f"; training a network on it takes {number_format.duration(there)}"
+            f"{_epochs(board, reference.epochs)}, "
+            f"on the set {number_format.duration(here)}{_epochs(board, board.recipe.get('epochs'))}"
         )
     return text + "."
+
+
+def _epochs(board: Board, epochs: object) -> str:
+    """Return for how many epochs, where the set and the whole are not trained alike."""
+    return "" if board.trained_alike else f" ({number_format.number(epochs)} epochs)"
+
+
+def _classes(board: Board, best: RankedRow) -> str:
+    """Return what unequal classes make of an accuracy."""
+    if not board.data.unequal:
+        return ""
+    return (
+        f"The classes are unequal: the mean of the accuracies on each class (balanced accuracy) is "
+        f"{number_format.points(best.score.balanced)}%, and always naming the largest class gives "
+        f"{number_format.points(board.data.majority)}% of the {board.data.images}."
+    )
 
 
 def _own(board: Board) -> str:
@@ -207,4 +239,6 @@ def headline(boards: Sequence[Board]) -> str:
     """Return the heading of a group of boards."""
     board = boards[0]
     images = "image" if board.ipc == 1 else "images"
-    return f"{board.dataset_name}, {board.ipc} {images} per class, protocol {board.protocol_name}"
+    split = f", {board.data.images}" if board.data.validation else ""
+    where = f"{board.dataset_name}, {board.ipc} {images} per class{split}"
+    return f"{where}, protocol {board.protocol_name}"

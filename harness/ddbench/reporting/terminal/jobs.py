@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Any
 from ddbench.reporting.terminal.chart import chart
 from ddbench.reporting.terminal.tables import cell, print_json, print_table, stdout
 from ddbench.store.run_folder import FAILED, Records, RunError, RunFolder, read_run
+from ddbench.text.suggestions import nearest
 
 _FIRST = ("status", "reason", "row", "method", "source", "condensation", "snapshot", "dataset",
           "architecture", "protocol", "init", "ipc", "seed", "steps", "config", "reduced",
@@ -119,7 +119,7 @@ def find_job(records: Records, prefix: str) -> dict[str, Any]:
         more = f" and {len(fitting) - 10} more" if len(fitting) > 10 else ""
         names = "\n  ".join(fitting[:10])
         raise RunError(f"{prefix}: {len(fitting)} jobs begin so; name one{more}:\n  {names}")
-    near = difflib.get_close_matches(prefix, jobs, n=3, cutoff=0.3)
+    near = nearest(prefix, jobs, most=3, cutoff=0.3)
     hint = "did you mean\n  " + "\n  ".join(near) if near else f"there are {len(jobs)} jobs"
     raise RunError(f"{prefix}: no job's id begins so; {hint}")
 

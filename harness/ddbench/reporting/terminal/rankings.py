@@ -22,6 +22,8 @@ def print_leaderboard(leaderboard: Leaderboard, *, as_json: bool = False) -> Non
     for boards in grouped(leaderboard.boards):
         _print_group(boards)
     out = stdout()
+    for line in _answers(leaderboard):
+        out.print(line, soft_wrap=True)
     if not leaderboard.boards:
         out.print("no evaluation has ended yet; `ddbench run` with the same --out goes on")
     for line in _left_out(leaderboard):
@@ -63,7 +65,7 @@ def _print_group(boards: Sequence[Board]) -> None:
     print_table(
         rows,
         title=f"{first.dataset_name}, ipc {first.ipc}, protocol {first.protocol_name}: "
-        "accuracy % on each evaluation architecture",
+        f"accuracy % of {first.data.images} on each evaluation architecture",
         captions=_captions(boards, letters),
         right=set(rows[0]) - {"method", "init"},
         droppable=_droppable(boards),
@@ -73,7 +75,7 @@ def _print_group(boards: Sequence[Board]) -> None:
 
 def _droppable(boards: Sequence[Board]) -> list[str]:
     others = [board.architecture for board in boards[1:]]
-    return ["artifacts s", *others, "own recipe", "FLOPs", "train s", "memory", "set"]
+    return ["artifacts s", *others, "own recipe", "balanced", "FLOPs", "train s", "memory", "set"]
 
 
 def _legend(boards: Sequence[Board]) -> dict[str, str]:
@@ -82,6 +84,7 @@ def _legend(boards: Sequence[Board]) -> dict[str, str]:
     return {
         first: f"ranked on {first}; ± is the standard deviation over the networks of all seeds",
         "n": "n: condensation seeds × networks",
+        "balanced": f"balanced: mean of the accuracies on each class, on {first}",
         "own recipe": f"own recipe: that of the set itself, on {first}",
         "condense s": "condense s: shared artifacts in full",
         "FLOPs": "FLOPs: of condensing, artifacts in full; ≥: uncounted work dominates",
@@ -104,6 +107,8 @@ def _row(boards: Sequence[Board], place: RankedRow, letters: Mapping[str, str]) 
     }
     first = boards[0].architecture
     row |= {first: accuracies.pop(first), "n": table_format.samples(place.score)} | accuracies
+    if boards[0].data.unequal:
+        row["balanced"] = number_format.points(place.score.balanced)
     if boards[0].has_own:
         row["own recipe"] = table_format.accuracy(place, place.own)
     row["condense s"] = cost(lambda c: number_format.seconds(c.seconds))
@@ -128,7 +133,8 @@ def _captions(boards: Sequence[Board], letters: Mapping[str, str]) -> list[str]:
     from ddbench.reporting.leaderboard import number_format, table_format
 
     first = boards[0]
-    lines = [*filter(None, [table_format.quick_caption(first)]), table_format.data_caption(first)]
+    about = (table_format.quick_caption(first), table_format.validation_caption(first))
+    lines = [*filter(None, about), table_format.data_caption(first)]
     for reference in (board.reference for board in boards if board.reference):
         time = next(iter(reference.training.values()))
         lines.append(
@@ -139,6 +145,15 @@ def _captions(boards: Sequence[Board], letters: Mapping[str, str]) -> list[str]:
     lines += [*table_format.legend(first.places), *table_format.own_recipe_notes(first)]
     lines += table_format.notes(first.places)
     return [*lines, *filter(None, [table_format.hardware_caption(letters)])]
+
+
+def _answers(leaderboard: Leaderboard) -> list[str]:
+    """Return what validations say: which method, at what cost, or what would settle it."""
+    from ddbench.reporting.leaderboard import answer, grouped
+    from ddbench.store.run_folder import VALIDATION
+
+    chosen = [b for b in grouped(leaderboard.boards) if b[0].data.tested_on == VALIDATION]
+    return [f"{b[0].dataset_name}, ipc {b[0].ipc}: {answer(b)}" for b in chosen]
 
 
 def _can_show(trouble: Trouble) -> bool:

@@ -1,8 +1,7 @@
-"""Housekeeping of run folders: what is done, done again, joined, packed, thrown away."""
+"""Housekeeping of run folders: what is done, done again, joined, verified, thrown away."""
 
 from ddbench.store.housekeeping.cleaning import Litter, find_litter
 from ddbench.store.housekeeping.merging import left_out, merge
-from ddbench.store.housekeeping.packing import pack, unpack
 from ddbench.store.housekeeping.retrying import to_retry
 from ddbench.store.housekeeping.status import JobStatus, status_of
 
@@ -12,8 +11,6 @@ __all__ = [
     "find_litter",
     "left_out",
     "merge",
-    "pack",
     "status_of",
     "to_retry",
-    "unpack",
 ]

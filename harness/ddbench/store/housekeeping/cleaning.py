@@ -54,10 +54,9 @@ class Litter:
                 self.path.unlink()
 
 
-def find_litter(folder: RunFolder, artifacts: Path | None = None) -> list[Litter]:
-    """Return what nobody needs any more in a run folder, and below the folder of artifacts."""
-    litter = [*_of_run(folder), *(_of_artifacts(artifacts) if artifacts else ())]
-    return sorted(litter, key=lambda item: str(item.path))
+def find_litter(folder: RunFolder) -> list[Litter]:
+    """Return what nobody needs any more in a run folder."""
+    return sorted(_of_run(folder), key=lambda item: str(item.path))
 
 
 def _of_run(folder: RunFolder) -> Iterator[Litter]:
@@ -82,14 +81,3 @@ def _of_run(folder: RunFolder) -> Iterator[Litter]:
         of = record.get("condensation")
         if of is not None and not folder.condensation(of).exists():
             yield Litter(folder.evaluation(id), "the evaluation of a condensation that is gone")
-
-
-def _of_artifacts(root: Path) -> Iterator[Litter]:
-    from ddbench.contract.artifacts import ArtifactStore
-
-    for path in ArtifactStore(root).half_built():
-        if not is_claimed(lock := root / "locks" / path.name):
-            yield Litter(path, "a half-built artifact (a build would go on from it)", lock=lock)
-    for path in (root / "locks").glob("*"):
-        if not is_claimed(path):
-            yield Litter(path, "a lock that nobody holds any more", lock=path)

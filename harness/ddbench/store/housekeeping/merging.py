@@ -13,15 +13,8 @@ from typing import Any
 
 from ddbench.store.atomic_files import HALF
 from ddbench.store.housekeeping.status import running
-from ddbench.store.run_folder import (
-    DONE,
-    Records,
-    RunError,
-    RunFolder,
-    read_run,
-    refuse_newer,
-    shortened,
-)
+from ddbench.store.run_folder import DONE, Records, RunError, RunFolder, read_run, refuse_newer
+from ddbench.text.lines import brief
 
 
 @dataclass(frozen=True)
@@ -85,7 +78,7 @@ def _conflicts(best: Records, theirs: Records, other: RunFolder, into: RunFolder
         if not (isinstance(other_set, str) and isinstance(ours, str)):
             problems.append(
                 f"{id}: nothing says whether {other.root} holds the same set as {into.root} or a "
-                f"folder before it (set_sha256 {shortened(other_set)} and {shortened(ours)}); "
+                f"folder before it (set_sha256 {brief(other_set)} and {brief(ours)}); "
                 "remove one of them"
             )
         elif other_set != ours:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from ddbench.store.atomic_files import claim_note, is_claimed
@@ -12,6 +13,9 @@ from ddbench.store.run_folder import DONE, FAILED, SKIPPED, Records, RunFolder, 
 
 RUNNING, INTERRUPTED, MISSING = "running", "interrupted", "missing"
 STATES = (DONE, RUNNING, INTERRUPTED, MISSING, FAILED, SKIPPED)
+
+
+Compare = Callable[[RunFolder, Records, str], list[tuple[Path, str]]]
 
 
 @dataclass(frozen=True)
@@ -23,25 +27,30 @@ class JobStatus:
         id: Of the job.
         state: One of `STATES`; "interrupted" has a checkpoint to go on from; an evaluation
             whose condensation has failed, or ended before its snapshot, is "missing".
-        note: The reason, who runs it, when the checkpoint was written, or which files beside the
-            record of a finished condensation are torn.
+        note: The reason, who runs it, when the checkpoint was written, or what is wrong with the
+            files of a finished condensation.
+        damaged: Whether files of a finished condensation are torn or differ from the record.
     """
 
     kind: str
     id: str
     state: str
     note: str = ""
+    damaged: bool = False
 
 
-def status_of(folder: RunFolder) -> list[JobStatus]:
-    """Return the status of each job that a manifest planned or a record tells of."""
+def status_of(folder: RunFolder, compare: Compare | None = None) -> list[JobStatus]:
+    """Return the status of each job that a manifest planned or a record tells of.
+
+    `compare` returns the sets of a condensation that are not as recorded: (file, reason).
+    """
     records = read_run(folder)
     planned = {kind: _planned(records, f"{kind}s") for kind in ("condensation", "evaluation")}
     condensations = dict.fromkeys([*planned["condensation"], *records.condensations])
     evaluations = dict.fromkeys([*planned["evaluation"], *records.evaluations])
     blocked = _blocked(records)
     return [
-        *(_condensation(id, records, folder) for id in condensations),
+        *(_condensation(id, records, folder, compare) for id in condensations),
         *(_evaluation(id, records, folder, blocked.get(id, "")) for id in evaluations),
     ]
 
@@ -69,22 +78,34 @@ def running(folder: RunFolder) -> list[str]:
     return [path.name for path in claims if is_claimed(path)]
 
 
-def _condensation(id: str, records: Records, folder: RunFolder) -> JobStatus:
+def _condensation(
+    id: str, records: Records, folder: RunFolder, compare: Compare | None
+) -> JobStatus:
     record = records.condensations.get(id)
     if is_claimed(folder.claim(id)):  # it may be done again
         return JobStatus("condensation", id, RUNNING, claim_note(folder.claim(id)))
     if record is not None:
-        torn = torn_files(folder, id) if record["status"] == DONE else []
-        if torn:
-            words = [f"{path}: {reason}" for path, reason in torn]
+        damaged = _damaged(id, records, folder, compare) if record["status"] == DONE else {}
+        if damaged:
+            words = [f"{path}: {reason}" for path, reason in damaged.items()]
             remedy = f"`ddbench retry {folder.root} {id}` and the next run mend it"
-            return JobStatus("condensation", id, DONE, "; ".join([*words, remedy]))
+            return JobStatus("condensation", id, DONE, "; ".join([*words, remedy]), damaged=True)
         return _ended("condensation", id, record)
     checkpoint = folder.checkpoint(id)
     if checkpoint.exists():
         written = datetime.fromtimestamp(checkpoint.stat().st_mtime)
         return JobStatus("condensation", id, INTERRUPTED, f"checkpoint of {written:%d %b %H:%M:%S}")
     return JobStatus("condensation", id, MISSING)
+
+
+def _damaged(
+    id: str, records: Records, folder: RunFolder, compare: Compare | None
+) -> dict[Path, str]:
+    """Return what is wrong with the files of a finished condensation, by file."""
+    damaged = dict(torn_files(folder, id))
+    if compare:
+        damaged = dict(compare(folder, records, id)) | damaged
+    return damaged
 
 
 def _evaluation(id: str, records: Records, folder: RunFolder, blocked: str) -> JobStatus:

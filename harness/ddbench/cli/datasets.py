@@ -1,4 +1,4 @@
-"""`ddbench data`: what data are here, how to get the rest."""
+"""`ddbench datasets`: what data are here, how to get the rest."""
 
 from __future__ import annotations
 
@@ -19,8 +19,15 @@ _ROOTS = click.option(
 _NAME = click.argument("name")
 
 
-def list_data(data: tuple[Path, ...], as_json: bool) -> None:
-    """Print one line for each dataset known."""
+@click.group(cls=Suggesting, invoke_without_command=True)
+@_ROOTS
+@JSON
+@click.pass_context
+@explained
+def datasets(context: click.Context, data: tuple[Path, ...], as_json: bool) -> None:
+    """List the datasets that are here and what the others need; fetch and import them."""
+    if context.invoked_subcommand is not None:
+        return
     from ddbench.datasets import listing
     from ddbench.discovery.extensions import Extensions
     from ddbench.reporting.terminal import print_table
@@ -45,18 +52,7 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@click.group(cls=Suggesting, invoke_without_command=True)
-@_ROOTS
-@JSON
-@click.pass_context
-@explained
-def data(context: click.Context, data: tuple[Path, ...], as_json: bool) -> None:
-    """List the data that are here and what the absent ones need; fetch and import them."""
-    if context.invoked_subcommand is None:
-        list_data(data, as_json)
-
-
-@data.command()
+@datasets.command()
 @_NAME
 @_ROOTS
 @explained
@@ -70,7 +66,7 @@ def fetch(name: str, data: tuple[Path, ...]) -> None:
     click.echo(f"{name} needs no files" if where is None else f"{name} is in {where}")
 
 
-@data.command("import")
+@datasets.command("import")
 @_NAME
 @click.argument("path", type=click.Path(path_type=Path))
 @_ROOTS

@@ -1,0 +1,26 @@
+"""The test set, once a choice has been made on a validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from ddbench.planning.job_ids import with_evaluation_id
+from ddbench.planning.jobs import Evaluation, Plan
+from ddbench.store.run_folder import TEST, VALIDATION
+
+
+def with_tests(plan: Plan, chosen: Collection[str]) -> Plan:
+    """Return the plan with evaluations of some condensations on the test set.
+
+    `chosen` holds ids of condensations. Each of their validations, and those of the whole training
+    set, is repeated on the test set; sets on the way (snapshots) are not.
+    """
+    by_id = {job.id: job for job in plan.condensations}
+    tests: list[Evaluation] = []
+    for job in plan.evaluations:
+        of = by_id.get(job.condensation or "")
+        wanted = job.condensation is None or job.condensation in chosen
+        if job.tested_on == VALIDATION and wanted and job.snapshot is None:
+            tests.append(with_evaluation_id(replace(job, tested_on=TEST), of))
+    return Plan(plan.condensations, [*plan.evaluations, *tests], plan.skipped, plan.kept_stale)
