@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from ddbench.cli.shared import (
     PLACES,
     RUN,
     choices_of,
+    debugging,
     explained,
     fail,
     open_session,
@@ -112,7 +112,7 @@ def run(
             fail("\n  ".join(["--require-all:", *reasons]))
         if test:
             _require_validation(plan)
-        with Progress() as progress:
+        with Progress(tracebacks=debug or debugging()) as progress:
             outcome = sessions.carry_out(session, plan, options, progress, stop)
         if test and not outcome.stopped:
             tests = with_tests(outcome.plan, load(outcome.folder).chosen)
@@ -277,5 +277,7 @@ def init_registry(path: Path) -> None:
 
 
 def _print_registry(path: Path | None) -> None:
+    from ddbench.reporting.terminal import print_json
+
     registry = read_registry(path)
-    click.echo(json.dumps({"path": str(registry.path), **registry.dump()}, indent=1))
+    print_json({"path": str(registry.path), **registry.dump()})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -32,6 +34,7 @@ from ddbench.store import run_folder
 from ddbench.store.atomic_files import write_json
 from ddbench.store.run_folder import RunFolder
 
+LOG = logging.getLogger(__name__)
 LONGEST_S = 3650 * 86400.0  # that an option may ask for: ten years
 
 
@@ -51,9 +54,19 @@ class Places:
 
 
 def default_cache() -> Path:
-    """Return the user's cache folder for ddbench."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "ddbench"
+    """Return the user's cache folder for ddbench.
+
+    Raises:
+        RunError: The user has no home folder: in a container, under a number without a name.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "ddbench"
+    except RuntimeError as error:
+        raise run_folder.RunError(
+            "no place for what runs share: neither XDG_CACHE_HOME nor HOME is set, and this user "
+            "has no home folder; name a folder with --cache, or set XDG_CACHE_HOME"
+        ) from error
 
 
 @dataclass
@@ -82,6 +95,9 @@ class Session:
         found = discover(places.plugins)
         extensions = Extensions.installed(files=places.plugins)
         ask = Child(found, places.cache, places.plugins)
+        LOG.debug("registry %s, cache %s, data in %s", registry.path, places.cache,
+                  ", ".join(map(str, places.roots)) or "no folder")  # fmt: skip
+        LOG.debug("methods: %s", ", ".join(f"{one.name} ({one.source})" for one in found.values()))
         return cls(registry, places, found, extensions, ask)
 
     @classmethod
@@ -139,6 +155,7 @@ class Session:
         return [*_shared(answers), *prices]
 
     def _facts(self, name: str, options: Mapping[str, Any]) -> DatasetFacts:
+        started = time.monotonic()
         try:
             dataset = datasets.load(
                 name,
@@ -149,6 +166,8 @@ class Session:
             )
         except datasets.DatasetMissing as missing:
             raise MissingData(str(missing)) from missing
+        LOG.debug("dataset %s: %d + %d images in %.1f s", name, len(dataset.train_images),
+                  len(dataset.test_images), time.monotonic() - started)  # fmt: skip
         about = datasets.facts_of(dataset)
         return DatasetFacts(
             name,
@@ -303,10 +322,10 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 1 some job failed, 3 nothing could run, 4 more to do, 130 interrupted."""
+        """0 all done, 1 some job is not, 3 nothing could run, 4 more to do, 130 interrupted."""
         if self.stopped:
             return 130 if self.stopped == "interrupted" else 4
-        return self.plan.exit_code or int(bool(self.jobs.failed))
+        return self.plan.exit_code or int(bool(self.jobs.failed or self.jobs.pending))
 
 
 def carry_out(
