@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from scipy.special import stdtrit  # the quantiles of Student's t
+
 from ddbench.reporting.leaderboard import number_format, table_format
 from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
@@ -49,15 +51,18 @@ class _Rival:
 
 
 def _seeds_needed(below: Difference, seeds: int) -> float:
-    """Return how many seeds would bring half the interval below the difference.
+    """Return how many seeds would bring half the interval below the difference; inf of too many.
 
-    An interval of n seeds narrows as 1 / sqrt(n). One seed does not tell how much another differs.
+    An interval of n seeds is taken to narrow as t(n - 1) / sqrt(n), with Student's t. One seed does not tell how much another differs.
     """
     if not below.known or seeds < 2:
         return max(LEAST_SEEDS, seeds + 1)
-    if below.mean == 0:
-        return math.inf
-    return max(seeds + 1, math.ceil(seeds * (below.half / below.mean) ** 2))
+
+    def width(n: int) -> float:
+        return float(stdtrit(n - 1, 0.975)) / math.sqrt(n)
+
+    enough = abs(below.mean) / below.half * width(seeds)
+    return next((n for n in range(seeds + 1, MOST_SEEDS + 1) if width(n) < enough), math.inf)
 
 
 def _of_different_sets(places: Iterable[RankedRow]) -> list[RankedRow]:
@@ -108,8 +113,8 @@ class _Writer:
 
     def what_would_settle_it(self, top: RankedRow, tied: Sequence[_Rival]) -> str:
         """Return how many more seeds, and how much computing, would tell the rows apart."""
-        apart = [rival for rival in tied if rival.seeds <= MOST_SEEDS]
-        near = [rival for rival in tied if rival.seeds > MOST_SEEDS]
+        apart = [rival for rival in tied if math.isfinite(rival.seeds)]
+        near = [rival for rival in tied if math.isinf(rival.seeds)]
         sentences = []
         if apart:
             places = [top, *(rival.place for rival in apart)]
