@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 import uuid
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 
 import pandas as pd
 
-from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.contract.synthetic_set import SetError, SyntheticSet, check_fit, check_space
+from ddbench.datasets import Dataset, space_of
 from ddbench.discovery.extensions import Extensions
+from ddbench.discovery.fingerprints import parts_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, bind, discover, find, load
-from ddbench.execution.devices import has_cuda
+from ddbench.discovery.sources import parts_of_file, parts_of_module
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.run import (
     Places,
@@ -23,15 +26,17 @@ from ddbench.execution.run import (
     Session,
     carry_out,
     default_cache,
+    device_named,
     jobs_at_once,
 )
 from ddbench.planning.jobs import Choices, Plan
 from ddbench.planning.planner import recipe_of
-from ddbench.planning.registry import Protocol, Registry, RegistryError, read, unknown
+from ddbench.planning.registry import Protocol, Registry, RegistryError, read
 from ddbench.reporting import leaderboard as boards
 from ddbench.store.hashing import hash_of_text
 from ddbench.store.run_folder import RunFolder, open_run
 from ddbench.testing.tasks import one_thread
+from ddbench.text.suggestions import unknown_at
 from ddbench.training.evaluation import evaluate as train_and_test
 from ddbench.training.loop import Recipe
 
@@ -171,7 +176,7 @@ def run(
     session = _session(methods, _registry(registry), _places(data, cache, plugins))
     where = RunOptions(
         out=Path("runs") / preset if out is None else Path(out),
-        device=_device(device),
+        device=device_named(device)[0],
         jobs=jobs,
         inline=bool(session.bound),
         command=("ddbench.run",),
@@ -232,9 +237,14 @@ def evaluate(
         epoch), train_s, test_s, flops_train.
 
     Raises:
-        RegistryError: There is no such protocol.
+        RegistryError: There is no such protocol, or no such device.
         DatasetMissing: The dataset is not here; the text is the remedy.
+        SetError: The set does not fit the dataset: another shape or number of classes, made in
+            another space (whitened, or normalised with other constants), or its own recipe is not
+            right. A set made of other data in the same space is evaluated with a warning.
     """
+    if networks is not None and networks < 1:
+        raise ValueError(f"networks is {networks}; expected 1 or more, or None for the protocol's")
     read_registry = _registry(registry)
     chosen = _protocol(protocol, read_registry)
     places, extensions = _places(data, cache, ()), Extensions.installed()
@@ -243,12 +253,13 @@ def evaluate(
         cache=places.cache,
         roots=places.roots,
         datasets={k: (d.source, d.options) for k, d in read_registry.datasets.items()},
-        device=_device(device),
+        device=device_named(device)[0],
     )
     real = setting.dataset(dataset, extensions)
     tensors = setting.tensors(real)
     if not isinstance(synthetic, SyntheticSet):
         synthetic = SyntheticSet.load(synthetic)
+    _require_fit(synthetic, real)
     rows: list[dict[str, Any]] = []
     with one_thread():
         for architecture in _several(architectures) or ():
@@ -276,6 +287,23 @@ def evaluate(
                 for k in range(len(scores.accuracies))
             ]
     return pd.DataFrame(rows)
+
+
+def _require_fit(synthetic: SyntheticSet, real: Dataset) -> None:
+    """See that a set can be trained on and tested on a dataset's images."""
+    space = space_of(real)
+    problems = check_fit(synthetic, num_classes=real.num_classes, shape=real.shape)
+    problems = problems or check_space(synthetic, space)
+    if problems:
+        raise SetError(f"the set does not fit {real.name}: {'; '.join(problems)}")
+    made_of = synthetic.provenance.get("dataset_fingerprint")
+    if made_of not in (None, space["dataset_fingerprint"]):
+        warnings.warn(
+            f"the set was made of {synthetic.provenance.get('dataset', 'other data')!r}"
+            f" (fingerprint {str(made_of)[:8]}), not of {real.name}"
+            f" ({real.fingerprint[:8]}), whose test images it is evaluated on",
+            stacklevel=3,
+        )
 
 
 # -- from what is convenient to what the harness takes ---------------------------------------
@@ -312,17 +340,15 @@ def _places(
     return Places(default_cache() if cache is None else Path(cache), roots, files)
 
 
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if has_cuda() else "cpu"
-
-
 def _protocol(protocol: str | Protocol, registry: Registry) -> Protocol:
     if isinstance(protocol, Protocol):
         return protocol
+    if not isinstance(protocol, str):
+        raise RegistryError(
+            [f"protocol is {type(protocol).__name__}; give a name, or a Protocol of the registry"]
+        )
     if protocol not in registry.protocols:
-        raise RegistryError([unknown("protocol", protocol, registry.protocols)])
+        raise RegistryError([unknown_at("protocol", protocol, registry.protocols)])
     return registry.protocols[protocol]
 
 
@@ -347,7 +373,22 @@ def _fingerprint(method: object) -> str:
     except (OSError, TypeError):
         return uuid.uuid4().hex  # unknown: never the same, so that nothing old is taken for new
     kept = "" if inspect.ismodule(method) else repr(vars(method))
-    return hash_of_text(text + kept, 16)
+    return hash_of_text(text + kept + _more_code(code), 16)
+
+
+def _more_code(code: Any) -> str:  # noqa: ANN401
+    """Return the fingerprint of the code beside a method's own, "" where its text is all.
+
+    A notebook's cell has no file; a class stands in a module, and a module may import others.
+    """
+    path = inspect.getsourcefile(code)
+    if path is None or not Path(path).is_file():
+        return ""
+    name = inspect.ismodule(code) and code.__spec__ and code.__spec__.name
+    parts = parts_of_module(name) if name else ()
+    parts = parts or parts_of_file(Path(path))
+    alone = inspect.ismodule(code) and [one for _, one in parts] == [Path(path)]
+    return "" if alone else parts_fingerprint(parts)
 
 
 def _require_something(plan: Plan) -> None:

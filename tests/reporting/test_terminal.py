@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from ddbench.planning.job_ids import keeping
-from ddbench.planning.jobs import Condensation, Evaluation, Plan, Skipped
+from ddbench.planning.jobs import Condensation, DatasetFacts, Evaluation, Plan, Skipped
 from ddbench.reporting.leaderboard import load
 from ddbench.reporting.terminal import (
     Progress,
@@ -234,11 +234,19 @@ def test_a_plan_has_a_line_for_all_seeds_of_a_row(capsys):
 
 
 def test_a_plan_as_json_has_every_job(capsys):
-    print_plan(Plan([condensation()], [evaluation()], []), as_json=True)
+    facts = DatasetFacts("toy", "f", 2, (1, 8, 8), (3, 1), "none", ("a", "b"), (1, 1), "half of it")
+    plan = Plan([condensation()], [evaluation()], [], datasets={"toy": facts})
+    print_plan(plan)
+    assert "toy: half of it" in capsys.readouterr().out
+    print_plan(plan, as_json=True)
     data = json.loads(capsys.readouterr().out)
     assert data["condensations"][0]["id"] == "dm-1"
     assert data["evaluations"][0]["condensation"] == "dm-1"
     assert data["skipped"] == []
+    assert data["datasets"]["toy"] == {
+        "fingerprint": "f", "shape": [1, 8, 8], "class_names": ["a", "b"],
+        "train_counts": [3, 1], "test_counts": [1, 1], "data_notes": "half of it",
+    }  # fmt: skip
 
 
 # -- one job -----------------------------------------------------------------------------------
@@ -412,7 +420,7 @@ def test_names_of_others_in_a_bar_are_no_markup_and_move_no_cursor():
 
 
 def test_a_job_that_was_never_started_may_end():
-    progress = Progress(Console(file=open(os.devnull, "w")))  # noqa: SIM115
+    progress = Progress(Console(file=open(os.devnull, "w")))
     progress.condensed = {"dm-1": condensation()}
     progress({"event": "end", "job": condensation(), "record": {"status": "done"}})
     progress({"event": "step", "job": SimpleNamespace(id="x"), "step": 1, "of": 2, "metrics": {}})

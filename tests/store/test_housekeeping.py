@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.contract.artifacts import ArtifactStore
+from ddbench.contract.stored_sets import differing_sets
 from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.store.atomic_files import claimed
 from ddbench.store.housekeeping import find_litter, merge, status_of, to_retry
@@ -154,7 +155,7 @@ def test_verify_names_sets_that_differ_in_one_bit_or_are_missing(verifiable, nam
 def test_verify_reads_sets_without_a_recorded_hash_to_their_end(verifiable):
     path = verifiable.condensation("a") / "initial.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    [note] = [job.note for job in status_of(verifiable, verify=True) if job.id == "a"]
+    [note] = [job.note for job in status_of(verifiable, differing_sets) if job.id == "a"]
     assert str(path) in note and "torn" in note
 
 

@@ -27,7 +27,12 @@ def status(folder: Path, everything: bool, verify: bool, as_json: bool) -> None:
     from ddbench.store.run_folder import DONE, open_run, read_run
 
     run = open_run(folder)
-    jobs = status_of(run, verify=verify)
+    if verify:
+        from ddbench.contract.stored_sets import differing_sets  # imports torch
+
+        jobs = status_of(run, differing_sets)
+    else:
+        jobs = status_of(run)
     rows = [vars(job) for job in jobs if everything or as_json or job.state != DONE or job.note]
     if as_json:
         print_table(rows, as_json=True)

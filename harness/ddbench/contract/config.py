@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ddbench.contract.hookspecs import MethodInfo
-from ddbench.planning.registry import unknown
 from ddbench.store.atomic_files import check_plain
+from ddbench.text.lines import reason_of
+from ddbench.text.suggestions import unknown_at
 
 
 class ConfigError(ValueError):
@@ -30,7 +31,7 @@ def make_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:  # noqa: A
         ConfigError: Unknown options and wrong values, all at once.
     """
     names = option_names(info)
-    problems = [(name, unknown("option", name, names)) for name in options if name not in names]
+    problems = [(name, unknown_at("option", name, names)) for name in options if name not in names]
     known = {name: value for name, value in options.items() if name in names}
     problems += _unfit(known)
     config: Any = None
@@ -44,7 +45,7 @@ def make_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:  # noqa: A
             else:  # the Config's own check, in its own words
                 problems.append(("", one["msg"].removeprefix("Value error, ")))
     except (TypeError, ValueError) as error:
-        problems.append(("", str(error)))
+        problems.append(("", reason_of(error)))
     if problems:
         raise ConfigError(problems)
     return config

@@ -16,6 +16,7 @@ from ddbench.datasets.catalogue import (
     locate,
     register_datasets,
     split_options,
+    suggested_path,
 )
 from ddbench.datasets.dataset import (
     WITH_FLIP,
@@ -23,7 +24,9 @@ from ddbench.datasets.dataset import (
     Dataset,
     chance,
     class_counts,
+    facts_of,
     majority_accuracy,
+    space_of,
 )
 from ddbench.datasets.errors import DatasetError, DatasetMissing
 from ddbench.datasets.source import COMMON_OPTIONS, Option, Presence, Source, resolve_options
@@ -42,6 +45,7 @@ __all__ = [
     "adopt",
     "chance",
     "class_counts",
+    "facts_of",
     "fetch",
     "find",
     "fingerprint",
@@ -51,5 +55,7 @@ __all__ = [
     "majority_accuracy",
     "register_datasets",
     "resolve_options",
+    "space_of",
     "split_options",
+    "suggested_path",
 ]

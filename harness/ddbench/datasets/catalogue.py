@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +13,16 @@ import numpy as np
 
 from ddbench.datasets import cache as cached
 from ddbench.datasets.dataset import Dataset, check, class_counts, fingerprint_of, measure
-from ddbench.datasets.embedded import MnistMini, Toy, split_by_class, split_by_share
+from ddbench.datasets.embedded import MnistMini, Toy, split_by_class
 from ddbench.datasets.errors import DatasetError, DatasetMissing, instead
-from ddbench.datasets.folders import AnyImageFolder, Mhist, TinyImageNet
+from ddbench.datasets.folders import Mhist, TinyImageNet
+from ddbench.datasets.image_folders import AnyImageFolder
+from ddbench.datasets.image_tables import AnyImageTable
 from ddbench.datasets.images import resize
 from ddbench.datasets.layouts import place, staged
 from ddbench.datasets.npz import AnyNpzFile
-from ddbench.datasets.source import Presence, Progress, Source, resolve_options
+from ddbench.datasets.source import Presence, Progress, Source, read_options, resolve_options
+from ddbench.datasets.splits import split_by_share
 from ddbench.datasets.torchvision_sets import torchvision_sets
 
 Sources = Mapping[str, Source]
@@ -35,6 +39,7 @@ def register_datasets() -> dict[str, Source]:
         Mhist(),
         AnyNpzFile(),
         AnyImageFolder(),
+        AnyImageTable(),
         Toy(),
     ]
     return {source.name: source for source in sources}
@@ -51,29 +56,34 @@ def find(name: str, sources: Sources | None = None) -> Source:
     if colon and f"{kind}:" in known:
         if not argument:
             raise DatasetError(f"dataset {name!r} needs a path after the colon")
-        return known[f"{kind}:"].at(argument)
+        source = known[f"{kind}:"].at(argument)
+        source.code = known[f"{kind}:"].code
+        return source
     if name not in known:
+        if meant := suggested_path(name, known):
+            raise DatasetError(f"unknown dataset {name!r}; did you mean {meant!r}?")
         # of npx:/path/file.npz only what is before the colon can be near a known name
         raise DatasetError(f"unknown dataset {name!r}{instead(kind + colon, known, argument)}")
     return known[name]
 
 
-def split_options(name: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the options of `folder:/path?size=32&zca=true`.
+def suggested_path(name: str, known: Iterable[str]) -> str:
+    """Return what a path alone may mean, such as `folder:/path`; "" where `name` is no path."""
+    path = Path(name).expanduser()
+    if not (path.exists() or os.sep in name) or ":" in name:
+        return ""
+    kind = {".npz": "npz:", ".csv": "csv:", ".tsv": "csv:"}.get(path.suffix.lower(), "folder:")
+    kind = "folder:" if path.is_dir() else kind
+    return kind + name if kind in known else ""
 
-    Values are whole numbers, true and false; others are left as they are, to be refused by name.
-    """
+
+def split_options(name: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return the name and the options, as text, of `folder:/path?size=32&zca=true`."""
     match = re.fullmatch(r"(?P<name>.+)\?(?P<options>\w+=[^?&]*(&\w+=[^?&]*)*)", name, re.DOTALL)
     if not match:
-        return name, {}
-    pairs = [pair.split("=", 1) for pair in match["options"].split("&")]
-    return match["name"], {key: _option_value(text) for key, text in pairs}
-
-
-def _option_value(text: str) -> int | bool | str:
-    if text in ("true", "false"):
-        return text == "true"
-    return int(text) if re.fullmatch("-?[0-9]+", text) else text
+        return name, []
+    pairs = [pair.partition("=") for pair in match["options"].split("&")]
+    return match["name"], [(key, text) for key, _, text in pairs]
 
 
 def load(
@@ -126,7 +136,7 @@ def fingerprint(
     if cache is not None and source.cached:
         facts = cached.read_facts(cached.entry_of(Path(cache), source, folders, resolved))
         if facts is not None:
-            return str(facts["fingerprint"])
+            return facts.fingerprint
     return load(name, roots=folders, cache=cache, options=options, sources=sources).fingerprint
 
 
@@ -137,9 +147,11 @@ def _asked(
     sources: Sources | None,
 ) -> tuple[Source, tuple[Path, ...], dict[str, Any]]:
     """Return source, roots and resolved options of a dataset whose files are there."""
-    name, named = split_options(name)
+    name, texts = split_options(name)
     source = find(name, sources)
+    named = read_options(source, texts)
     resolved = resolve_options(source, {**named, **(options or {})})
+    source = source.configured(resolved)
     folders = _expanded(roots)
     presence = source.locate(folders)
     if not presence.present:
@@ -290,17 +302,20 @@ def listing(*, roots: Iterable[Path] = (), sources: Sources | None = None) -> li
     """Return one line for every dataset known, in the order of registration."""
     folders = _expanded(roots)
     known = register_datasets() if sources is None else sources
-    return [_line(source, source.locate(folders)) for source in known.values()]
+    return [_line(source, folders) for source in known.values()]
 
 
-def _line(source: Source, presence: Presence) -> Listing:
+def _line(source: Source, roots: Sequence[Path]) -> Listing:
+    presence = source.locate(roots)
+    published = (source.train_size, source.test_size)
+    train_size, test_size = source.sizes(roots) if presence.present else published
     return Listing(
         source.name,
         source.summary,
         source.num_classes,
         source.shape,
-        source.train_size,
-        source.test_size,
+        train_size,
+        test_size,
         source.licence,
         source.homepage,
         presence.present,
@@ -366,18 +381,22 @@ def adopt(
         progress(f"copying {path}")
         source.adopt(path, folder)
         progress(f"checking {source.name}")
-        _verified(source, folder, str(path))
+        found = _verified(source, folder, str(path))
+        progress(
+            f"{len(found.train_labels):,} training and {len(found.test_labels):,} test images of"
+            f" {found.num_classes} classes"
+        )
         place(folder, root)
     return source.locate((root,)).where
 
 
-def _verified(source: Source, folder: Path, origin: str) -> None:
-    """Load what was put into `folder`; errors speak of where it came from."""
+def _verified(source: Source, folder: Path, origin: str) -> Dataset:
+    """Return what was put into `folder`, read once; errors speak of where it came from."""
     presence = source.locate((folder,))
     if not presence.present:
         raise DatasetError(f"{origin}: is incomplete: {presence.remedy}")
     try:
-        _read(source, (folder,), resolve_options(source, {}))
+        return _read(source, (folder,), resolve_options(source, {}))
     except DatasetError as error:
         message = str(error).replace(str(folder / f"{source.name}.npz"), origin)
         paths = re.compile(re.escape(str(folder)) + r"/?([^\s:;,]*)")

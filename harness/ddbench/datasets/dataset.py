@@ -91,9 +91,38 @@ class Dataset:
         return replace(self, test_images=self.val_images, test_labels=self.val_labels)
 
 
+def space_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what tells in which space the network inputs of `dataset` are, as plain values.
+
+    A synthetic set keeps it as part of its provenance, by which `check_space` tells a misfit.
+    """
+    return {
+        "dataset_fingerprint": dataset.fingerprint,
+        "classes": list(dataset.classes),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "zca": dataset.zca,
+    }
+
+
 def class_counts(dataset: Dataset) -> NDArray[np.int64]:
     """Return the number of training images of each class, (C,)."""
     return np.bincount(dataset.train_labels, minlength=dataset.num_classes).astype(np.int64)
+
+
+def facts_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what a report says of a dataset, as plain values.
+
+    `class_names`, `train_counts` and `test_counts` have C entries each, in the order of the labels;
+    `data_notes` is text.
+    """
+    test_counts = np.bincount(dataset.test_labels, minlength=dataset.num_classes)
+    return {
+        "class_names": list(dataset.classes),
+        "train_counts": class_counts(dataset).tolist(),
+        "test_counts": test_counts.tolist(),
+        "data_notes": dataset.notes,
+    }
 
 
 def chance(dataset: Dataset) -> float:

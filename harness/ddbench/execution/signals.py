@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import stat
@@ -13,8 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-PR_SET_PDEATHSIG = 1
+from ddbench.discovery.child_process import SIGNALS
 
 
 class ToldToStop(BaseException):
@@ -37,9 +35,9 @@ class Stop:
 
     def __call__(self) -> bool:
         """Return whether to stop now."""
-        if not self.reason and self.after_s is not None:
-            if time.monotonic() - self._begun >= self.after_s:
-                self.reason = f"--stop-after {self.after_s:g}s"
+        ran = time.monotonic() - self._begun
+        if not self.reason and self.after_s is not None and ran >= self.after_s:
+            self.reason = f"--stop-after {self.after_s:g}s"
         return bool(self.reason)
 
     @contextmanager
@@ -82,16 +80,3 @@ def _leave_terminal() -> None:
             if stat.S_ISCHR(os.fstat(number).st_mode) and not os.isatty(number):
                 os.dup2(nowhere, number)
     os.close(nowhere)
-
-
-def leave_signals_to_parent() -> None:
-    """Let the parent process say what signals mean, and end with it, however it ends (Linux).
-
-    Ctrl-C and a batch system's signals reach every process. The handlers are functions, not
-    SIG_IGN, so that programs that a plugin starts have their own.
-    """
-    for number in SIGNALS:
-        signal.signal(number, lambda *_: None)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if hasattr(libc, "prctl"):
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -77,4 +77,9 @@ def keeping(plan: Plan, stale: Mapping[str, str]) -> Plan:
             of = kept[evaluation.condensation]
             evaluation = with_evaluation_id(replace(evaluation, condensation=of.id), of)
         evaluations.append(evaluation)
-    return Plan(list(kept.values()), evaluations, plan.skipped, sorted(stale.values()))
+    return replace(
+        plan,
+        condensations=list(kept.values()),
+        evaluations=evaluations,
+        kept_stale=sorted(stale.values()),
+    )

@@ -14,7 +14,20 @@ PRECISION = "float32"
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What the planner knows of a dataset."""
+    """What the planner knows of a dataset.
+
+    Attributes:
+        name: As it was asked for.
+        fingerprint: Of its content.
+        num_classes: C.
+        shape: (ch, H, W) of an image.
+        class_counts: Training images of each class, C numbers.
+        augment: Its siamese augmentation strategy.
+        class_names: C names; () where nobody has told.
+        test_counts: Test images of each class, C numbers; () where nobody has told.
+        notes: What a report should say about the data, or "".
+        validate: The option of that name, as the dataset was loaded with it.
+    """
 
     name: str
     fingerprint: str
@@ -22,7 +35,21 @@ class DatasetFacts:
     shape: tuple[int, int, int]
     class_counts: tuple[int, ...]
     augment: str
-    validate: int | None = None  # the option of that name, as the dataset was loaded with it
+    class_names: tuple[str, ...] = ()
+    test_counts: tuple[int, ...] = ()
+    notes: str = ""
+    validate: int | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what a manifest keeps, under the names that evaluations use too."""
+        return {
+            "fingerprint": self.fingerprint,
+            "shape": list(self.shape),
+            "class_names": list(self.class_names),
+            "train_counts": list(self.class_counts),
+            "test_counts": list(self.test_counts),
+            "data_notes": self.notes,
+        }
 
 
 @dataclass(frozen=True)
@@ -161,12 +188,14 @@ class Plan:
         evaluations: In the order of their condensations; reference rows first.
         skipped: What will not be done, and why.
         kept_stale: Ids of condensations whose results come from other code than is installed.
+        datasets: Facts of each dataset that is here, by the name that the jobs have for it.
     """
 
     condensations: list[Condensation] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     kept_stale: list[str] = field(default_factory=list)
+    datasets: dict[str, DatasetFacts] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return what a manifest keeps."""
@@ -175,4 +204,5 @@ class Plan:
             "evaluations": [job.id for job in self.evaluations],
             "skipped": [asdict(skipped) for skipped in self.skipped],
             "kept_stale": self.kept_stale,
+            "datasets": {name: facts.record() for name, facts in self.datasets.items()},
         }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ddbench.contract.rows import Row
 from ddbench.planning.jobs import Choices
-from ddbench.planning.registry import Preset, Row
+from ddbench.planning.registry import Preset
 
 LEAST = {"ipc": 1, "seeds": 0}  # of the numbers on the axes
 
@@ -26,7 +27,9 @@ def chosen(preset: Preset, choices: Choices) -> Preset:
     if choices.published:
         plain = [row.model_copy(update={"options": {}, "steps": None}) for row in preset.rows]
         given |= {"quick": False, "rows": tuple(plain)}
-    return preset.model_copy(update=given)
+    laid = preset.model_copy(update=given)
+    once = {name: tuple(dict.fromkeys(getattr(laid, name))) for name in fields}
+    return laid.model_copy(update=once)  # what is named twice is planned once
 
 
 def impossible(choices: Choices) -> Iterator[str]:

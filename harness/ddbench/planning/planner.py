@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ddbench.datasets import split_options
+from ddbench.contract.rows import Row
+from ddbench.datasets import split_options, suggested_path
 from ddbench.discovery.introspection import Answer
 from ddbench.discovery.methods import MethodEntry, install, unknown
 from ddbench.planning import budgets
 from ddbench.planning.job_ids import with_evaluation_id, with_ids
 from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
 from ddbench.planning.overrides import at_ipc, chosen, impossible, rows_named
-from ddbench.planning.registry import Layer, Protocol, Registry, RegistryError, Row, Where
-from ddbench.planning.registry import unknown as unknown_name
+from ddbench.planning.registry import Layer, Protocol, Registry, RegistryError, Where
 from ddbench.planning.snapshots import snapshot_steps
 from ddbench.store.run_folder import TEST, VALIDATION
-from ddbench.text.suggestions import did_you_mean, nearest
+from ddbench.text.suggestions import did_you_mean, nearest, unknown_at
 
 # Places that a method names, behind its name: what is wrong there costs its own rows alone.
 OWN = QUICK, CONTROLS, DEFAULT_INIT, PUBLISHED_AT = (
@@ -87,7 +87,7 @@ class _Planner:
         self.registry, self.choices, self.world = registry, choices, world
         if choices.preset not in registry.presets:
             place = f"--preset ({registry.path.name})"
-            unknown_preset = unknown_name(place, choices.preset, registry.presets)
+            unknown_preset = unknown_at(place, choices.preset, registry.presets)
             raise RegistryError([*choices.faults, unknown_preset])
         self.as_written = registry.presets[choices.preset]
         self.preset = chosen(self.as_written, choices)
@@ -100,7 +100,11 @@ class _Planner:
         self.info = self._describe(rows)
         self._check_names()
         self.facts = self._datasets()
+        self.result.datasets = {
+            name: facts for name, facts in self.facts.items() if not isinstance(facts, str)
+        }
         self.canonical = self._architectures()
+        self._drop_second_spellings()
         cells = [cell for one in self._with_controls(rows) for cell in self._cells(*one)]
         self._add_condensations(_without_repeats(cells))
         self._check_snapshots()
@@ -193,20 +197,19 @@ class _Planner:
         known = {*self.world.dataset_names(), *registry.datasets}
         for name in preset.datasets:
             if not self._is_dataset(name):
-                name = split_options(name)[0]
-                self.problems.append(unknown_name(self._place("datasets"), name, known))
+                self.problems.append(_unknown_dataset(self._place("datasets"), name, known))
         for row, table in registry.methods.items():
             method, keys = registry.method_of(row), ("methods", row)
             if method not in self.world.found and _typo(method, self.world.found):
                 place = registry.place(*keys, *(["method"] if "method" in table else []))
-                self.problems.append(unknown_name(place, method, self.world.found))
+                self.problems.append(unknown_at(place, method, self.world.found))
             for name in table.get("dataset", {}):
                 if name not in known and _typo(name, known):
                     place = registry.place(*keys, "dataset", name)
-                    self.problems.append(unknown_name(place, name, known))
+                    self.problems.append(unknown_at(place, name, known))
         for name in preset.protocol:
             if name not in registry.protocols:
-                self.problems.append(unknown_name("--protocol", name, registry.protocols))
+                self.problems.append(unknown_at("--protocol", name, registry.protocols))
         for row, option, _ in self.choices.settings:
             self._check_setting(row, option)
         self._snapshots(0, None)  # which finds what is wrong whatever the method
@@ -215,9 +218,9 @@ class _Planner:
         info = self.info.get(self.registry.method_of(row))
         if info is None:
             place = f"--set {row}.{option}"
-            self.problems.append(unknown_name(place, row, self.info))
+            self.problems.append(unknown_at(place, row, self.info))
         elif "options" in info and option not in info["options"]:
-            self.problems.append(unknown_name(f"--set {row}.{option}", option, info["options"]))
+            self.problems.append(unknown_at(f"--set {row}.{option}", option, info["options"]))
 
     def _snapshots(self, steps: int, budget: float | None) -> tuple[int, ...]:
         """Return the steps whose sets are evaluated too; what is wrong becomes a problem."""
@@ -300,8 +303,27 @@ class _Planner:
                 self.problems.append(f"{places[name]}: {answer['unknown']}")
         for init in self.choices.inits or ():
             if init not in self.inits:
-                self.problems.append(unknown_name("--init", init, self.inits))
+                self.problems.append(unknown_at("--init", init, self.inits))
         return found
+
+    def _drop_second_spellings(self) -> None:
+        """Leave one of the names that mean the same network, or the same data; the first."""
+        spelled = {name: answer.get("canonical", name)
+                   for (name, _), answer in self.canonical.items()}  # fmt: skip
+        axes = {
+            axis: _first_of_each(getattr(self.preset, axis), lambda name: spelled.get(name, name))
+            for axis in ("architectures", "evaluate_on")
+        }
+        self.preset = self.preset.model_copy(update=axes)
+
+        def content(name: str) -> tuple[str, str]:
+            facts, named = self.facts[name], name in self.registry.datasets
+            if isinstance(facts, str) or named:
+                return name, ""
+            # a file's or folder's path may be written in many ways, a name's options in two
+            return "" if ":" in name else split_options(name)[0], facts.fingerprint
+
+        self.facts = {name: self.facts[name] for name in _first_of_each(self.facts, content)}
 
     def _reference_on(self) -> tuple[str, ...]:
         on = self.preset.reference_on
@@ -322,8 +344,11 @@ class _Planner:
         axes: dict[str, list[tuple[str, str, Any]]] = {}
         for name, option, values in self.choices.settings:
             if name in (row.method, method) and (known is None or option in known):
-                # The same option again widens its axis.
-                axes.setdefault(option, []).extend((name, option, value) for value in values)
+                # The same option again widens its axis, by values that it has not yet.
+                axis = axes.setdefault(option, [])
+                for value in values:
+                    if not any(_is_same(value, other) for _, _, other in axis):
+                        axis.append((name, option, value))
         for dataset, architecture, ipc in itertools.product(
             self.facts, preset.architectures, row.ipc or preset.ipc
         ):
@@ -423,7 +448,7 @@ class _Planner:
         elif "error" in (fits := self.canonical[cell.architecture, cell.dataset]):
             self._skip(cell, fits["error"])
         elif cell.init not in self.inits:
-            text = unknown_name(self._init_place(cell), cell.init, self.inits)
+            text = unknown_at(self._init_place(cell), cell.init, self.inits)
             if self._init_place(cell).endswith(OWN):
                 self._skip(cell, text, failed=True)
             else:
@@ -582,12 +607,13 @@ class _Planner:
             return self._data(value) in [self._data(name) for name in values]
         return value in values
 
-    def _data(self, name: str) -> tuple[str, dict[str, Any]]:
-        """Return the source and the options behind the name of a dataset."""
+    def _data(self, name: str) -> tuple[str, dict[str, str]]:
+        """Return the source behind the name of a dataset, and its options as they are written."""
         named = self.registry.datasets.get(name)
-        source, options = split_options(named.source if named else name)
-        options |= named.options if named else {}
-        return source, {key: value for key, value in options.items() if value not in (None, False)}
+        source, texts = split_options(named.source if named else name)
+        options = {**dict(texts), **(named.options if named else {})}
+        written = {key: str(value).lower() for key, value in options.items()}
+        return source, {k: v for k, v in written.items() if v not in ("none", "false")}
 
     def _extensions(self, architecture: str, dataset: str, init: str = "") -> dict[str, str]:
         """Return the code fingerprints of what others registered, by its name."""
@@ -654,6 +680,27 @@ class _Planner:
             tested_on=TEST if facts.validate is None else VALIDATION,
         )
         self.result.evaluations.append(with_evaluation_id(evaluation, job))
+
+
+def _first_of_each(names: Iterable[str], meant: Callable[[str], object]) -> tuple[str, ...]:
+    """Return the names less those that mean the same as an earlier one."""
+    first: dict[object, str] = {}
+    for name in names:
+        first.setdefault(meant(name), name)
+    return tuple(first.values())
+
+
+def _is_same(value: object, other: object) -> bool:
+    """Say whether two values of an option are one; 1 and 1.0 are, 1 and true are not."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
+
+
+def _unknown_dataset(place: str, name: str, known: Collection[str]) -> str:
+    """Return what is wrong with a name that no dataset has, and what it may mean."""
+    bare, _ = split_options(name)
+    if meant := suggested_path(bare, known):
+        return f"{place}: unknown {bare!r}; did you mean {meant + name.removeprefix(bare)!r}?"
+    return unknown_at(place, bare, known)
 
 
 def _label(row: str, settings: Iterable[tuple[str, str, Any]]) -> str:

@@ -8,14 +8,15 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from ddbench.contract.rows import AXES, AtLeastOne, AtLeastZero, Row, Strict
 from ddbench.store.atomic_files import check_plain
-from ddbench.text.suggestions import did_you_mean
+from ddbench.text.encodings import NotText, read_text
+from ddbench.text.suggestions import unknown_name
 
-AXES = ("dataset", "arch", "ipc")  # what a method table may have settings of its own for
 RESERVED = (
     "method",
     "published",
@@ -35,16 +36,10 @@ class RegistryError(ValueError):
         super().__init__("\n".join(self.problems))
 
 
-AtLeastZero = Annotated[int, Field(ge=0)]
-AtLeastOne = Annotated[int, Field(ge=1)]
 OneOrMore = Field(min_length=1)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Optimizer(_Strict):
+class Optimizer(Strict):
     """The optimizer of a protocol."""
 
     name: Literal["sgd", "adam"] = "sgd"
@@ -53,7 +48,7 @@ class Optimizer(_Strict):
     weight_decay: float = Field(0.0, ge=0)
 
 
-class DropTable(_Strict):
+class DropTable(Strict):
     """The one drop of a protocol's learning rate."""
 
     after_epochs: int = Field(ge=1)
@@ -61,7 +56,7 @@ class DropTable(_Strict):
     reset_momentum: bool = False
 
 
-class Protocol(_Strict):
+class Protocol(Strict):
     """How sets are evaluated: everything but the set and the architecture."""
 
     summary: str = ""
@@ -73,18 +68,7 @@ class Protocol(_Strict):
     networks: int = Field(ge=1)
 
 
-class Row(_Strict):
-    """One row of a preset: a method or a variant, and what it changes."""
-
-    method: str
-    init: str | None = None
-    seeds: tuple[AtLeastZero, ...] | None = Field(None, min_length=1)
-    ipc: tuple[AtLeastOne, ...] | None = Field(None, min_length=1)
-    steps: int | None = Field(None, ge=0)
-    options: dict[str, Any] = {}
-
-
-class Preset(_Strict):
+class Preset(Strict):
     """A fixed list of rows, crossed with datasets, architectures, ipc and seeds."""
 
     summary: str = ""
@@ -102,14 +86,14 @@ class Preset(_Strict):
     validate_on: int | None = Field(None, ge=1, le=90)  # percent of the training images held out
 
 
-class NamedDataset(_Strict):
+class NamedDataset(Strict):
     """A dataset under a name of its own, with options."""
 
     source: str
     options: dict[str, Any] = {}
 
 
-class _File(_Strict):
+class _File(Strict):
     presets: dict[str, Preset] = {}
     protocols: dict[str, Protocol] = {}
     methods: dict[str, dict[str, Any]] = {}
@@ -257,9 +241,9 @@ def read(path: Path | None = None) -> Registry:
     """
     path = path or default_path()
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        text = read_text(path)
+    except (OSError, NotText) as error:
+        reason = getattr(error, "strerror", None) or error
         raise RegistryError(
             [f"{path}: cannot be read ({reason}); `ddbench init-registry` writes a copy to start"]
         ) from error
@@ -363,7 +347,7 @@ def _dangling(registry: Registry, raw: Mapping[str, Any]) -> list[Problem]:
         named += [("reference", preset.reference)] if preset.reference else []
         for key, protocol in named:
             if protocol not in protocols:
-                problem(("presets", name, key), _unknown(protocol, protocols))
+                problem(("presets", name, key), unknown_name(protocol, protocols))
     for name, recipe in registry.protocols.items():
         if wrong := _wrong_augment(recipe.augment):
             problem(("protocols", name, "augment"), wrong)
@@ -382,7 +366,7 @@ def _wrong_published_at(value: Any) -> str:  # noqa: ANN401
     axes = {*AXES, "init"}
     if not (isinstance(value, dict) and all(isinstance(one, list) for one in value.values())):
         return 'expected lists of values, as { dataset = ["mnist"], ipc = [1, 10] }'
-    return next((_unknown(axis, axes) for axis in value if axis not in axes), "")
+    return next((unknown_name(axis, axes) for axis in value if axis not in axes), "")
 
 
 def _wrong_in_table(
@@ -421,18 +405,7 @@ def _wrong_augment(name: str) -> str:
         return ""
     if not wrong:
         return f"{name!r} names an operation twice; drop one"
-    return _unknown(wrong[0], (*AUGMENTATIONS, *OPERATIONS))
-
-
-def unknown(place: str, name: str, known: Iterable[str]) -> str:
-    """Return `<place>: unknown 'x'; did you mean 'y'? available: ...`."""
-    return f"{place}: {_unknown(name, known)}"
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    hint = did_you_mean(name, names)
-    return f"unknown {name!r}; {hint}{' ' if hint else ''}available: {', '.join(names) or 'none'}"
+    return unknown_name(wrong[0], (*AUGMENTATIONS, *OPERATIONS))
 
 
 def _place(path: Path, lines: Mapping[tuple[str, ...], int], keys: tuple[str, ...]) -> str:
@@ -453,9 +426,10 @@ def _problem(path: Path, lines: Mapping[tuple[str, ...], int], error: Mapping[st
     place = _place(path, lines, keys)
     line = _line(lines, keys)
     if error["type"] == "extra_forbidden":
+        wrong = unknown_name(keys[-1], _allowed(keys))
         return (
             line,
-            f"{place}: {_unknown(keys[-1], _allowed(keys)).replace('unknown', 'unknown key', 1)}",
+            f"{place}: {wrong.replace('unknown', 'unknown key', 1)}",
         )
     if error["type"] == "missing":
         return line, f"{place}: is missing; add it"
@@ -498,7 +472,7 @@ def line_numbers(text: str) -> dict[tuple[str, ...], int]:
     table: tuple[str, ...] = ()
     array: tuple[str, ...] = ()  # the key whose array is open
     elements = 0
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # what TOML calls a line
         if array and _ELEMENT.match(line):
             found = (*array, str(elements))
             elements += 1

@@ -2,7 +2,8 @@
 
 ::
 
-    manifests/<host>-<start>.json      versions, commit, device, command, registry as resolved
+    manifests/<host>-<start>.json      versions, commit, device, command, registry as resolved,
+                                       the plan with its datasets' classes and counts
     condensations/<id>/result.json     one record; beside it synthetic.safetensors,
                                        initial.safetensors, curve.csv, log.txt,
                                        snapshots/<step>.safetensors, checkpoint/

@@ -20,10 +20,10 @@ from ddbench.contract.hookspecs import Unsupported
 from ddbench.discovery.methods import Method, MethodError, bind, discover, find, from_file, load
 from ddbench.inits import register_inits
 from ddbench.meter import warm_up
-from ddbench.planning.registry import unknown
 from ddbench.testing.checks import CHECKS, Check
 from ddbench.testing.method_under_test import Shape, Subject, where
 from ddbench.testing.tasks import one_thread
+from ddbench.text.suggestions import unknown_at
 
 STEPS = 4  # of a trial
 LIMIT_S = 120.0  # of one check, ten in the full form: toy data take a few seconds
@@ -157,7 +157,7 @@ class _Started:
         refused: list[str] = []
         inits = register_inits()
         if init is not None and init not in inits:
-            faults.append(("an init that there is", unknown("--init", init, inits)))
+            faults.append(("an init that there is", unknown_at("--init", init, inits)))
         try:
             if not faults:
                 self._start(method, name, options, init, folder, full, refused)

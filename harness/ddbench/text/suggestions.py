@@ -25,6 +25,18 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
     return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """Return `unknown 'x'; did you mean 'y'? available: ...`."""
+    names = sorted(known)
+    hint = did_you_mean(name, names)
+    return f"unknown {name!r}; {hint}{' ' if hint else ''}available: {', '.join(names) or 'none'}"
+
+
+def unknown_at(place: str, name: str, known: Iterable[str]) -> str:
+    """Return `<place>: unknown 'x'; did you mean 'y'? available: ...`."""
+    return f"{place}: {unknown_name(name, known)}"
+
+
 def _bare(name: str) -> str:
     """Return the letters and digits of a name in lower case, or the name where it has none."""
     return "".join(letter for letter in name.lower() if letter.isalnum()) or name

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 
 from ddbench.discovery.methods import install
-from ddbench.planning.registry import unknown
+from ddbench.text.suggestions import unknown_at
 
 # Name, as in `--observe NAME` and `pip install ddbench[NAME]` -> its class.
 OBSERVERS = {"tensorboard": "ddbench.discovery.observers.tensorboard:TensorBoard"}
@@ -23,7 +23,7 @@ def make(name: str, folder: Path) -> object:
         ObserverError: There is none, or what it needs is not installed.
     """
     if name not in OBSERVERS:
-        raise ObserverError(unknown("--observe", name, OBSERVERS))
+        raise ObserverError(unknown_at("--observe", name, OBSERVERS))
     module, cls = OBSERVERS[name].split(":")
     try:
         return getattr(importlib.import_module(module), cls)(folder)

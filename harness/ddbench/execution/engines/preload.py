@@ -12,7 +12,7 @@ import sys
 from multiprocessing import forkserver
 
 import ddbench.execution.engines.worker_process
-from ddbench.execution.signals import SIGNALS
+from ddbench.discovery.child_process import SIGNALS
 
 
 def outlive_signals() -> None:

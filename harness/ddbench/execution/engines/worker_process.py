@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch._dynamo  # without it every job pays two seconds at its first optimizer
 
+from ddbench.discovery.child_process import leave_signals_to_parent
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import ChangedError
 from ddbench.discovery.methods import MethodEntry, load
@@ -27,7 +28,6 @@ from ddbench.execution.engines.one_job import do, limited
 from ddbench.execution.engines.reaper import kill_group
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner import Control, Stopped, failure
-from ddbench.execution.signals import leave_signals_to_parent
 
 OOM_SCORE = Path("/proc/self/oom_score_adj")
 
@@ -98,7 +98,8 @@ def _as_a_program_of_its_own() -> None:
     Else they would look for the plugin's classes by name in a new process, and the resource
     tracker of the run would report on its terminal what they have leaked.
     """
-    multiprocessing.set_start_method("fork", force=True)
+    if sys.platform != "darwin":  # where a fork is unsafe once Apple's libraries are loaded
+        multiprocessing.set_start_method("fork", force=True)
     resource_tracker._resource_tracker._fd = None  # type: ignore[attr-defined]
     resource_tracker._resource_tracker._pid = None  # type: ignore[attr-defined]
 

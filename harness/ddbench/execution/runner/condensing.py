@@ -17,6 +17,7 @@ from ddbench.contract import synthetic_set as sets
 from ddbench.contract.config import make_config
 from ddbench.contract.hookspecs import Converged
 from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.datasets import space_of
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import Method
 from ddbench.execution.job_context import JobContext
@@ -92,14 +93,7 @@ class Condensing:
         self.whitening = self.setting.whitening(dataset)
         self.lent = (data.train_images, data.train_labels)
         self.checksum = _checksum(*self.lent)
-        self.about_data = {
-            "dataset": job.dataset,
-            "dataset_fingerprint": dataset.fingerprint,
-            "classes": list(dataset.classes),
-            "mean": list(dataset.mean),
-            "std": list(dataset.std),
-            "zca": dataset.zca,
-        }
+        self.about_data = {"dataset": job.dataset, **space_of(dataset)}
         self.task = self.setting.task(job, dataset, data, self.extensions)
         warm_up(self.device)
         self.guard.refresh()

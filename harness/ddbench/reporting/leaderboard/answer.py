@@ -53,7 +53,8 @@ class _Rival:
 def _seeds_needed(below: Difference, seeds: int) -> float:
     """Return how many seeds would bring half the interval below the difference; inf of too many.
 
-    An interval of n seeds is taken to narrow as t(n - 1) / sqrt(n), with Student's t. One seed does not tell how much another differs.
+    An interval of n seeds is taken to narrow as t(n - 1) / sqrt(n), with Student's t. One seed does
+    not tell how much another differs.
     """
     if not below.known or seeds < 2:
         return max(LEAST_SEEDS, seeds + 1)

@@ -19,6 +19,7 @@ def print_plan(plan: Plan, *, as_json: bool = False) -> None:
                 "condensations": [job.record() for job in plan.condensations],
                 "evaluations": [job.record() for job in plan.evaluations],
                 "skipped": plan.record()["skipped"],
+                "datasets": plan.record()["datasets"],
             }
         )
         return
@@ -74,7 +75,12 @@ def _captions(plan: Plan) -> list[str]:
         lines.append("† the preset's quick settings; --published takes the published ones")
     for of in dict.fromkeys(job.control_of for job in plan.condensations if job.control_of):
         lines.append(f"‡ stands beside {of} as its control")
-    return lines
+    return [*lines, *data_notes(plan)]
+
+
+def data_notes(plan: Plan) -> list[str]:
+    """Return what there is to say about the data of a plan, a line for each dataset."""
+    return [f"{name}: {facts.notes}" for name, facts in plan.datasets.items() if facts.notes]
 
 
 def _skipped(plan: Plan) -> list[dict[str, Any]]:

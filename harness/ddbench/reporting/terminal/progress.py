@@ -16,6 +16,7 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, Time
 from rich.progress import Progress as Bars
 from rich.table import Column
 
+from ddbench.reporting.terminal.plans import data_notes
 from ddbench.text.lines import printable
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Progress:
 
         self.jobs, self.condensed = event["jobs"], by_id(event["plan"].condensations)
         for line in stale_lines(event["plan"], self.jobs, event.get("stale") or {}):
+            self._say(line)
+        for line in data_notes(event["plan"]):
             self._say(line)
         before = f", {self.jobs.kept} done before" if self.jobs.kept else ""
         self._say(f"{_several(self.jobs.total, 'job')} to do{before}")

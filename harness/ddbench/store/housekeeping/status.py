@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,9 @@ from ddbench.store.run_folder import DONE, FAILED, SKIPPED, Records, RunFolder, 
 
 RUNNING, INTERRUPTED, MISSING = "running", "interrupted", "missing"
 STATES = (DONE, RUNNING, INTERRUPTED, MISSING, FAILED, SKIPPED)
+
+
+Compare = Callable[[RunFolder, Records, str], list[tuple[Path, str]]]
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,10 @@ class JobStatus:
     damaged: bool = False
 
 
-def status_of(folder: RunFolder, verify: bool = False) -> list[JobStatus]:
+def status_of(folder: RunFolder, compare: Compare | None = None) -> list[JobStatus]:
     """Return the status of each job that a manifest planned or a record tells of.
 
-    `verify` hashes every set again and compares it with the records; this imports torch.
+    `compare` returns the sets of a condensation that are not as recorded: (file, reason).
     """
     records = read_run(folder)
     planned = {kind: _planned(records, f"{kind}s") for kind in ("condensation", "evaluation")}
@@ -47,7 +50,7 @@ def status_of(folder: RunFolder, verify: bool = False) -> list[JobStatus]:
     evaluations = dict.fromkeys([*planned["evaluation"], *records.evaluations])
     blocked = _blocked(records)
     return [
-        *(_condensation(id, records, folder, verify) for id in condensations),
+        *(_condensation(id, records, folder, compare) for id in condensations),
         *(_evaluation(id, records, folder, blocked.get(id, "")) for id in evaluations),
     ]
 
@@ -75,12 +78,14 @@ def running(folder: RunFolder) -> list[str]:
     return [path.name for path in claims if is_claimed(path)]
 
 
-def _condensation(id: str, records: Records, folder: RunFolder, verify: bool) -> JobStatus:
+def _condensation(
+    id: str, records: Records, folder: RunFolder, compare: Compare | None
+) -> JobStatus:
     record = records.condensations.get(id)
     if is_claimed(folder.claim(id)):  # it may be done again
         return JobStatus("condensation", id, RUNNING, claim_note(folder.claim(id)))
     if record is not None:
-        damaged = _damaged(id, records, folder, verify) if record["status"] == DONE else {}
+        damaged = _damaged(id, records, folder, compare) if record["status"] == DONE else {}
         if damaged:
             words = [f"{path}: {reason}" for path, reason in damaged.items()]
             remedy = f"`ddbench retry {folder.root} {id}` and the next run mend it"
@@ -93,13 +98,13 @@ def _condensation(id: str, records: Records, folder: RunFolder, verify: bool) ->
     return JobStatus("condensation", id, MISSING)
 
 
-def _damaged(id: str, records: Records, folder: RunFolder, verify: bool) -> dict[Path, str]:
+def _damaged(
+    id: str, records: Records, folder: RunFolder, compare: Compare | None
+) -> dict[Path, str]:
     """Return what is wrong with the files of a finished condensation, by file."""
     damaged = dict(torn_files(folder, id))
-    if verify:
-        from ddbench.store.housekeeping.verifying import differing_sets  # imports torch
-
-        damaged = dict(differing_sets(folder, records, id)) | damaged
+    if compare:
+        damaged = dict(compare(folder, records, id)) | damaged
     return damaged
 
 
