@@ -24,7 +24,8 @@ from ddbench.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from ddbench.execution.run import Priced
+    from ddbench.execution.run import Priced, RunOptions, Session
+    from ddbench.execution.signals import Stop
     from ddbench.planning.jobs import Plan
 
 
@@ -74,9 +75,6 @@ def run(
     with more to do, 130 interrupted.
     """
     from ddbench.execution import run as sessions
-    from ddbench.planning.test_set import with_tests
-    from ddbench.reporting.leaderboard import load
-    from ddbench.reporting.terminal import Progress
 
     if print_registry:
         _print_registry(registry_path)
@@ -112,13 +110,23 @@ def run(
             fail("\n  ".join(["--require-all:", *reasons]))
         if test:
             _require_validation(plan)
+        _close(_carry_out(session, plan, options, stop, test), as_json)
+
+
+def _carry_out(session: Session, plan: Plan, options: RunOptions, stop: Stop, test: bool) -> Any:  # noqa: ANN401
+    """Do what is missing of a plan; with `test`, then test what its validations chose."""
+    from ddbench.execution.run import carry_out
+    from ddbench.planning.test_set import with_tests
+    from ddbench.reporting.leaderboard import load
+    from ddbench.reporting.terminal import Progress
+
+    with Progress() as progress:
+        outcome = carry_out(session, plan, options, progress, stop)
+    if test and not outcome.stopped:
+        tests = with_tests(plan, load(outcome.folder).chosen)
         with Progress() as progress:
-            outcome = sessions.carry_out(session, plan, options, progress, stop)
-        if test and not outcome.stopped:
-            tests = with_tests(plan, load(outcome.folder).chosen)
-            with Progress() as progress:
-                outcome = sessions.carry_out(session, tests, options, progress, stop)
-        _close(outcome, as_json)
+            outcome = carry_out(session, tests, options, progress, stop)
+    return outcome
 
 
 def _require_validation(plan: Plan) -> None:
