@@ -63,6 +63,12 @@ def test_where_random_images_are_the_best_no_method_is_recommended(made):
     assert said(made).startswith("Take random real images: no method gives more than their 90.0%")
 
 
+def test_rows_below_the_largest_class_are_called_so(made):
+    rows(made, {"dm": [[0.6], [0.6], [0.6]]}, on=SPLIT | {"majority": 0.7})
+    assert "No row reaches the 70.0% of always naming the largest class" in said(made)
+    assert "the balanced accuracy, 60.0% of the first." in said(made)
+
+
 def test_the_settings_of_a_method_are_no_rivals_of_each_other(made):
     for rate, accuracy in ((1.0, 0.80), (10.0, 0.81)):
         for seed in range(3):

@@ -34,8 +34,10 @@ def answer(boards: Sequence[Board], shown: Callable[[str], str] = str) -> str:
     rivals = [_Rival.of(boards[0], top, place) for place in others]
     tied = [rival for rival in rivals if not rival.below.decided]
     if not tied:
-        return writer.decided(top, rivals[0] if rivals else None)
-    return f"{writer.undecided(top, tied)} {writer.what_would_settle_it(top, tied)}"
+        sentences = [writer.decided(top, rivals[0] if rivals else None)]
+    else:
+        sentences = [writer.undecided(top, tied), writer.what_would_settle_it(top, tied)]
+    return " ".join(filter(None, [*sentences, writer.warning(top)]))
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class _Writer:
     def __init__(self, boards: Sequence[Board], shown: Callable[[str], str]) -> None:
         self.boards, self.shown = boards, shown
         data = boards[0].data
+        self.majority = data.majority
         self.tested = f"{data.n_test:,} {data.images}"
 
     def decided(self, top: RankedRow, following: _Rival | None) -> str:
@@ -131,6 +134,17 @@ class _Writer:
             names = number_format.listed([self.name(rival.place) for rival in near])
             sentences.append(f"From {names}, {MOST_SEEDS} seeds would not tell the best.")
         return " ".join(sentences)
+
+    def warning(self, top: RankedRow) -> str:
+        """Return that no row is of use, where unequal classes hide it."""
+        if top.score.mean > self.majority:
+            return ""
+        largest = number_format.points(self.majority)
+        return (
+            f"No row reaches the {largest}% of always naming the largest class: train the networks "
+            "longer or on more images per class, or go by the balanced accuracy, "
+            f"{number_format.points(top.score.balanced)}% of the first."
+        )
 
     def seconds_of_a_seed(self, place: RankedRow) -> float:
         """Return the seconds of one more seed of a row: its set, and its networks on all boards."""
