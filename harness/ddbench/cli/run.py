@@ -24,7 +24,8 @@ from ddbench.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from ddbench.execution.run import Priced
+    from ddbench.execution.run import Outcome, Priced, RunOptions, Session
+    from ddbench.execution.signals import Stop
     from ddbench.planning.jobs import Plan
 
 
@@ -74,9 +75,6 @@ def run(
     with more to do, 130 interrupted.
     """
     from ddbench.execution import run as sessions
-    from ddbench.planning.test_set import with_tests
-    from ddbench.reporting.leaderboard import load
-    from ddbench.reporting.terminal import Progress
 
     if print_registry:
         _print_registry(registry_path)
@@ -112,13 +110,26 @@ def run(
             fail("\n  ".join(["--require-all:", *reasons]))
         if test:
             _require_validation(plan)
-        with Progress(tracebacks=debug or debugging()) as progress:
-            outcome = sessions.carry_out(session, plan, options, progress, stop)
-        if test and not outcome.stopped:
-            tests = with_tests(outcome.plan, load(outcome.folder).chosen)
-            with Progress() as progress:
-                outcome = sessions.carry_out(session, tests, options, progress, stop)
-        _close(outcome, as_json)
+        show = {"tracebacks": debug or debugging()}
+        _close(_carry_out(session, plan, options, stop, test, show), as_json)
+
+
+def _carry_out(
+    session: Session, plan: Plan, options: RunOptions, stop: Stop, test: bool, show: dict[str, bool]
+) -> Outcome:
+    """Do what is missing of a plan; with `test`, then test what its validations chose."""
+    from ddbench.execution.run import carry_out
+    from ddbench.planning.test_set import with_tests
+    from ddbench.reporting.leaderboard import load
+    from ddbench.reporting.terminal import Progress
+
+    with Progress(**show) as progress:
+        outcome = carry_out(session, plan, options, progress, stop)
+    if test and not outcome.stopped:
+        tests = with_tests(outcome.plan, load(outcome.folder).chosen)
+        with Progress(**show) as progress:
+            outcome = carry_out(session, tests, options, progress, stop)
+    return outcome
 
 
 def _require_validation(plan: Plan) -> None:

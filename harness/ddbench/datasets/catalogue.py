@@ -188,7 +188,7 @@ def _published_sizes(
 ) -> Sizes | None:
     name, named = split_options(name)
     source = find(name, sources)
-    resolved = resolve_options(source, {**named, **(options or {})})
+    resolved = resolve_options(source, {**read_options(source, named), **(options or {})})
     if None in (source.num_classes, source.shape, source.train_size, source.test_size):
         return None
     assert source.num_classes and source.shape and source.train_size and source.test_size  # noqa: S101
@@ -208,7 +208,7 @@ def _asked(
     name, texts = split_options(name)
     source = find(name, sources)
     named = read_options(source, texts)
-    resolved = resolve_options(source, {**named, **(options or {})})
+    resolved = resolve_options(source, {**read_options(source, named), **(options or {})})
     source = source.configured(resolved)
     folders = _expanded(roots)
     presence = source.locate(folders)
