@@ -292,8 +292,8 @@ def _hold_out(
             " store one for each"
         )
     drawn, rest = split_by_share(labels["train"], options["test"], options["seed"])
-    for arrays in (images, labels):
-        arrays["train"], arrays["test"] = arrays["train"][rest], arrays["train"][drawn]
+    images["train"], images["test"] = images["train"][rest], images["train"][drawn]
+    labels["train"], labels["test"] = labels["train"][rest], labels["train"][drawn]
 
 
 class NpzFile(Source):
