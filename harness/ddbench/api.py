@@ -16,8 +16,9 @@ import pandas as pd
 from ddbench.contract.synthetic_set import SetError, SyntheticSet, check_fit, check_space
 from ddbench.datasets import Dataset, space_of
 from ddbench.discovery.extensions import Extensions
+from ddbench.discovery.fingerprints import parts_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, bind, discover, find, load
-from ddbench.execution.devices import has_cuda
+from ddbench.discovery.sources import parts_of_file, parts_of_module
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.run import (
     Places,
@@ -25,6 +26,7 @@ from ddbench.execution.run import (
     Session,
     carry_out,
     default_cache,
+    device_named,
     jobs_at_once,
 )
 from ddbench.planning.jobs import Choices, Plan
@@ -174,7 +176,7 @@ def run(
     session = _session(methods, _registry(registry), _places(data, cache, plugins))
     where = RunOptions(
         out=Path("runs") / preset if out is None else Path(out),
-        device=_device(device),
+        device=device_named(device)[0],
         jobs=jobs,
         inline=bool(session.bound),
         command=("ddbench.run",),
@@ -235,7 +237,7 @@ def evaluate(
         epoch), train_s, test_s, flops_train.
 
     Raises:
-        RegistryError: There is no such protocol.
+        RegistryError: There is no such protocol, or no such device.
         DatasetMissing: The dataset is not here; the text is the remedy.
         SetError: The set does not fit the dataset: another shape or number of classes, made in
             another space (whitened, or normalised with other constants), or its own recipe is not
@@ -251,7 +253,7 @@ def evaluate(
         cache=places.cache,
         roots=places.roots,
         datasets={k: (d.source, d.options) for k, d in read_registry.datasets.items()},
-        device=_device(device),
+        device=device_named(device)[0],
     )
     real = setting.dataset(dataset, extensions)
     tensors = setting.tensors(real)
@@ -338,12 +340,6 @@ def _places(
     return Places(default_cache() if cache is None else Path(cache), roots, files)
 
 
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if has_cuda() else "cpu"
-
-
 def _protocol(protocol: str | Protocol, registry: Registry) -> Protocol:
     if isinstance(protocol, Protocol):
         return protocol
@@ -377,7 +373,22 @@ def _fingerprint(method: object) -> str:
     except (OSError, TypeError):
         return uuid.uuid4().hex  # unknown: never the same, so that nothing old is taken for new
     kept = "" if inspect.ismodule(method) else repr(vars(method))
-    return hash_of_text(text + kept, 16)
+    return hash_of_text(text + kept + _more_code(code), 16)
+
+
+def _more_code(code: Any) -> str:  # noqa: ANN401
+    """Return the fingerprint of the code beside a method's own, "" where its text is all.
+
+    A notebook's cell has no file; a class stands in a module, and a module may import others.
+    """
+    path = inspect.getsourcefile(code)
+    if path is None or not Path(path).is_file():
+        return ""
+    name = inspect.ismodule(code) and code.__spec__ and code.__spec__.name
+    parts = parts_of_module(name) if name else ()
+    parts = parts or parts_of_file(Path(path))
+    alone = inspect.ismodule(code) and [one for _, one in parts] == [Path(path)]
+    return "" if alone else parts_fingerprint(parts)
 
 
 def _require_something(plan: Plan) -> None:

@@ -134,3 +134,11 @@ def test_the_hash_does_not_depend_on_how_the_keys_of_a_recipe_are_written(tmp_pa
     made = SyntheticSet(images, labels, recipe={"lr": {2: 1.0, 10: 0.1}})
     made.save(tmp_path / "set.safetensors")
     assert SyntheticSet.load(tmp_path / "set.safetensors").sha256() == made.sha256()
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_rows_of_a_class_are_those_of_its_hard_labels(soft):
+    labels = torch.tensor([2, 0, 2, 1])
+    of = torch.nn.functional.one_hot(labels, 4).float() if soft else labels
+    given = SyntheticSet(torch.zeros(4, 1, 2, 2), of)
+    assert [given.class_indices(c).tolist() for c in range(4)] == [[1], [3], [0, 2], []]

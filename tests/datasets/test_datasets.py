@@ -318,6 +318,53 @@ def test_the_cache_follows_file_and_options(theirs, tmp_path):
     assert source.reads == 4
 
 
+@pytest.mark.parametrize("how", ["written over", "moved in its place", "link turned"])
+def test_a_file_in_anothers_place_with_its_size_and_time_is_read_anew(theirs, tmp_path, how):
+    source, load = theirs
+    file, other = tmp_path / "root" / "theirs.bin", tmp_path / "other.bin"
+    other.write_bytes(file.read_bytes()[::-1])
+    if how == "link turned":
+        file.rename(tmp_path / "first.bin")
+        file.symlink_to(tmp_path / "first.bin")
+    for path in (file, other):
+        os.utime(path, ns=(1, 1))
+    load()
+    time.sleep(0.02)  # a tick of the file system's clock
+    if how == "written over":
+        file.write_bytes(other.read_bytes())
+        os.utime(file, ns=(1, 1))
+    elif how == "moved in its place":
+        other.replace(file)
+    else:
+        file.unlink()
+        file.symlink_to(other)
+    load()
+    assert source.reads == 2
+    load()
+    assert source.reads == 2
+
+
+def test_files_that_a_source_tells_by_size_and_time_alone_are_looked_at_all_the_same(
+    theirs, tmp_path
+):
+    source, load = theirs
+    file = tmp_path / "root" / "theirs.bin"
+    source.files = lambda roots: [(str(file), 1, 1), ("theirs.zip::member", 1, 1)]
+    load()
+    time.sleep(0.02)
+    file.write_bytes(file.read_bytes()[::-1])
+    load()
+    assert source.reads == 2
+
+
+def test_the_cache_follows_the_code_of_an_extension(theirs):
+    source, load = theirs
+    load()
+    source.code = "sha256:edited"
+    load()
+    assert source.reads == 2
+
+
 def test_without_a_cache_nothing_is_written(theirs, tmp_path):
     source, load = theirs
     load(cache=None)

@@ -15,7 +15,7 @@ from ddbench import Init, MethodInfo, SyntheticSet, hookimpl
 from ddbench.cli import main
 from ddbench.cli.scaffold import text_of
 from ddbench.discovery import observers
-from ddbench.discovery.extensions import Extensions
+from ddbench.discovery.extensions import Extensions, installed_code
 from ddbench.discovery.methods import bind, discover, is_extension
 from ddbench.execution.run import Places, RunOptions, Session, carry_out
 from ddbench.planning.jobs import Choices
@@ -328,7 +328,7 @@ def test_a_file_is_an_extension_without_being_installed(tmp_path):
 
     def ddbench(*words):
         done = subprocess.run(
-            [sys.executable, "-m", "ddbench.cli", *words], cwd=tmp_path, text=True,
+            [sys.executable, "-m", "ddbench", *words], cwd=tmp_path, text=True,
             capture_output=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -352,6 +352,32 @@ def test_a_file_is_an_extension_without_being_installed(tmp_path):
     )
 
 
+def test_extensions_of_one_name_all_count_and_know_their_own_code(tmp_path, monkeypatch):
+    for folder, dist in (("a", "xone"), ("b", "xtwo")):
+        about = tmp_path / folder / f"{dist}-1.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: 1\n")
+        (about / "entry_points.txt").write_text(f"[ddbench.extensions]\ndata = {dist}_data\n")
+        (tmp_path / folder / f"{dist}_data.py").write_text(
+            "from ddbench import hookimpl\nfrom ddbench.datasets import Source\n"
+            "class Own(Source):\n    def locate(self, roots): pass\n"
+            "    def load(self, roots, options): pass\n"
+            f"@hookimpl\ndef register_datasets(): return {{'{dist}': Own()}}\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    extensions, code = Extensions.installed(), installed_code()
+    assert not extensions.failures
+    own = {"xtwo": code["data"], "xone": code["data of xone"]}
+    assert {name: extensions.datasets[name].code for name in own} == own
+    assert own["xone"] != own["xtwo"] and extensions.datasets["toy"].code == ""
+
+
+def test_an_extension_named_twice_is_taken_once(tmp_path):
+    (tmp_path / "parts.py").write_text(PARTS)
+    extensions = Extensions.installed(files=[tmp_path / "parts.py", tmp_path / "." / "parts.py"])
+    assert not extensions.failures and "blobs" in extensions.datasets
+
+
 def test_an_observer_that_raises_in_a_worker_is_reported_once_and_left_alone(tmp_path):
     """The local engine: each job is a process, whose extensions are those installed."""
     site = tmp_path / "site"
@@ -366,7 +392,7 @@ def test_an_observer_that_raises_in_a_worker_is_reported_once_and_left_alone(tmp
     registry = tmp_path / "registry.toml"
     registry.write_text(REGISTRY.replace('["still"]', '["random"]'))
     done = subprocess.run(
-        [sys.executable, "-m", "ddbench.cli", "run", "--method", "random", "--registry", registry,
+        [sys.executable, "-m", "ddbench", "run", "--method", "random", "--registry", registry,
          "--jobs", "1", "--cache", tmp_path / "cache", "--out", tmp_path / "run"],
         env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -256,6 +256,27 @@ def test_an_absent_file_is_an_error(tmp_path):
         discover([tmp_path / "absent.py"])
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("a/mine.py", "b/mine.py"), ("a/my-plug.py", "b/my_plug.py")]
+)
+def test_two_files_of_one_method_name_are_an_error_that_names_both(first, second, tmp_path):
+    files = [tmp_path / first, tmp_path / second]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("")
+    with pytest.raises(MethodError, match=f"{first} and .*{second}.*rename"):
+        discover(files)
+    assert discover([files[0], tmp_path / "b" / ".." / first])  # one file, named twice
+
+
+def test_files_of_one_name_are_modules_of_their_own(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text("")
+    one, other = (from_file(tmp_path / folder / "mine.py") for folder in ("a", "b"))
+    assert one.target != other.target
+
+
 def test_discover_sees_every_installed_entry_point_and_imports_none(monkeypatch):
     installed = {point.name for point in entry_points(group=METHODS_GROUP)}
     before = set(sys.modules)

@@ -384,6 +384,60 @@ def test_an_absent_dataset_is_a_skipped_row_with_the_remedy(session):
     assert "fetch" in plan.skipped[0].reason
 
 
+@pytest.mark.parametrize(
+    "twice",
+    [
+        {"datasets": ("toy", "toy")},
+        {"datasets": ("toy", "toy?classes=4")},
+        {
+            "datasets": ("toy?size=8&classes=3", "toy?classes=3&size=8"),
+            "some": "toy?size=8&classes=3",
+        },
+        {"architectures": ("convnet-w8-d1", "convnet-d1-w8")},
+        {"evaluate_on": ("convnet-w8-d1", "convnet-w8-d1", "mlp", "convnet-d1-w8")},
+        {"protocol": ("short", "short")},
+        {"ipc": (1, 2, 1)},
+        {"seeds": (0, 1, 0)},
+        {"inits": ("real", "real")},
+        {"rows": ("step", "step")},
+        {"settings": (("step", "lr", (2.0, 2, 2.0)), ("step", "lr", (2.0,)))},
+    ],
+    ids=lambda twice: "-".join(twice),
+)
+def test_what_is_named_twice_is_planned_once(twice, session):
+    once = {name: tuple(dict.fromkeys(values))[:1] for name, values in twice.items()}
+    if "evaluate_on" in twice:
+        once["evaluate_on"] = ("convnet-w8-d1", "mlp")
+    if "ipc" in twice or "seeds" in twice:
+        once = {name: tuple(dict.fromkeys(values)) for name, values in twice.items()}
+    if "settings" in twice:
+        once["settings"] = (("step", "lr", (2.0,)),)
+    given = {"preset": "quick", "rows": ("step",)}
+    plans = [session.plan(Choices(**given | choices)) for choices in (twice, once)]
+    for kind in ("condensations", "evaluations"):
+        ids, expected = ([job.id for job in getattr(plan, kind)] for plan in plans)
+        assert ids == expected and len(set(ids)) == len(ids)
+
+
+def test_a_folder_by_two_paths_is_planned_once(session, tmp_path):
+    import numpy as np
+
+    images = np.zeros((20, 8, 8), np.uint8)
+    images[::2] = 200
+    splits = {f"{split}_{what}": array for split in ("train", "test")
+              for what, array in (("images", images), ("labels", np.arange(20) % 2))}  # fmt: skip
+    np.savez(tmp_path / "own.npz", **splits)
+    paths = f"npz:{tmp_path}/own.npz", f"npz:{tmp_path}/./own.npz"
+    plan = session.plan(Choices(preset="quick", rows=("step",), datasets=paths))
+    assert {job.dataset for job in plan.condensations} == {paths[0]}
+
+
+def test_one_and_true_are_two_values_of_an_option(session):
+    setting = ("step", "lr", (1.0, True))
+    with pytest.raises(RegistryError):  # and not passed over as a repeat
+        session.plan(Choices(preset="quick", rows=("step",), settings=(setting,)))
+
+
 def test_options_of_a_dataset_may_stand_behind_its_name(session):
     plan = session.plan(Choices(rows=("step",), datasets=("toy?size=16", "toy"), ipc=(1,)))
     small, *_, large = sorted(plan.condensations, key=lambda job: job.dataset)

@@ -154,7 +154,7 @@ def test_rows_of_equal_settings_share_a_line_and_controls_say_what_differs(made,
 def test_quick_settings_are_said_to_show_the_harness(made, capsys):
     made.row("dm", [[0.8]], quick=True, reduced={"steps": [100, 20000]})
     print_leaderboard(load(made.folder))
-    assert "rows run quick settings, which show the harness" in capsys.readouterr().out
+    assert "rows run quick settings: steps that fit minutes" in capsys.readouterr().out
 
 
 def test_seconds_of_condensing_hold_the_artifacts_in_full(made, capsys):
@@ -420,7 +420,7 @@ def test_names_of_others_in_a_bar_are_no_markup_and_move_no_cursor():
 
 
 def test_a_job_that_was_never_started_may_end():
-    progress = Progress(Console(file=open(os.devnull, "w")))  # noqa: SIM115
+    progress = Progress(Console(file=open(os.devnull, "w")))
     progress.condensed = {"dm-1": condensation()}
     progress({"event": "end", "job": condensation(), "record": {"status": "done"}})
     progress({"event": "step", "job": SimpleNamespace(id="x"), "step": 1, "of": 2, "metrics": {}})

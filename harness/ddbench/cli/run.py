@@ -86,11 +86,12 @@ def run(
     stop = Stop(sessions.parse_duration(stop_after, "--stop-after") if stop_after else None)
     with stop.heard():
         preset = choices["preset"] or DEFAULT_PRESET
+        device, chosen_gpus = sessions.device_named(device, gpus)
         options = sessions.RunOptions(
             out=out or Path("runs") / preset,
-            device=_device(device),
+            device=device,
             jobs=1 if exclusive else jobs,
-            gpus=tuple(gpus.split(",")) if gpus else None,
+            gpus=chosen_gpus,
             jobs_per_gpu=jobs_per_gpu,
             job_s=None if job_time == "none" else sessions.parse_duration(job_time, "--job-time"),
             memory=sessions.parse_size(memory, "--memory") if memory else None,
@@ -125,21 +126,6 @@ def _require_validation(plan: Plan) -> None:
 
     if not any(job.tested_on == VALIDATION for job in plan.evaluations):
         fail("--test: tests what a validation split has chosen; add --validate 20%")
-
-
-def _device(name: str) -> str:
-    """Return the device to use; "auto" is a GPU where there is one."""
-    if name == "cpu":
-        return name
-    from ddbench.execution.devices import has_cuda
-
-    if name == "auto":
-        return "cuda" if has_cuda() else "cpu"
-    if name.split(":")[0] != "cuda":
-        fail(f"--device {name}: expected auto, cpu, cuda or cuda:N")
-    if not has_cuda():
-        fail(f"--device {name}: there is no CUDA device here; use --device cpu")
-    return name
 
 
 def _observers(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ddbench.contract.hookspecs import MethodInfo
 from ddbench.store.atomic_files import check_plain
+from ddbench.text.lines import reason_of
 from ddbench.text.suggestions import unknown_at
 
 
@@ -44,7 +45,7 @@ def make_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:  # noqa: A
             else:  # the Config's own check, in its own words
                 problems.append(("", one["msg"].removeprefix("Value error, ")))
     except (TypeError, ValueError) as error:
-        problems.append(("", str(error)))
+        problems.append(("", reason_of(error)))
     if problems:
         raise ConfigError(problems)
     return config

@@ -8,9 +8,10 @@ may leave out arguments that it does not use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ddbench.contract.task import Task
     from ddbench.datasets import Source
 
-HOOK_API = 1  # raised when a hook gains an argument; hooks never lose one
+HOOK_API = 2  # raised when a hook is added or gains an argument; hooks never lose one
 METHODS_GROUP = "ddbench.methods"
 EXTENSIONS_GROUP = "ddbench.extensions"
 
@@ -87,6 +88,75 @@ class Facts:
     steps: int
 
 
+class HasData(Protocol):
+    """What `missing_classes` and `shortage` look at: `Facts` at plan time, or a `Task`."""
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Training images of each class, C numbers."""
+
+    @property
+    def ipc(self) -> int:
+        """Images per class."""
+
+
+def missing_classes(config: object, facts: HasData) -> str | None:
+    """Return that some classes have no training images, or None: a `MethodInfo.needs`."""
+    empty = [c for c, count in enumerate(facts.class_counts) if not count]
+    return f"{facts.dataset} has no training images of classes {empty}" if empty else None
+
+
+def shortage(config: object, facts: HasData) -> str | None:
+    """Return that a class has fewer than ipc training images, or None: a `MethodInfo.needs`."""
+    for c, count in enumerate(facts.class_counts):
+        if count < facts.ipc:
+            return (
+                f"class {c} has {count} training images, ipc is {facts.ipc}; "
+                f"use ipc <= {min(facts.class_counts)}"
+            )
+    return None
+
+
+def require(
+    config: object,
+    *names: str,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+    one_of: Iterable[str] = (),
+) -> None:
+    """Refuse options outside a range, or not among `one_of`; for `__post_init__` of a Config.
+
+    The options called `names` must be > `above`, >= `least`, < `below` and <= `most`, as far as
+    these are given. An option that is None passes.
+
+    Raises:
+        ValueError: The first that is not; names the option, its value and what is expected.
+    """
+    bounds = (
+        (above, operator.gt, "more than"),
+        (least, operator.ge, "at least"),
+        (below, operator.lt, "below"),
+        (most, operator.le, "at most"),
+    )
+    given = [(limit, holds, words) for limit, holds, words in bounds if limit is not None]
+    choices = tuple(one_of)
+    for name in names:
+        value = getattr(config, name)
+        if value is None:
+            continue
+        if choices and value not in choices:
+            raise ValueError(f"{name} is {value!r}; available: {', '.join(choices)}")
+        if not all(holds(value, limit) for limit, holds, _ in given):
+            expected = " and ".join(f"{words} {limit:g}" for limit, _, words in given)
+            raise ValueError(f"{name} is {value!r}; expected {expected}")
+
+
 @dataclass(frozen=True)
 class MethodInfo:
     """What a method tells about itself; every field is optional.
@@ -140,11 +210,15 @@ class MethodInfo:
 
 
 class MethodHooks:
-    """The hooks of one method; `describe`, `save` and `restore` are optional."""
+    """The hooks of one method; `describe`, `prepare`, `save` and `restore` are optional."""
 
     @hookspec(firstresult=True)
     def describe(self) -> MethodInfo | None:
         """Return what the planner and the reports may know before any work is done."""
+
+    @hookspec(firstresult=True)
+    def prepare(self, task: Task, config: Any) -> bool | None:  # noqa: ANN401
+        """Build the artifacts that `init` would ask for, and return True; for building ahead."""
 
     @hookspec(firstresult=True)
     def init(self, task: Task, synthetic: SyntheticSet, config: Any) -> Any | None:  # noqa: ANN401

@@ -70,6 +70,10 @@ class SyntheticSet:
         """Return one class index an image, (N,) int64: the largest logit where labels are soft."""
         return self.labels.argmax(1) if self.soft else self.labels
 
+    def class_indices(self, c: int) -> torch.Tensor:
+        """Return the rows of class `c`, rising, (n_c,) int64 on the device of the labels."""
+        return torch.nonzero(self.hard_labels() == c).flatten()
+
     def to(self, device: torch.device | str) -> SyntheticSet:
         """Return the set with its tensors on `device`."""
         columns = {name: column.to(device) for name, column in self.columns.items()}
@@ -339,6 +343,6 @@ def _check_labels(result: SyntheticSet, num_classes: int) -> list[str]:
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}; expected (N,) int64 "
             f"class indices or (N, {num_classes}) float32 logits"
         ]
-    if len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < num_classes):
+    if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
         return [f"labels run from {labels.min()} to {labels.max()}; expected 0..{num_classes - 1}"]
     return []

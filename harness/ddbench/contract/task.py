@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -151,34 +151,45 @@ class Task:
 
     # -- networks and augmentation ---------------------------------------------------------
 
-    def new_network(self, architecture: str | None = None) -> torch.nn.Module:
+    def new_network(
+        self, architecture: str | None = None, seed: int | None = None
+    ) -> architectures.Network:
         """Return a freshly initialised network in train mode, on the device.
 
         It has ``forward`` (B, ch, H, W) -> logits (B, C) and ``embed`` -> features (B, d). Each
-        call draws a new one; the same seed draws the same ones on CPU and GPU.
+        call draws a new one; the same seed draws the same ones on CPU and GPU. With `seed` its
+        weights depend on that alone, not on the condensation's seed, and nothing is drawn: for
+        networks that condensations share.
         """
-        seed = int(torch.randint(2**62, (1,), generator=self._own("networks")))
-        return build_network(
+        fixed = None if seed is None else torch.Generator().manual_seed(seed)
+        drawn = int(torch.randint(2**62, (1,), generator=fixed or self._own("networks")))
+        network = build_network(
             architecture or self.architecture,
             self.shape,
             self.num_classes,
-            seed,
+            drawn,
             self.device,
             self.catalogue,
         )
+        return cast(architectures.Network, network)  # a third party's has the same two functions
+
+    def resolve_strategy(self, name: str | None) -> str:
+        """Return the strategy that an option means: "dsa", or None, is the dataset's own."""
+        return augment.resolve(name or augment.OWN, self.strategy)
 
     def augment_alike(
         self, *batches: torch.Tensor, strategy: str | None = None
     ) -> tuple[torch.Tensor, ...]:
         """Return the batches under one and the same random transform (siamese augmentation).
 
-        `strategy` None is the dataset's own; "none" returns the batches as they are.
+        `strategy` None, or "dsa", is the dataset's own; "none" returns the batches as they are.
         """
-        return augment.augment_alike(strategy or self.strategy, self._own("augment"), *batches)
+        generator = self._own("augment")
+        return augment.augment_alike(self.resolve_strategy(strategy), generator, *batches)
 
     def augment(self, images: torch.Tensor, strategy: str | None = None) -> torch.Tensor:
         """Return (B, ch, H, W) `images` under one random operation, parameters for each image."""
-        return augment.augment(strategy or self.strategy, self._own("augment"), images)
+        return augment.augment(self.resolve_strategy(strategy), self._own("augment"), images)
 
     # -- costs that are shared or unseen -----------------------------------------------------
 
@@ -193,7 +204,7 @@ class Task:
         """
         spec = {"dataset": self.fingerprint, **spec}
         with self.off_the_clock():
-            artifact = self._store.get(kind, spec, build, self.device)
+            artifact = self._store.get(kind, spec, build, self.device, self.dataset)
         self.artifacts_used[artifact.id] = artifact
         return artifact.folder
 

@@ -1,8 +1,9 @@
 """Arrays of bytes kept on disk, so that a second start neither parses nor decodes anything.
 
 An entry is a folder `<cache>/datasets/<name>-<key>/` with one memory-mappable .npy for each array
-and a small JSON. The key is made of the options and of path, size and time of every source file:
-an entry is never wrong, at most left behind. Any of it may be deleted at any time.
+and a small JSON. The key is made of the options, of path, size, times and inode of every source
+file, and of the code of an extension that reads them: an entry is never wrong, at most left behind.
+Any of it may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -18,45 +19,60 @@ from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ddbench.datasets.dataset import Dataset, check
 from ddbench.datasets.errors import DatasetError
-from ddbench.datasets.source import Source
+from ddbench.datasets.source import Source, stat_tree
 from ddbench.store.atomic_files import locked
 from ddbench.store.hashing import hash_of_text
 
 CACHE_VERSION = 2  # raised when entries change form, or `complete` makes other arrays
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 VALIDATION = ("val_images", "val_labels")  # where the option validate asks for them
-TEXTS = ("classes", "mean", "std", "augment", "fingerprint", "notes", "validation")
 
 
 def entry_of(
     cache: Path, source: Source, roots: Sequence[Path], options: Mapping[str, Any]
 ) -> Path:
     """Return the folder in which the arrays of `source` with `options` are, or would be."""
-    identity = [CACHE_VERSION, source.name, source.version, dict(options), source.files(roots)]
-    text = json.dumps(identity, default=list, sort_keys=True)
+    files = [_now(file) for file in source.files(roots)]
+    code = [source.version, source.code]
+    text = json.dumps([CACHE_VERSION, source.name, code, dict(options), files], sort_keys=True)
     slug = re.sub(r"[^A-Za-z0-9]+", "-", source.name)[-40:].strip("-")
     return cache / "datasets" / f"{slug}-{hash_of_text(text, 16)}"
 
 
-def read_facts(entry: Path) -> dict[str, Any] | None:
+def _now(file: Sequence[str | int]) -> list[str | int]:
+    """Return what a source says of a file, and where that is less, all that `stat_tree` says."""
+    if len(file) > 3:
+        return list(file)
+    try:
+        return [*file, *stat_tree(Path(str(file[0])))[0][1:]]
+    except (OSError, IndexError):  # a member of an archive, say
+        return list(file)
+
+
+class Facts(BaseModel):
+    """What an entry says beside its arrays: the fields of `Dataset` that are no arrays."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", from_attributes=True)
+
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: str
+    fingerprint: str
+    notes: str
+    validation: str
+
+
+def read_facts(entry: Path) -> Facts | None:
     """Return what an entry says beside its arrays, or None where there is no such entry."""
     try:
-        facts = json.loads((entry / "dataset.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # absent, unreadable, or not JSON
+        return Facts.model_validate_json((entry / "dataset.json").read_bytes())
+    except (OSError, ValidationError):  # absent, torn, or another program's
         return None
-    return facts if isinstance(facts, dict) and _are_sound(facts) else None
-
-
-def _are_sound(facts: Mapping[str, Any]) -> bool:
-    """Say whether the values are of the kinds that `_write` writes."""
-    lists = {"classes": str, "mean": int | float, "std": int | float}
-    return all(
-        isinstance(facts.get(key), list) and all(isinstance(value, kind) for value in facts[key])
-        for key, kind in lists.items()
-    ) and all(isinstance(facts.get(key), str) for key in TEXTS if key not in lists)
 
 
 def read(entry: Path, name: str, options: Mapping[str, Any]) -> Dataset | None:
@@ -73,8 +89,7 @@ def _read(entry: Path, name: str, options: Mapping[str, Any]) -> Dataset | None:
         return None
     wanted = ARRAYS if options.get("validate") is None else ARRAYS + VALIDATION
     arrays: dict[str, Any] = {key: _mapped(entry / f"{key}.npy") for key in wanted}
-    arrays |= {key: tuple(v) if isinstance(v := facts[key], list) else v for key in TEXTS}
-    dataset = Dataset(name, **arrays, options=dict(options))
+    dataset = Dataset(name, **arrays, **dict(facts), options=dict(options))
     check(dataset, str(entry))
     return dataset
 
@@ -121,8 +136,7 @@ def _write(entry: Path, dataset: Dataset) -> None:
                 np.save(file, getattr(dataset, key), allow_pickle=False)
                 _sync(file)
         with open(beside / "dataset.json", "wb") as file:
-            facts = {key: getattr(dataset, key) for key in TEXTS}
-            file.write(json.dumps(facts, indent=1).encode())
+            file.write(Facts.model_validate(dataset).model_dump_json(indent=1).encode())
             _sync(file)
         os.replace(beside, entry)
     except BaseException:

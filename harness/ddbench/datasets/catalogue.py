@@ -57,7 +57,9 @@ def find(name: str, sources: Sources | None = None) -> Source:
     if colon and f"{kind}:" in known:
         if not argument:
             raise DatasetError(f"dataset {name!r} needs a path after the colon")
-        return known[f"{kind}:"].at(argument)
+        source = known[f"{kind}:"].at(argument)
+        source.code = known[f"{kind}:"].code
+        return source
     if name not in known:
         if meant := suggested_path(name, known):
             raise DatasetError(f"unknown dataset {name!r}; did you mean {meant!r}?")
@@ -135,7 +137,7 @@ def fingerprint(
     if cache is not None and source.cached:
         facts = cached.read_facts(cached.entry_of(Path(cache), source, folders, resolved))
         if facts is not None:
-            return str(facts["fingerprint"])
+            return facts.fingerprint
     return load(name, roots=folders, cache=cache, options=options, sources=sources).fingerprint
 
 

@@ -54,7 +54,7 @@ class TinyImageNet(Source):
             " `ddbench datasets import tinyimagenet PATH` takes the zip or its folder",
         )
 
-    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
+    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str | int, ...]]:
         """Return all but the unlabelled test images."""
         where = _found(self, roots)
         if where.is_file():
@@ -66,10 +66,7 @@ class TinyImageNet(Source):
     def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
         """Read the JPEG files, some of which are grey, as RGB."""
         where = _found(self, roots)
-        if where.is_file():
-            dataset = read_npz(where, self.name)
-        else:
-            dataset = self._read(where)
+        dataset = read_npz(where, self.name) if where.is_file() else self._read(where)
         return replace(dataset, mean=IMAGENET_MEAN, std=self.std)
 
     def _read(self, folder: Path) -> Dataset:
@@ -198,7 +195,7 @@ class Mhist(Source):
             f" {self.homepage}, then `ddbench datasets import mhist FOLDER`",
         )
 
-    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
+    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str | int, ...]]:
         """Return the annotations and the images."""
         where = _found(self, roots)
         return [entry for mark in self.marks for entry in stat_tree(where / mark)]

@@ -50,7 +50,7 @@ class ImageFolder(Source):
             return Presence(True, self.path)
         return Presence(False, None, f"no folder {self.path / 'train'}; {LAYOUT}")
 
-    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
+    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str | int, ...]]:
         """Return what lies below the splits, or below the folder where there are none."""
         parts = self._splits().values() or (self.path,)
         return [entry for part in parts for entry in stat_tree(part)]

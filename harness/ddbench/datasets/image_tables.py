@@ -91,7 +91,7 @@ class ImageTable(Source):
             return Presence(False, None, f"no folder of images: {self.folder}")
         return Presence(True, self.path)
 
-    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
+    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str | int, ...]]:
         """Return the table and what lies in the folder of the images."""
         return [*stat_tree(self.path), *stat_tree(self.folder)]
 

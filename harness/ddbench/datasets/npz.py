@@ -96,7 +96,7 @@ class _Archive:
         self.path = path
 
     def __enter__(self) -> _Archive:
-        self.file = open(self.path, "rb")  # noqa: SIM115  (numpy leaves a damaged file open)
+        self.file = open(self.path, "rb")
         try:
             self.arrays = np.load(self.file, allow_pickle=False)
         except Exception as error:  # of numpy, zipfile and zlib

@@ -136,6 +136,7 @@ class Source(ABC):
         options: Options of its own, beside the common ones; a common name may be given anew.
         cached: Whether its arrays are worth keeping on disk.
         version: Raised when `load` returns other arrays for the same files: old caches are left.
+        code: Fingerprint of the extension that brings it, which the harness sets; "" for our own.
     """
 
     name: str
@@ -149,6 +150,7 @@ class Source(ABC):
     options: Mapping[str, Option] = {}
     cached: bool = True
     version: int = 1
+    code: str = ""
 
     @abstractmethod
     def locate(self, roots: Sequence[Path]) -> Presence:
@@ -158,8 +160,8 @@ class Source(ABC):
     def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
         """Read the files; called only when `locate` finds them, with every option resolved."""
 
-    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
-        """Return (path, size, mtime in ns) of every file that `load` reads, in a fixed order.
+    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str | int, ...]]:
+        """Return what `stat_tree` says of every file that `load` reads, in a fixed order.
 
         A cached copy holds as long as these are the same. By default everything under `where`.
         """
@@ -227,8 +229,12 @@ def read_options(source: Source, texts: Iterable[tuple[str, str]]) -> dict[str, 
     return values
 
 
-def stat_tree(where: Path) -> list[tuple[str, int, int]]:
-    """Return (path, size, mtime in ns) of a file, or of every file below a folder, sorted."""
+def stat_tree(where: Path) -> list[tuple[str | int, ...]]:
+    """Return path, size, mtime, ctime and inode of a file, or of every one below a folder, sorted.
+
+    The last two tell a file that was put in another's place with its size and time (`cp -p`, an
+    archive of fixed dates, a link that was turned); nobody sets a ctime.
+    """
     if where.is_file():
         return [_stat(os.fspath(where), where.stat())]
     found, folders, seen = [], [os.fspath(where)], set()
@@ -254,8 +260,9 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result:
         return entry.stat(follow_symlinks=False)
 
 
-def _stat(path: str, status: os.stat_result) -> tuple[str, int, int]:
-    return os.path.abspath(path), status.st_size, status.st_mtime_ns
+def _stat(path: str, status: os.stat_result) -> tuple[str | int, ...]:
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return os.path.abspath(path), status.st_size, *times, status.st_ino
 
 
 def seed_name(dataset: str, fingerprint: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import re
@@ -11,14 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddbench.datasets.errors import DatasetError
+from ddbench.text import encodings
 from ddbench.text.lines import reason_of
 
 DELIMITERS = ",;\t|"
-_MARKS = {
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 
 
 @dataclass(frozen=True)
@@ -35,21 +30,15 @@ class Table:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file: UTF-8, or UTF-16 with a byte order mark, as Windows writes it.
+    """Return the text of a file, lines ending in ``\\n``.
 
     Raises:
-        DatasetError: It is neither; names the line.
+        DatasetError: It is no text in a Unicode encoding; names the line.
     """
-    content = path.read_bytes()
-    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DatasetError(
-            f"{path}: line {line} is not {encoding.removesuffix('-sig').upper()}; save the file as"
-            " UTF-8 (in a spreadsheet: 'CSV UTF-8')"
-        ) from error
+        return encodings.read_text(path)
+    except encodings.NotText as error:
+        raise DatasetError(f"{path}: {error} (in a spreadsheet: 'CSV UTF-8')") from error
 
 
 def read_table(path: Path) -> Table:

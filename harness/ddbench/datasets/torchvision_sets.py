@@ -118,7 +118,7 @@ class TorchvisionSet(Source):
             f" `ddbench datasets import {self.name} PATH` takes files that are elsewhere"
         )
 
-    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str, int, int]]:
+    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str | int, ...]]:
         """Return the files of the layout, or the npz."""
         where = self._found(roots)
         paths = [where] if where.is_file() else [where / file for file in self.layout]

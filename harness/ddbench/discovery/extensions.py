@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from ddbench.contract.hookspecs import EXTENSIONS_GROUP, ExtensionHooks, hookimpl
-from ddbench.discovery.fingerprints import file_fingerprint, package_fingerprint
+from ddbench.discovery.fingerprints import file_code, package_code
 from ddbench.discovery.methods import from_file, import_file, is_extension
+from ddbench.text.lines import named
 
 if TYPE_CHECKING:
     from ddbench.architectures import Architecture
@@ -47,6 +49,20 @@ class BuiltIn:
         from ddbench import inits
 
         return inits.register_inits()
+
+
+def canonical_architecture(name: str) -> str:
+    """Return the one name of a network, of ddbench or of an installed extension.
+
+    Raises:
+        ValueError: There is none of this name; names the nearest.
+    """
+    from ddbench.architectures import ArchitectureError, canonical
+
+    try:
+        return canonical(name)
+    except ArchitectureError:  # a third party's, perhaps; asked second, for it takes its import
+        return canonical(name, Extensions.installed().architectures)
 
 
 class Extensions:
@@ -87,12 +103,12 @@ class Extensions:
             silenced: Those that are to be told nothing: they have raised before.
             files: Python files; one that is a method is passed over.
         """
-        files = [Path(file).resolve() for file in files]
+        files = list(dict.fromkeys(Path(file).resolve() for file in files))
         extensions = cls()
         extensions.silenced |= set(silenced)
         extensions._code |= installed_code(files)
-        for point in entry_points(group=EXTENSIONS_GROUP):
-            extensions._register(point.name, point.load)
+        for name, point in _points():
+            extensions._register(name, point.load)
         for file in filter(is_extension, files):
             load = functools.partial(import_file, from_file(file))
             extensions._register(str(file), load)
@@ -115,7 +131,7 @@ class Extensions:
             self._switch_off(name, error)
 
     def _report(self, name: str, error: BaseException) -> None:
-        reason = f"extension {name!r} is switched off: {type(error).__name__}: {error}"
+        reason = f"extension {name!r} is switched off: {named(error)}"
         self.failures[name] = reason
         log.warning(reason)
 
@@ -159,8 +175,14 @@ class Extensions:
 
     @functools.cached_property
     def datasets(self) -> dict[str, Source]:
-        """Datasets by name."""
-        return self._collect("register_datasets")
+        """Datasets by name; each knows the code of the extension that reads it."""
+        found = self._collect("register_datasets")
+        for name, source in found.items():
+            code = self._code.get(self._brought["register_datasets", name], "")
+            if code:
+                with suppress(AttributeError):  # a frozen one, or none at all
+                    source.code = code
+        return found
 
     @functools.cached_property
     def architectures(self) -> dict[str, Architecture]:
@@ -188,14 +210,25 @@ class Extensions:
                 self._report(impl.plugin_name, error)
 
 
+def _points() -> Iterator[tuple[str, EntryPoint]]:
+    """Go through the installed extensions; a name that is taken is followed by whose it is."""
+    taken: set[str] = set()
+    for point in entry_points(group=EXTENSIONS_GROUP):
+        by = point.dist.metadata["Name"] if point.dist else point.module
+        name = f"{point.name} of {by}" if point.name in taken else point.name
+        taken.add(name)
+        yield name, point
+
+
 def installed_code(files: Iterable[Path] = ()) -> dict[str, str]:
     """Return the code fingerprint of each installed extension by name, and of those of `files`.
 
     Imports none of them.
     """
     installed = {
-        point.name: package_fingerprint(point.dist, point.module)
-        for point in entry_points(group=EXTENSIONS_GROUP)
+        name: package_code(point.dist, point.module).fingerprint
+        for name, point in _points()
         if point.dist is not None
     }
-    return installed | {str(file): file_fingerprint(file) for file in filter(is_extension, files)}
+    named = {str(file): file_code(file).fingerprint for file in filter(is_extension, files)}
+    return installed | named

@@ -207,8 +207,7 @@ def _contained(ask: Callable[..., dict[str, Any]], method: Method | str, questio
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # `steps`, `cycle`, `needs` are the plugin's code
-        words = f"{type(error).__name__}: {lines.message_of(error)}"
-        return {"error": lines.shortened(f"{method.found.source}: {words}")}
+        return {"error": lines.shortened(f"{method.found.source}: {lines.named(error)}")}
 
 
 def _fits(
@@ -231,7 +230,7 @@ def _fits(
         with torch.device("meta"):
             architectures.build(name, shape, classes, catalogue=catalogue)
     except Exception as error:  # a family may be someone else's code
-        return {"canonical": canonical, "error": str(error)}
+        return {"canonical": canonical, "error": lines.shortened(lines.reason_of(error))}
     return {"canonical": canonical, "code": extensions.code_of_architecture(name)}
 
 

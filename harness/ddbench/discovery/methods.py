@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from pydantic import ValidationError
 from ddbench.contract.config import option_names
 from ddbench.contract.hookspecs import METHODS_GROUP, ExtensionHooks, MethodHooks, MethodInfo
 from ddbench.contract.rows import AXES, Row
-from ddbench.discovery.fingerprints import ChangedError, file_fingerprint, package_fingerprint
+from ddbench.discovery.fingerprints import ChangedError, file_code, package_code, parts_fingerprint
+from ddbench.discovery.sources import Part
 from ddbench.store.atomic_files import check_plain
-from ddbench.text.lines import message_of, shortened
+from ddbench.store.hashing import hash_of_text
+from ddbench.text.lines import named, reason_of, shortened
 from ddbench.text.suggestions import did_you_mean, unknown_at
 
 REQUIRED = ("init", "condense_step", "export")
@@ -44,6 +46,7 @@ class MethodEntry:
         version: Of that distribution.
         code: Fingerprint of the code: the version of a released install, a hash otherwise.
         path: The file, for a method from a file.
+        parts: Name and path of what that hash is of; () for a released install.
     """
 
     name: str
@@ -52,6 +55,7 @@ class MethodEntry:
     version: str
     code: str
     path: str = ""
+    parts: tuple[tuple[str, str], ...] = ()
 
     @property
     def source(self) -> str:
@@ -73,7 +77,7 @@ def discover(files: Iterable[Path | str] = ()) -> dict[str, MethodEntry]:
     """Return every installed method by name, and those of `files`; imports none of them.
 
     Raises:
-        MethodError: Two distributions bring a method of the same name.
+        MethodError: Two distributions, or two files, bring a method of the same name.
     """
     found: dict[str, MethodEntry] = {}
     for entry in _entries():
@@ -83,11 +87,17 @@ def discover(files: Iterable[Path | str] = ()) -> dict[str, MethodEntry]:
                 f"{entry.source}; uninstall one of them"
             )
         found[entry.name] = entry
+    named: dict[str, MethodEntry] = {}
     for file in files:
         entry = from_file(Path(file))
-        if not is_extension(Path(file)):
-            found[entry.name] = entry  # someone who names a file means that file
-    return dict(sorted(found.items()))
+        if is_extension(Path(file)):
+            continue
+        if named.setdefault(entry.name, entry).path != entry.path:
+            raise MethodError(
+                f"method {entry.name!r} is brought by both {named[entry.name].path} and "
+                f"{entry.path} (a method from a file has the file's name); rename one of them"
+            )
+    return dict(sorted((found | named).items()))  # someone who names a file means that file
 
 
 def is_extension(file: Path) -> bool:
@@ -105,21 +115,16 @@ def is_extension(file: Path) -> bool:
 
 
 def _entries() -> Iterable[MethodEntry]:
-    seen: set[str] = set()
-    for distribution in distributions():
-        name = distribution.metadata["Name"] or ""
-        if name.lower() in seen:  # a second copy later on the path is shadowed by the first
-            continue
-        seen.add(name.lower())
-        for point in distribution.entry_points:
-            if point.group == METHODS_GROUP:
-                yield _found(point, distribution)
+    for point in entry_points(group=METHODS_GROUP):  # of each distribution, the first on the path
+        if (distribution := point.dist) is not None:
+            code = package_code(distribution, point.module)
+            name, version = distribution.metadata["Name"] or "", distribution.version
+            parts = _plain(code.parts)
+            yield MethodEntry(point.name, point.value, name, version, code.fingerprint, parts=parts)
 
 
-def _found(point: EntryPoint, distribution: Distribution) -> MethodEntry:
-    version = distribution.version
-    code = package_fingerprint(distribution, point.module)
-    return MethodEntry(point.name, point.value, distribution.metadata["Name"], version, code)
+def _plain(parts: Iterable[Part]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(path)) for name, path in parts)
 
 
 def from_file(path: Path) -> MethodEntry:
@@ -130,10 +135,13 @@ def from_file(path: Path) -> MethodEntry:
     """
     if not path.is_file() or path.suffix != ".py":
         raise MethodError(f"--plugin {path}: no such Python file; give the path of a .py file")
-    name = path.stem.replace("_", "-")
+    name, path = path.stem.replace("_", "-"), path.resolve()
     # a name of its own among modules, or a file copy.py would take the place of Python's
-    module = "ddbench_plugin_" + re.sub(r"\W", "_", path.stem)
-    return MethodEntry(name, module, "", "", file_fingerprint(path), str(path.resolve()))
+    # and two files of one name, of which one brings a method and the other datasets, meet
+    folder = hash_of_text(repr(str(path.parent)), 8)
+    module = "_".join(("ddbench_plugin", re.sub(r"\W", "_", path.stem), folder))
+    code = file_code(path)
+    return MethodEntry(name, module, "", "", code.fingerprint, str(path), _plain(code.parts))
 
 
 def find(name: str, available: dict[str, MethodEntry]) -> MethodEntry:
@@ -177,8 +185,7 @@ def load(found: MethodEntry) -> Method:
         raise
     except BaseException as error:  # a method is someone else's code
         raise MethodError(
-            f"method {found.name!r} from {found.source} does not import: "
-            f"{type(error).__name__}: {message_of(error)}"
+            f"method {found.name!r} from {found.source} does not import: {named(error)}"
         ) from error
     if _code_now(found) != found.code:
         raise ChangedError(
@@ -190,11 +197,10 @@ def load(found: MethodEntry) -> Method:
 
 def _code_now(found: MethodEntry) -> str:
     try:
-        if found.path:
-            return file_fingerprint(Path(found.path))
-        return package_fingerprint(
-            Distribution.from_name(found.distribution), found.target.split(":")[0]
-        )
+        if found.parts:
+            return parts_fingerprint(found.parts)
+        distribution = Distribution.from_name(found.distribution)
+        return package_code(distribution, found.target.split(":")[0]).fingerprint
     except (OSError, PackageNotFoundError):
         return ""  # it has gone
 
@@ -261,7 +267,7 @@ def _described(manager: pluggy.PluginManager, found: MethodEntry) -> MethodInfo:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a method is someone else's code
-        raise MethodError(f"{place} raised {type(error).__name__}: {message_of(error)}") from error
+        raise MethodError(f"{place} raised {named(error)}") from error
     info = MethodInfo() if info is None else info
     if not isinstance(info, MethodInfo):
         raise MethodError(f"{place} returned {type(info).__name__}; expected a MethodInfo")
@@ -275,13 +281,13 @@ def _described(manager: pluggy.PluginManager, found: MethodEntry) -> MethodInfo:
     except Exception as error:
         raise MethodError(
             f"{place}: {config.__name__} has options without a valid default "
-            f"({message_of(error)}); give each its published value"
+            f"({reason_of(error)}); give each its published value"
         ) from error
     try:
         plain_options(defaults)
     except Exception as error:
         raise MethodError(
-            f"{place}: a default of {config.__name__} can be in no record ({message_of(error)}); "
+            f"{place}: a default of {config.__name__} can be in no record ({reason_of(error)}); "
             "where there is no limit, use None"
         ) from error
     if wrong := next(_wrong_fields(info, found.name), None):

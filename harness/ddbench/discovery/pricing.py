@@ -24,6 +24,7 @@ from ddbench.contract.task import Task
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import Method
 from ddbench.meter import count_flops
+from ddbench.text.lines import named, shortened
 from ddbench.training.loop import Recipe, fit
 
 META = torch.device("meta")
@@ -118,7 +119,7 @@ def condensation(
                     except Converged:
                         return {"unpriced": "it decides by content when to end"}
     except Exception as error:  # the method is someone else's code, and content is missing
-        return {"unpriced": f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"}
+        return {"unpriced": shortened(named(error))}
     steps = cycle.total * job["steps"] // counted if counted else 0
     return {"flops": setup.total + steps, "lower_bound": setup.lower_bound or cycle.lower_bound}
 
@@ -166,6 +167,6 @@ def evaluation(
         with _priced() as count:
             fit(network, data, labels, recipe, torch.Generator().manual_seed(0))
     except Exception as error:  # an architecture may be someone else's code
-        return {"unpriced": f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"}
+        return {"unpriced": shortened(named(error))}
     flops = count.total * job["recipe"]["epochs"] * job["networks"]
     return {"flops": flops, "lower_bound": count.lower_bound}

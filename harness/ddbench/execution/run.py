@@ -19,9 +19,11 @@ from ddbench import datasets
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.introspection import Answer, Child, in_process
 from ddbench.discovery.methods import Method, MethodEntry, discover
+from ddbench.execution import devices
 from ddbench.execution.devices import cuda_devices
 from ddbench.execution.engines import Jobs, Observer, memory_of_a_job, run_local
 from ddbench.execution.signals import Stop
+from ddbench.machine import usable_cores
 from ddbench.planning.job_ids import keeping
 from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan
 from ddbench.planning.planner import MissingData, PlanningContext, make
@@ -386,6 +388,45 @@ def _engine(
         run_local(jobs, setting, session.found, observe, stop)
 
 
+def device_named(name: str, gpus: str | None = None) -> tuple[str, tuple[str, ...] | None]:
+    """Return the device of "auto", "cpu", "cuda" or "cuda:1", and the GPUs of "0,2" or None.
+
+    Raises:
+        RegistryError: It is not here, or one of them is not; says what is.
+    """
+    if name != "cpu" and not re.fullmatch(r"auto|cuda(:[0-9]+)?", name):
+        raise RegistryError([f"--device {name}: expected auto, cpu, cuda or cuda:N; {_here()}"])
+    there = name != "cpu" and devices.has_cuda()
+    if name.startswith("cuda") and not there:
+        raise RegistryError([f"--device {name}: there is no CUDA device here; use --device cpu"])
+    if gpus is not None and not there:
+        why = "needs --device cuda" if name == "cpu" else "there is no CUDA device here"
+        raise RegistryError([f"--gpus {gpus}: {why}; leave it out"])
+    chosen = None if gpus is None else _gpus_named(gpus)
+    if name.startswith("cuda:"):
+        visible = chosen or cuda_devices()
+        if int(name[5:]) >= len(visible):
+            raise RegistryError([f"--device {name}: there is no such GPU; {_here(visible)}"])
+    return ("cuda" if there else "cpu") if name == "auto" else name, chosen
+
+
+def _gpus_named(text: str) -> tuple[str, ...]:
+    """Return the GPUs of "0,2", each once."""
+    visible = cuda_devices()
+    named = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    absent = [gpu for gpu in named if gpu not in visible and not devices.is_there(gpu)]
+    if absent or not named:
+        what = f"there is no GPU {absent[0]}" if absent else "names none"
+        raise RegistryError([f"--gpus {text}: {what}; visible here: {', '.join(visible)}"])
+    return named
+
+
+def _here(visible: tuple[str, ...] | None = None) -> str:
+    """Return the devices that there are, in words."""
+    count = len((cuda_devices() if devices.has_cuda() else ()) if visible is None else visible)
+    return f"here: {', '.join(('cpu', *(f'cuda:{number}' for number in range(count))))}"
+
+
 def _gpus(options: RunOptions) -> tuple[str, tuple[str, ...]]:
     """Return the device as jobs see it, and the GPUs to share among them.
 
@@ -408,7 +449,7 @@ def jobs_at_once(options: RunOptions) -> int:
 
 def default_jobs(threads: int) -> int:
     """Return how many jobs run at once on the CPU: one for each core."""
-    return max(1, len(os.sched_getaffinity(0)) // threads)
+    return max(1, usable_cores() // threads)
 
 
 def git_commit() -> tuple[str | None, bool]:

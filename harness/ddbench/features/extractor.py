@@ -32,7 +32,7 @@ HELD_OUT = 0.1  # of the training images of each class, to know how good the net
 FLOOR = 0.1  # of the way from chance to perfect
 SAVE_S = 20.0  # seconds of training that a kill may cost at most, beside the epoch under way
 
-WEIGHTS, ACCURACY, PROGRESS = "network.safetensors", "accuracy.json", "progress.safetensors"
+WEIGHTS, ACCURACY = "network.safetensors", "accuracy.json"
 
 
 class FeatureError(RuntimeError):
@@ -158,19 +158,17 @@ def _build(task: Task, architecture: str, recipe: Recipe, work: BuildContext) ->
     """Train the network, or go on from the last epoch that an earlier attempt kept."""
     split = _split(task)
     progress = _begin(task, architecture, recipe)
-    kept = work.folder / PROGRESS
-    if kept.exists():
-        progress.restore(kept)
+    if work.progress.exists():
+        progress.restore(work.progress)
     saved = work.seconds
     while progress.epochs_done < recipe.epochs:
         _train_epoch(progress, task, split.fit, recipe.batch, work)
         progress.epochs_done += 1
         if work.seconds - saved >= SAVE_S:
             work.save()
-            progress.save(kept)
+            progress.save(work.progress)
             saved = work.seconds
     _finish(task, progress.network, split.held_out, work.folder)
-    kept.unlink(missing_ok=True)
 
 
 def _split(task: Task) -> Split:
@@ -243,7 +241,7 @@ def _load(task: Task, architecture: str, epochs: int, folder: Path) -> TrainedNe
     """Return the stored network: whoever built it reads it too, so that all have the same."""
     network = _untrained(task, architecture)
     try:
-        record = json.loads((folder / ACCURACY).read_text())
+        record = json.loads((folder / ACCURACY).read_bytes())
         network.load_state_dict(load_file(folder / WEIGHTS))
         accuracy, held_out = float(record["accuracy"]), int(record["held_out"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -27,7 +27,9 @@ def chosen(preset: Preset, choices: Choices) -> Preset:
     if choices.published:
         plain = [row.model_copy(update={"options": {}, "steps": None}) for row in preset.rows]
         given |= {"quick": False, "rows": tuple(plain)}
-    return preset.model_copy(update=given)
+    laid = preset.model_copy(update=given)
+    once = {name: tuple(dict.fromkeys(getattr(laid, name))) for name in fields}
+    return laid.model_copy(update=once)  # what is named twice is planned once
 
 
 def impossible(choices: Choices) -> Iterator[str]:

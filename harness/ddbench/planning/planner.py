@@ -104,6 +104,7 @@ class _Planner:
             name: facts for name, facts in self.facts.items() if not isinstance(facts, str)
         }
         self.canonical = self._architectures()
+        self._drop_second_spellings()
         cells = [cell for one in self._with_controls(rows) for cell in self._cells(*one)]
         self._add_condensations(_without_repeats(cells))
         self._check_snapshots()
@@ -305,6 +306,25 @@ class _Planner:
                 self.problems.append(unknown_at("--init", init, self.inits))
         return found
 
+    def _drop_second_spellings(self) -> None:
+        """Leave one of the names that mean the same network, or the same data; the first."""
+        spelled = {name: answer.get("canonical", name)
+                   for (name, _), answer in self.canonical.items()}  # fmt: skip
+        axes = {
+            axis: _first_of_each(getattr(self.preset, axis), lambda name: spelled.get(name, name))
+            for axis in ("architectures", "evaluate_on")
+        }
+        self.preset = self.preset.model_copy(update=axes)
+
+        def content(name: str) -> tuple[str, str]:
+            facts, named = self.facts[name], name in self.registry.datasets
+            if isinstance(facts, str) or named:
+                return name, ""
+            # a file's or folder's path may be written in many ways, a name's options in two
+            return "" if ":" in name else split_options(name)[0], facts.fingerprint
+
+        self.facts = {name: self.facts[name] for name in _first_of_each(self.facts, content)}
+
     def _reference_on(self) -> tuple[str, ...]:
         on = self.preset.reference_on
         return (on,) if self.preset.reference and on else ()
@@ -324,8 +344,11 @@ class _Planner:
         axes: dict[str, list[tuple[str, str, Any]]] = {}
         for name, option, values in self.choices.settings:
             if name in (row.method, method) and (known is None or option in known):
-                # The same option again widens its axis.
-                axes.setdefault(option, []).extend((name, option, value) for value in values)
+                # The same option again widens its axis, by values that it has not yet.
+                axis = axes.setdefault(option, [])
+                for value in values:
+                    if not any(_is_same(value, other) for _, _, other in axis):
+                        axis.append((name, option, value))
         for dataset, architecture, ipc in itertools.product(
             self.facts, preset.architectures, row.ipc or preset.ipc
         ):
@@ -584,12 +607,13 @@ class _Planner:
             return self._data(value) in [self._data(name) for name in values]
         return value in values
 
-    def _data(self, name: str) -> tuple[str, dict[str, Any]]:
-        """Return the source and the options behind the name of a dataset."""
+    def _data(self, name: str) -> tuple[str, dict[str, str]]:
+        """Return the source behind the name of a dataset, and its options as they are written."""
         named = self.registry.datasets.get(name)
-        source, options = split_options(named.source if named else name)
-        options |= named.options if named else {}
-        return source, {key: value for key, value in options.items() if value not in (None, False)}
+        source, texts = split_options(named.source if named else name)
+        options = {**dict(texts), **(named.options if named else {})}
+        written = {key: str(value).lower() for key, value in options.items()}
+        return source, {k: v for k, v in written.items() if v not in ("none", "false")}
 
     def _extensions(self, architecture: str, dataset: str, init: str = "") -> dict[str, str]:
         """Return the code fingerprints of what others registered, by its name."""
@@ -656,6 +680,19 @@ class _Planner:
             tested_on=TEST if facts.validate is None else VALIDATION,
         )
         self.result.evaluations.append(with_evaluation_id(evaluation, job))
+
+
+def _first_of_each(names: Iterable[str], meant: Callable[[str], object]) -> tuple[str, ...]:
+    """Return the names less those that mean the same as an earlier one."""
+    first: dict[object, str] = {}
+    for name in names:
+        first.setdefault(meant(name), name)
+    return tuple(first.values())
+
+
+def _is_same(value: object, other: object) -> bool:
+    """Say whether two values of an option are one; 1 and 1.0 are, 1 and true are not."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
 def _unknown_dataset(place: str, name: str, known: Collection[str]) -> str:

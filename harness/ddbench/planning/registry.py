@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ddbench.contract.rows import AXES, AtLeastOne, AtLeastZero, Row, Strict
 from ddbench.store.atomic_files import check_plain
+from ddbench.text.encodings import NotText, read_text
 from ddbench.text.suggestions import unknown_name
 
 RESERVED = (
@@ -240,9 +241,9 @@ def read(path: Path | None = None) -> Registry:
     """
     path = path or default_path()
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        text = read_text(path)
+    except (OSError, NotText) as error:
+        reason = getattr(error, "strerror", None) or error
         raise RegistryError(
             [f"{path}: cannot be read ({reason}); `ddbench init-registry` writes a copy to start"]
         ) from error
@@ -471,7 +472,7 @@ def line_numbers(text: str) -> dict[tuple[str, ...], int]:
     table: tuple[str, ...] = ()
     array: tuple[str, ...] = ()  # the key whose array is open
     elements = 0
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # what TOML calls a line
         if array and _ELEMENT.match(line):
             found = (*array, str(elements))
             elements += 1

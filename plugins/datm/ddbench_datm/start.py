@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from ddbench import Task
 
-from .experts import Experts
 from .flat import FlatNetwork
+from .storage import Experts
 
 WALK = 256  # images judged at once on the walk through a class
 FALLBACK_LOGIT = 10.0  # of the right class where no expert is right: softmax 0.9996 of 10 classes

@@ -167,6 +167,18 @@ def init(task: Task, config: Config) -> State:
     )
 
 
+# FedD3 with KIP at the clients. k client, D_k its data, (S_k, y_k) what it distils, K the kernel.
+#
+# for every client k at once:           | for clients in kip.chunks(active, size, task.device):
+#   sample a batch (X, y) from D_k      | real = state.clients.draw(clients, config.batch_real)
+#   K_XS = K(X, S_k), K_SS = K(S_k, S_k)| across, within = ntk_blocks(kernel, batch[0], images)
+#   K_SS + lambda I, factorised         | regularised_cholesky((within + within.mT) / 2, ridge)
+#   p = K_XS (K_SS + lambda I)^-1 y_k   | across @ torch.cholesky_solve(targets, factor)
+#   L_k = 1/2 |p - y|^2                 | losses = 0.5 * (prediction - batch[1]).square()
+#   S_k <- S_k - eta Adam(grad_S L_k)   | state.adam_images.update(state.support, here,
+#   if accuracy(p, y) > bound: k stops  | state.active[clients[stop]] = False
+# then every k uploads (S_k, y_k), once | payloads = {int(i): _upload(state, task, int(i))
+# the server trains on their union      | torch.cat(parts) for parts in zip(*received, strict=True)
 @hookimpl
 def condense_step(state: State, task: Task) -> dict[str, float]:
     """Advance all active clients by one local step; raise Converged once none is active."""

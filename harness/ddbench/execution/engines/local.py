@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ddbench.discovery.methods import MethodEntry
 from ddbench.execution.engines import worker_channel
@@ -31,7 +31,7 @@ from ddbench.planning.jobs import Condensation
 from ddbench.store.atomic_files import is_claimed
 
 if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerProcess
+    from multiprocessing.context import ForkServerProcess, SpawnProcess
 
     from ddbench.execution.job_context import JobContext
 
@@ -50,7 +50,7 @@ RETRIES = 2  # of a job whose process somebody else has killed
 @dataclass
 class _Worker:
     job: Job
-    process: ForkServerProcess
+    process: ForkServerProcess | SpawnProcess
     pipe: Connection
     slot: int
     record: dict[str, Any] | None = None
@@ -63,6 +63,14 @@ class _Worker:
     def pid(self) -> int:
         assert self.process.pid is not None  # noqa: S101  (it has been started)
         return self.process.pid
+
+
+def start_method(system: str = sys.platform) -> Literal["forkserver", "spawn"]:
+    """Return how multiprocessing starts jobs: forked, or afresh where a fork is unsafe.
+
+    It is on macOS, once Apple's libraries are loaded.
+    """
+    return "spawn" if system == "darwin" else "forkserver"
 
 
 def run_local(
@@ -107,7 +115,8 @@ class _Local:
         self.switched_off: dict[str, str] = {}  # extensions that have raised, and what
 
     def run(self) -> None:
-        self.context = multiprocessing.get_context("forkserver")
+        # Any: typeshed's BaseContext has no Process
+        self.context: Any = multiprocessing.get_context(start_method())
         self.context.set_forkserver_preload(["ddbench.execution.engines.preload"])
         self.reaper = Reaper()
         try:
@@ -324,10 +333,8 @@ class _Local:
 
 
 def _tell(worker: _Worker, word: str) -> None:
-    try:
+    with suppress(OSError):  # it has just ended by itself
         worker_channel.send(worker.pipe, {"event": word})
-    except OSError:
-        pass  # it has just ended by itself
 
 
 @contextmanager
@@ -367,7 +374,7 @@ def _end_server() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _start_quietly(process: ForkServerProcess) -> None:
+def _start_quietly(process: ForkServerProcess | SpawnProcess) -> None:
     with suppress(OSError, EOFError), _no_main_module():  # the first job will say it
         process.start()
 

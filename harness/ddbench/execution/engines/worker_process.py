@@ -98,7 +98,8 @@ def _as_a_program_of_its_own() -> None:
     Else they would look for the plugin's classes by name in a new process, and the resource
     tracker of the run would report on its terminal what they have leaked.
     """
-    multiprocessing.set_start_method("fork", force=True)
+    if sys.platform != "darwin":  # where a fork is unsafe once Apple's libraries are loaded
+        multiprocessing.set_start_method("fork", force=True)
     resource_tracker._resource_tracker._fd = None  # type: ignore[attr-defined]
     resource_tracker._resource_tracker._pid = None  # type: ignore[attr-defined]
 

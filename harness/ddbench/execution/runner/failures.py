@@ -12,7 +12,7 @@ import torch
 
 from ddbench.contract.hookspecs import Unsupported
 from ddbench.store.run_folder import FAILED, SKIPPED
-from ddbench.text.lines import NO_REASON, message_of, printable, shortened
+from ddbench.text.lines import NO_REASON, message_of, named, printable, shortened
 
 TRACEBACK = 20_000  # characters of a traceback; the middle is left out
 
@@ -51,6 +51,8 @@ def in_words(error: BaseException) -> str:
 
 def _named(error: BaseException, message: str) -> str:
     place = _place_of(error)
+    if not message and not place:
+        return named(error)
     text = type(error).__name__ + (f": {message}" if message else "")
     return text + (f" ({place})" if place else "")
 

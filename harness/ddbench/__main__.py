@@ -1,0 +1,5 @@
+"""`python -m ddbench`: the command line."""
+
+from ddbench.cli import main
+
+main()
