@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ddbench.cli.completion import complete_job
 from ddbench.cli.shared import FOLDER, JSON, cache_of, explained, fail
 
 YES = click.option("--yes", is_flag=True, help="Do it; without this, only show what would be done.")
@@ -53,7 +54,7 @@ def status(folder: Path, everything: bool, verify: bool, as_json: bool) -> None:
 
 @click.command()
 @FOLDER
-@click.argument("jobs", nargs=-1)
+@click.argument("jobs", nargs=-1, shell_complete=complete_job)
 @click.option("--failed", is_flag=True, help="Every failed job.")
 @click.option("--skipped", is_flag=True, help="Every skipped job.")
 @click.option("--afresh", is_flag=True, help="From the start, not from the last checkpoint.")

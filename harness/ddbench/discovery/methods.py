@@ -317,6 +317,7 @@ _FUNCTIONS = {
     "cycle": "lambda config, ipc: 1",
     "canonical": "lambda config, facts: config",
     "needs": "lambda config, facts: None",
+    "own_init": "lambda config: None",
 }
 
 

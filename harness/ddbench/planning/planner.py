@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ddbench.contract.rows import Row
-from ddbench.datasets import split_options, suggested_path
+from ddbench.datasets import passes, split_options, suggested_path
 from ddbench.discovery.introspection import Answer
 from ddbench.discovery.methods import MethodEntry, install, package_of, unknown
 from ddbench.planning import budgets
@@ -110,11 +110,11 @@ class _Planner:
         if self.registry.path != default_path():
             self._check_all_tables()
         self.facts = self._datasets()
+        self.canonical = self._architectures()
+        self._drop_second_spellings()
         self.result.datasets = {
             name: facts for name, facts in self.facts.items() if not isinstance(facts, str)
         }
-        self.canonical = self._architectures()
-        self._drop_second_spellings()
         cells = [cell for one in self._with_controls(rows) for cell in self._cells(*one)]
         self._add_condensations(_without_repeats(cells))
         self._check_snapshots()
@@ -469,13 +469,17 @@ class _Planner:
         if self.choices.budget_total is not None:
             self.budget = self._part_of_total(ready, answers)
         planned: set[tuple[str, str]] = set()
-        for (cell, question), answer in zip(ready, answers, strict=True):
+        for (asked, question), answer in zip(ready, answers, strict=True):
+            cell = replace(asked, init=answer.get("own_init") or asked.init)
             if "error" in answer:
                 self._skip(cell, answer["error"], failed=True)
             elif answer["problems"]:
                 self._refuse(cell, question["places"], answer["problems"])
             elif answer["needs"]:
                 self._skip(cell, answer["needs"])
+            elif cell.init != asked.init and asked.init in (self.choices.inits or ()):
+                own = f"these options make a start of their own, {cell.init}"
+                self._skip(asked, f"{own}, and take no --init {asked.init}; use --init {cell.init}")
             else:
                 job = self._condensation(cell, answer)
                 name = "" if job.control_of else job.row  # a control may stand there by any name
@@ -769,6 +773,9 @@ class _Planner:
                 self.result.skipped.append(skipped)
             return
         constants = self.registry.protocols[protocol]
+        recipe = recipe_of(constants, facts.augment)
+        if job is None:
+            recipe = _repeated(recipe, passes(sum(facts.class_counts)))
         evaluation = Evaluation(
             id="",
             condensation=job.id if job else None,
@@ -777,7 +784,7 @@ class _Planner:
             dataset_fingerprint=facts.fingerprint,
             architecture=fits["canonical"],
             protocol=protocol,
-            recipe=recipe_of(constants, facts.augment),
+            recipe=recipe,
             own_recipe=own_recipe,
             networks=constants.networks,
             extensions=self._extensions(architecture, dataset),
@@ -855,6 +862,14 @@ def _short_of(facts: DatasetFacts, ipc: int) -> str | None:
 def _either(values: Sequence[Any]) -> Any:  # noqa: ANN401
     """Return a single value as it is, several in words."""
     return values[0] if len(values) == 1 else " or ".join(map(str, values))
+
+
+def _repeated(recipe: Mapping[str, Any], times: int) -> dict[str, Any]:
+    """Return the recipe with every epoch `times` over: for a whole set of few images."""
+    drop = recipe["drop"]
+    if drop:
+        drop = drop | {"after_epochs": times * drop["after_epochs"]}
+    return {**recipe, "epochs": times * recipe["epochs"], "drop": drop}
 
 
 def recipe_of(protocol: Protocol, strategy: str) -> dict[str, Any]:

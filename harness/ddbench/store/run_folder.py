@@ -20,6 +20,7 @@ import csv
 import errno
 import io
 import json
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ CURVE = "curve.csv"
 
 class RunError(Exception):
     """A folder that is no run, or cannot be one; says which and what to do."""
+
+    exit_code = 2  # of a command that ends so
 
 
 class UnopenedError(ValueError):
@@ -89,6 +92,10 @@ class RunFolder:
         if of_condensation:
             return self.condensation(id) / "log.txt"
         return self.root / "logs" / f"{id}.txt"
+
+    def show_command(self, id: str) -> str:
+        """Return the command that explains what became of a job."""
+        return shlex.join(["ddbench", "show", str(self.root), id])
 
     def claim(self, id: str) -> Path:
         """Return the lock file of a job."""

@@ -82,6 +82,7 @@ class MTTConfig:
             epochs=self.expert_epochs,
             seed=self.expert_seed,
             kept=None if self.keep == "all" else tuple(sorted(self.epochs_read())),
+            passes=task.passes,
         )
 
     def canonical(self, facts: Facts) -> Self:
@@ -181,11 +182,6 @@ class DATMConfig(MTTConfig):
 
     def obstacle(self, facts: Facts) -> str | None:
         """Return why no condensation can follow from these options, or None."""
-        if self.select == "expert" and facts.init != "spc":
-            return (
-                f"init is {facts.init!r}, but with select = 'expert' an expert chooses the images; "
-                "use init = 'spc', or select = 'init'"
-            )
         if not -1 <= self.label_epoch <= self.expert_epochs:
             return f"label_epoch is {self.label_epoch}; expected -1..{self.expert_epochs}"
         return super().obstacle(facts)

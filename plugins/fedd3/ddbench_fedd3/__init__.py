@@ -105,6 +105,7 @@ def describe() -> MethodInfo:
     return MethodInfo(
         config=Config,
         inits=("real",),
+        own_init=lambda config: "real",  # each client's own
         step="local step of all active clients (kip), or one client's fit",
         steps=lambda config, ipc: DISTILLERS[config.client_distiller].steps(config),
         quick={"clients": 5, "classes_per_client": 2, "steps": 3000},
@@ -138,7 +139,7 @@ def _needs(config: Config, facts: Facts) -> str | None:
 def init(task: Task, config: Config) -> State:
     """Partition the data; start every client from random images of its own.
 
-    The harness's initial set is not used: no client may start from another one's images.
+    That is the init of its own: no client may start from another one's images.
     """
     obstacle = budget.obstacle(config, task.class_counts, task.ipc)
     if obstacle:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ddbench.reporting.terminal.tables import print_json, print_table, stdout
+from ddbench.store.run_folder import VALIDATION
 
 if TYPE_CHECKING:
     from ddbench.planning.jobs import Condensation, Plan, Skipped
@@ -118,8 +119,10 @@ def _skipped_label(one: Skipped) -> str:
 def _counts(plan: Plan) -> str:
     networks = sum(job.networks for job in plan.evaluations)
     whole = sum(job.condensation is None for job in plan.evaluations)
+    held_out = any(job.tested_on == VALIDATION for job in plan.evaluations)
+    tested = "; tested on validation images, the test set waits for --test" if held_out else ""
     return (
         f"{len(plan.condensations)} condensations; {len(plan.evaluations)} evaluations "
         f"({networks} networks to train; {whole} on a whole training set); "
-        f"{len(plan.skipped)} skipped"
+        f"{len(plan.skipped)} skipped{tested}"
     )
