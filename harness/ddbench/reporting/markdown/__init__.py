@@ -9,6 +9,7 @@ from pathlib import Path
 from ddbench.reporting.leaderboard import Board, Leaderboard, grouped, load
 from ddbench.reporting.markdown import galleries, plots, provenance, rankings
 from ddbench.reporting.markdown.document import Document
+from ddbench.reporting.markdown.redrawing import marks_in
 from ddbench.reporting.markdown.summary import headline, summary
 from ddbench.store.atomic_files import write_whole
 from ddbench.store.run_folder import RunError, RunFolder
@@ -26,7 +27,8 @@ def write_report(folder: RunFolder) -> Path:
         OSError: It has gone.
     """
     folder.check_there()
-    document = make_report(load(folder), Document(folder.name, PICTURES))
+    earlier = marks_in(folder.root / PICTURES)
+    document = make_report(load(folder), Document(folder.name, PICTURES, earlier=earlier))
     return _write(document, folder.root / FILE, "the run folder")
 
 
@@ -43,7 +45,8 @@ def export(folder: RunFolder, target: Path) -> Path:
         raise RunError(f"--to {target}: {place} holds other files than pictures; name another")
     names = [provenance.shown_path(folder.root), "--to", provenance.shown_path(target)]
     command = shlex.join(["ddbench", "report", *names])
-    document = make_report(load(folder), Document(target.stem, target.stem), command)
+    document = Document(target.stem, target.stem, earlier=marks_in(place))
+    make_report(load(folder), document, command)
     return _write(document, target, f"--to {target}")
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from ddbench.reporting.leaderboard import Board, Costs, Entry, RankedRow
-from ddbench.reporting.leaderboard.curves import AnytimePoint, metrics_of, one_hardware
+from ddbench.reporting.leaderboard.curves import PANELS, AnytimePoint, one_hardware, panels_of
 
 # Okabe and Ito's colours first, which remain apart for colour-blind eyes; then darker ones.
 COLOURS = (
@@ -22,7 +22,6 @@ COLOURS = (
 MARKERS = "osD^vPX*<>hpd8H"
 SIZES = (13, 9, 6)  # of markers that lie on each other, in points
 Curves = Sequence[tuple[Entry, Sequence[AnytimePoint]]]
-PANELS = 24  # of curves, at most
 POINTS = 400  # of a curve, at most
 
 
@@ -169,11 +168,7 @@ def curve_plot(curves: Sequence[tuple[Entry, Sequence[pd.DataFrame]]]) -> tuple[
 
     Returns the picture, and how many panels there was no room for.
     """
-    panels = [
-        (entry, name, by_seed)
-        for entry, by_seed in curves
-        for name in dict.fromkeys(name for curve in by_seed for name in metrics_of(curve))
-    ]
+    panels = panels_of(curves)
     shown = panels[:PANELS]
     if not shown:
         return None, 0
