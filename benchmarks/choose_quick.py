@@ -5,16 +5,13 @@
 The preset `quick` takes each method's `MethodInfo.quick`. Of those settings, the options in GRID
 are chosen here: on mnist-mini, at one image per class and seed 0, each candidate is condensed from
 80% of the training images and its networks are tested on the other 20%. No network sees a test
-image.
-The most accurate candidate of each method is what belongs into its `MethodInfo.quick`.
+image. The most accurate candidate of each method is what belongs into its `MethodInfo.quick`.
 
 Prints what was tried and what was chosen, as markdown. A run that was stopped goes on with the same
 command. About six minutes of CPU time.
 """
 
 import argparse
-import itertools
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,84 +23,71 @@ from ddbench.reporting.terminal import Progress
 from ddbench.store.run_folder import RunFolder
 
 PERCENT = 20  # of the training images, held out
-# Methods that share their quick settings -> the options that are chosen, with the values tried. The
-# rest of MethodInfo.quick is there to fit the time: steps, batches, networks.
+# Method -> the options that are chosen, with the values tried. The rest of MethodInfo.quick is
+# there to fit the time: steps, batches, networks. Herding stands for k-center and k-means, with
+# which it shares its feature network.
 GRID = {
-    ("gm",): {"lr_images": (0.3, 1.0, 3.0)},
-    ("dsa",): {"lr_images": (0.5, 2.0, 8.0)},
-    ("dm",): {"lr_images": (1.0, 3.0, 10.0)},
-    ("mtt",): {"lr_images": (50.0, 150.0, 450.0)},
-    ("datm",): {"lr_images": (50.0, 150.0, 450.0)},
-    ("fedd3",): {"lr_images": (0.004, 0.02)},
-    ("herding", "kcenter", "kmeans"): {"network_epochs": (2, 4)},
+    "gm": {"lr_images": (0.3, 1.0, 3.0)},
+    "dsa": {"lr_images": (0.5, 2.0, 8.0)},
+    "dm": {"lr_images": (1.0, 3.0, 10.0)},
+    "mtt": {"lr_images": (50.0, 150.0)},
+    "datm": {"lr_images": (50.0, 150.0)},
+    "fedd3": {"lr_images": (0.004, 0.02)},
+    "herding": {"network_epochs": (2, 4)},
 }
 
 
-def choices(methods: Sequence[str], grid: dict) -> Choices:
-    """Return the candidates of some methods as choices of a run."""
+def choices(method: str, grid: dict) -> Choices:
+    """Return the candidates of a method as choices of a run."""
     return Choices(
         preset="quick",
-        rows=tuple(methods),
+        rows=(method,),
         evaluate_on=("convnet-w32",),
         inits=("real",),
         seeds=(0,),
         ipc=(1,),
         validate=PERCENT,
-        settings=tuple((m, option, values) for m in methods for option, values in grid.items()),
+        settings=tuple((method, option, values) for option, values in grid.items()),
     )
 
 
 def candidates(session: Session) -> Plan:
     """Return one plan of all candidates, without controls, references and own recipes."""
     plan = Plan()
-    for methods, grid in GRID.items():
-        part = session.plan(choices(methods, grid))
-        kept = [job for job in part.condensations if job.control_of is None]
-        ids = {job.id for job in kept}
-        plan.condensations += kept
+    for method, grid in GRID.items():
+        part = session.plan(choices(method, grid))
+        kept = {job.id: job for job in part.condensations if job.control_of is None}
+        plan.condensations += kept.values()
         plan.evaluations += [
-            job for job in part.evaluations if job.condensation in ids and not job.own_recipe
+            job for job in part.evaluations if job.condensation in kept and not job.own_recipe
         ]
-        plan.skipped += [one for one in part.skipped if one.row in methods]
+        plan.skipped += [one for one in part.skipped if one.row == method]
     return plan
 
 
 def results(plan: Plan, out: Path) -> dict:
-    """Return (method, values of its options) -> (accuracy, spread, seconds)."""
+    """Return method -> {values of its options: (accuracy, spread, seconds)}."""
     jobs = {job.id: job for job in plan.condensations}
-    found = {}
+    found = {method: {} for method in GRID}
     for board in load(RunFolder(out)).boards:
         for place in board.places:
             for job in (jobs[id] for id in place.entry.ids if id in jobs):
-                options = next(grid for methods, grid in GRID.items() if job.method in methods)
-                values = tuple(job.config[option] for option in options)
+                values = tuple(job.config[option] for option in GRID[job.method])
                 seconds = sum(cost.seconds for cost in place.costs.values())
-                score = place.score
-                found[job.method, values] = (score.mean, score.spread, seconds)
+                found[job.method][values] = (place.score.mean, place.score.spread, seconds)
     return found
 
 
 def print_choice(found: dict) -> None:
-    """Print what was tried and, in bold, what was chosen: the best mean over the methods."""
+    """Print what was tried and, in bold, what was chosen: the most accurate of each method."""
     print("| method | candidate | accuracy % on held-out images | condense s |")
     print("|---|---|---:|---:|")
-    for methods, grid in GRID.items():
-        scores = {
-            values: sum(found[m, values][0] for m in methods) / len(methods)
-            for values in itertools.product(*grid.values())
-            if all((m, values) in found for m in methods)
-        }
-        chosen = max(scores, key=scores.__getitem__, default=None)
-        for method, values in itertools.product(methods, scores):
-            mean, spread, seconds = found[method, values]
-            named = ", ".join(f"{k} {v:g}" for k, v in zip(grid, values, strict=True))
-            named = f"**{named}**" if values == chosen else named
-            row = (
-                method,
-                named,
-                number_format.points(mean, spread),
-                number_format.seconds(seconds),
-            )
+    for method, tried in found.items():
+        chosen = max(tried, key=tried.__getitem__, default=None)
+        for values, (mean, spread, seconds) in tried.items():
+            text = ", ".join(f"{k} {v:g}" for k, v in zip(GRID[method], values, strict=True))
+            text = f"**{text}**" if values == chosen else text
+            row = (method, text, number_format.points(mean, spread), number_format.seconds(seconds))
             print("| " + " | ".join(row) + " |")
 
 

@@ -1,16 +1,18 @@
 """The Python API: what a notebook calls, and the tables it gets."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import ddbench
 import pandas as pd
 import pytest
 import torch
-from ddbench.datasets import load
+from ddbench.contract.synthetic_set import SetError
+from ddbench.datasets import load, space_of
 from ddbench.datasets.tensors import prepare
 from ddbench.planning.registry import Protocol, RegistryError
-from ddbench.store.run_folder import RunError
+from ddbench.store.run_folder import RunError, open_run, read_run
 from ddbench.training.evaluation import evaluate as train_and_test
 from ddbench.training.loop import Recipe
 
@@ -73,10 +75,23 @@ def done(tmp_path_factory):
 
 def test_a_run_gives_tidy_frames(done):
     assert isinstance(done, ddbench.Run)
-    assert set(done.leaderboard["row"]) == {"still", "mean[batch_real=4]"}
+    assert set(done.leaderboard["row"]) == {"still", "mean"}
     assert len(done.condensations) == 4 and set(done.condensations["status"]) == {"done"}
     assert len(done.evaluations) == 4 and len(done.networks) == 8
     assert done.leaderboard["accuracy"].between(0, 1).all() and len(done.troubles) == 0
+
+
+def test_class_names_and_counts_reach_the_records_and_the_manifest(done):
+    facts = {
+        "class_names": ["blob 0", "blob 1", "blob 2", "blob 3"],
+        "train_counts": [20] * 4,
+        "test_counts": [10] * 4,
+        "data_notes": "",
+    }
+    records = read_run(open_run(done.folder))
+    [manifest] = records.manifests
+    assert facts.items() <= manifest["plan"]["datasets"]["toy"].items()
+    assert all(facts.items() <= record.items() for record in records.evaluations.values())
 
 
 def test_a_run_is_loaded_from_its_folder_alone(done):
@@ -130,6 +145,86 @@ def test_evaluate_reads_a_file_and_suggests_a_protocol(tmp_path):
     assert len(frame) == 1
     with pytest.raises(RegistryError, match="unknown 'smoky'; did you mean 'smoke'"):
         ddbench.evaluate(path, "toy", "mlp-w0.25", "smoky")
+
+
+def toy_set(**changes):
+    toy = prepare(load("toy"), torch.device("cpu"))
+    made = ddbench.SyntheticSet(toy.train_images[:4], toy.train_labels[::20])
+    return replace(made, **changes)
+
+
+def evaluated(synthetic, dataset="toy", **arguments):
+    arguments = {"networks": 1, "device": "cpu"} | arguments
+    return ddbench.evaluate(synthetic, dataset, "convnet-w8-d1", "smoke", **arguments)
+
+
+def test_a_set_is_not_evaluated_in_another_space(tmp_path):
+    plain, white = (load("toy", options={"zca": zca}) for zca in (False, True))
+    about = {"dataset": "toy?zca=true", **space_of(white)}
+    with pytest.raises(SetError, match=r"made of 'toy\?zca=true', whitened .*\?zca=true"):
+        evaluated(toy_set(provenance=about))
+    assert len(evaluated(toy_set(provenance=about), "toy?zca=true", cache=tmp_path)) == 1
+    with pytest.raises(SetError, match="whitened by a matrix"):
+        evaluated(toy_set(provenance=about), "toy?zca=true&seed=1", cache=tmp_path)
+    about = {"dataset": "toy", **space_of(plain)}
+    with pytest.raises(SetError, match="normalised, not whitened, and these .*zca=false"):
+        evaluated(toy_set(provenance=about), "toy?zca=true", cache=tmp_path)
+    assert len(evaluated(toy_set(provenance=about))) == 1
+    for wrong in (plain.std, ["a"], "mean", [0.5]):
+        with pytest.raises(SetError, match="normalised with mean .* and these data with"):
+            evaluated(toy_set(provenance=about | {"mean": wrong}))
+
+
+def test_a_set_made_of_other_data_in_the_same_space_is_evaluated_with_a_warning():
+    about = {"dataset": "twin", **space_of(load("toy")), "dataset_fingerprint": "0123456789"}
+    with pytest.warns(UserWarning, match=r"made of 'twin' \(fingerprint 01234567\), not of toy"):
+        assert len(evaluated(toy_set(provenance=about))) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": torch.zeros(4, 3, 8, 8)}, r"images have shape \(4, 3, 8, 8\); expected"),
+        ({"images": torch.zeros(4, 1, 9, 9)}, r"images have shape \(4, 1, 9, 9\); expected"),
+        ({"images": torch.zeros(4, 8, 8)}, r"images have shape \(4, 8, 8\); expected"),
+        ({"images": torch.zeros(0, 1, 8, 8), "labels": torch.arange(0)}, "the set is empty"),
+        ({"images": torch.zeros(4, 1, 8, 8).double()}, "images are torch.float64"),
+        ({"images": torch.full((4, 1, 8, 8), float("nan"))}, "images hold NaN"),
+        ({"labels": torch.arange(4) + 1}, r"labels run from 1 to 4; expected 0\.\.3"),
+        ({"labels": torch.zeros(4, 5)}, "soft labels have 5 columns; expected 4"),
+        ({"labels": torch.zeros(4)}, "labels are torch.float32"),
+        ({"labels": torch.arange(3)}, "3 labels for 4 images"),
+        ({"labels": [0, 1, 2, 3]}, "labels are list"),
+        ({"recipe": {"learning_rate": 1.0}}, "unknown key 'learning_rate'"),
+        ({"recipe": {"lr": "1"}}, "lr is '1'; expected"),
+    ],
+)
+def test_a_set_that_does_not_fit_is_refused_in_words(changes, message):
+    with pytest.raises(SetError, match=message):
+        evaluated(toy_set(**changes), own_recipe=True)
+
+
+def test_a_set_may_ask_for_its_hard_labels_in_its_own_recipe():
+    logits = torch.nn.functional.one_hot(torch.arange(4)).float()
+    soft, hard = (toy_set(labels=logits, recipe={"labels": of}) for of in ("soft", "hard"))
+    plain = toy_set(labels=torch.arange(4))
+    toy = prepare(load("toy"), torch.device("cpu"))
+    found = [
+        train_and_test(
+            one, toy.test_images, toy.test_labels, architecture="mlp-w0.25", num_classes=4,
+            recipe=Recipe(epochs=3), networks=1, own=True,
+        )
+        for one in (soft, hard, plain)
+    ]  # fmt: skip
+    assert [scores.labels for scores in found] == ["soft", "hard", "hard"]
+    assert found[1].accuracies == found[2].accuracies
+
+
+def test_evaluate_refuses_what_is_no_number_of_networks_and_no_protocol():
+    with pytest.raises(ValueError, match="networks is 0; expected 1 or more"):
+        evaluated(toy_set(), networks=0)
+    with pytest.raises(RegistryError, match="protocol is dict; give a name"):
+        ddbench.evaluate(toy_set(), "toy", "mlp-w0.25", {"epochs": 3}, device="cpu")
 
 
 def test_the_public_function_survives_the_import_of_the_module_of_its_name():

@@ -1,6 +1,7 @@
 """Who may import whom: the picture in docs/architecture.md, kept true."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ ROOT = Path(ddbench.__file__).parent
 
 # From the top down: a room imports only from lower lines (or its own).
 LAYERS = [
+    {"__main__"},
     {"cli"},
     {"api"},
     {"reporting", "testing"},
@@ -26,7 +28,7 @@ LAYERS = [
     {"datasets"},
     {"architectures", "augment", "meter"},
     {"store"},
-    {"text"},
+    {"machine", "text"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 
@@ -104,24 +106,108 @@ def test_the_core_imports_no_plugin():
         assert not {name.split(".")[0] for name, _ in imports(path)} & plugins
 
 
-def test_plugins_import_only_the_public_modules_of_the_core():
-    public = {
-        "augment",
-        "training",
-        "testing",
-        "synthetic",
-        "features",
-        "clusters",
-        "meter",
-        "files",
-    }
-    for path in sorted((ROOT.parents[1] / "plugins").glob("*/ddbench_*/**/*.py")):
-        if path.name == "commands.py":  # a command of its own stands on what commands stand on
-            continue
-        for name, _ in imports(path):
-            parts = name.split(".")
-            if parts[0] == "ddbench" and len(parts) > 1 and not hasattr(ddbench, parts[1]):
-                assert parts[1] in public, f"{path.name} imports {name}"
+REPOSITORY = Path(__file__).parents[1]
+DOORS = re.compile(r"^\| `(ddbench(?:\.\w+)*)` \| (.+) \|$", re.MULTILINE)
+
+
+def listed_names():
+    """Return module -> names, of the list in docs/plugin-api.md."""
+    page = (REPOSITORY / "docs" / "plugin-api.md").read_text()
+    names = {}
+    for module, cell in DOORS.findall(page.split("## Names")[1].split("\n## ")[0]):
+        names.setdefault(module, set()).update(re.findall(r"`(\w+)`", cell))
+    return names
+
+
+PUBLIC = listed_names()
+
+
+def uses(text):
+    """Yield each (module, name) of ddbench that a source uses; name None is the module itself."""
+    tree = ast.parse(text)
+    known = {}  # what stands for a module -> the module
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "ddbench":
+                    known[alias.asname or "ddbench"] = alias.name if alias.asname else "ddbench"
+                    yield alias.name, None
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ddbench":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                if inner in PUBLIC and alias.name not in PUBLIC.get(node.module, ()):
+                    known[alias.asname or alias.name] = inner  # from ddbench import augment
+                    yield inner, None
+                else:
+                    yield node.module, alias.name
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and re.fullmatch(r"ddbench(\.\w+)+", node.value)  # import_module("ddbench.…")
+        ):
+            yield node.value, None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in known:
+            module = known[ast.unparse(node.value)]
+            inner = f"{module}.{node.attr}"
+            yield (inner, None) if inner in PUBLIC else (module, node.attr)
+
+
+def strangers(text):
+    """Return what a source uses of ddbench that is not in the list."""
+    return sorted(
+        f"{module}.{name}" if name else module
+        for module, name in uses(text)
+        if not (module in PUBLIC and (name is None or name in PUBLIC[module]))
+    )
+
+
+@pytest.mark.parametrize("module", sorted(PUBLIC))
+def test_every_public_name_is_there(module):
+    home = importlib.import_module(module)
+    assert PUBLIC[module] and not {name for name in PUBLIC[module] if not hasattr(home, name)}
+
+
+def test_the_list_has_every_name_of_the_package():
+    assert PUBLIC["ddbench"] == set(ddbench.__all__)
+    for module in set(PUBLIC) - {"ddbench"}:
+        exported = set(getattr(importlib.import_module(module), "__all__", PUBLIC[module]))
+        assert PUBLIC[module] <= exported, module
+
+
+FOREIGN = sorted(
+    path
+    for pattern in (
+        "plugins/*/ddbench_*/**/*.py",
+        "docs/examples/**/*.py",
+        "harness/ddbench/**/scaffold/*plugin.py.txt",
+    )
+    for path in REPOSITORY.glob(pattern)
+)
+
+
+@pytest.mark.parametrize("path", FOREIGN, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_plugins_use_only_the_public_names(path):
+    assert strangers(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("from ddbench.cli.shared import fail", ["ddbench.cli.shared.fail"]),
+        ("from ddbench import contract", ["ddbench.contract"]),
+        ("from ddbench.contract.task import Task", ["ddbench.contract.task.Task"]),
+        ("from ddbench.augment import _unknown", ["ddbench.augment._unknown"]),
+        ("import ddbench.text as t\nt.lines", ["ddbench.text", "ddbench.text.lines"]),
+        ("import ddbench\nddbench.store.hashing", ["ddbench.store"]),
+        ("from ddbench import augment\naugment._unknown", ["ddbench.augment._unknown"]),
+        ("import_module('ddbench.store')", ["ddbench.store"]),
+        ("def f():\n    from ddbench.inits import spc", ["ddbench.inits.spc"]),
+        ("import ddbench\nfrom ddbench import Task, augment\nddbench.NUMERICS, augment.draw", []),
+    ],
+)  # fmt: skip
+def test_no_way_around_the_list_is_overlooked(text, found):
+    assert strangers(text) == found
 
 
 TORCH_FREE = ["--version", "datasets"]
@@ -139,7 +225,7 @@ def test_light_commands_import_no_torch(command):
 
 
 def test_no_help_imports_torch():
-    """Of any command, those that plugins bring and those inside groups among them."""
+    """Of any command, those inside groups among them."""
     code = (
         "import sys, click\nfrom ddbench.cli import main\n"
         "def show(words, group, context):\n"
@@ -152,5 +238,5 @@ def test_no_help_imports_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    for words in ("datasets fetch", "experts", "leaderboard"):
+    for words in ("datasets fetch", "artifacts verify", "leaderboard"):
         assert f" {words} [OPTIONS] " in done.stdout

@@ -94,7 +94,7 @@ def plugin(tmp_path):
 def ddbench(*words, code=0):
     """Run the command in a process of its own; return its standard output and error."""
     done = subprocess.run(
-        [sys.executable, "-m", "ddbench.cli", *map(str, words)],
+        [sys.executable, "-m", "ddbench", *map(str, words)],
         capture_output=True,
         text=True,
         timeout=120,

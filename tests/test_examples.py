@@ -53,7 +53,7 @@ def ddbench_says(installed, cache, *words, code=0):
 
 @pytest.mark.slow
 def test_it_is_listed_checked_and_on_the_leaderboard(installed, tmp_path):
-    cli = ("-m", "ddbench.cli")
+    cli = ("-m", "ddbench")
     listed = json.loads(ddbench_says(installed, tmp_path, *cli, "methods", "--json"))
     mine = next(row for row in listed if row["method"] == "mean-image")
     assert mine["source"] == "ddbench-mean-image 0.1.0"

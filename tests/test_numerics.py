@@ -57,9 +57,13 @@ def trained(task, synthetic):
     return scores.accuracies
 
 
+@pytest.fixture(scope="module")
+def once():
+    return measured()
+
+
 @pytest.mark.parametrize("name", GOLDEN)
-def test_results_change_only_with_numerics(name, once={}):  # noqa: B006  (computed once)
-    once.update(once or measured())
+def test_results_change_only_with_numerics(name, once):
     assert once[name] == pytest.approx(GOLDEN[name], rel=1e-4, abs=1e-5), (
         f"the core computes other {name!r} than under NUMERICS {GOLDEN['numerics']}: if that "
         "is meant, raise ddbench.NUMERICS, so that kept results are not mistaken for new ones, and "

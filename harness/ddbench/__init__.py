@@ -7,12 +7,16 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+if sys.platform == "win32":
+    raise ImportError("ddbench runs on Linux and macOS; on Windows, use WSL")
+
 if TYPE_CHECKING:
     from ddbench.api import Run as Run
     from ddbench.api import evaluate as evaluate
     from ddbench.api import load_run as load_run
     from ddbench.api import run as run
     from ddbench.architectures import Architecture as Architecture
+    from ddbench.architectures import Network as Network
     from ddbench.architectures import has_batchnorm as has_batchnorm
     from ddbench.contract.artifacts import BuildContext as BuildContext
     from ddbench.contract.hookspecs import Converged as Converged
@@ -21,9 +25,19 @@ if TYPE_CHECKING:
     from ddbench.contract.hookspecs import MethodInfo as MethodInfo
     from ddbench.contract.hookspecs import Unsupported as Unsupported
     from ddbench.contract.hookspecs import hookimpl as hookimpl
+    from ddbench.contract.hookspecs import missing_classes as missing_classes
+    from ddbench.contract.hookspecs import require as require
+    from ddbench.contract.hookspecs import shortage as shortage
     from ddbench.contract.synthetic_set import SyntheticSet as SyntheticSet
     from ddbench.contract.task import Task as Task
     from ddbench.datasets import Dataset as Dataset
+    from ddbench.discovery.extensions import canonical_architecture as canonical_architecture
+    from ddbench.discovery.fingerprints import edited_code as edited_code
+    from ddbench.store.atomic_files import write_json as write_json
+    from ddbench.store.atomic_files import write_whole as write_whole
+    from ddbench.store.hashing import seed_of as seed_of
+    from ddbench.store.tensor_trees import load_tree as load_tree
+    from ddbench.store.tensor_trees import save_tree as save_tree
 
 __version__ = "0.1.0"
 
@@ -38,16 +52,28 @@ _HOMES = {
     "Facts": "ddbench.contract.hookspecs",
     "Init": "ddbench.contract.hookspecs",
     "MethodInfo": "ddbench.contract.hookspecs",
+    "Network": "ddbench.architectures",
     "Run": "ddbench.api",
     "SyntheticSet": "ddbench.contract.synthetic_set",
     "Task": "ddbench.contract.task",
+    "OptionsError": "ddbench.contract.hookspecs",
     "Unsupported": "ddbench.contract.hookspecs",
     "BuildContext": "ddbench.contract.artifacts",
+    "canonical_architecture": "ddbench.discovery.extensions",
+    "edited_code": "ddbench.discovery.fingerprints",
     "evaluate": "ddbench.api",
     "has_batchnorm": "ddbench.architectures",
     "hookimpl": "ddbench.contract.hookspecs",
     "load_run": "ddbench.api",
+    "load_tree": "ddbench.store.tensor_trees",
+    "missing_classes": "ddbench.contract.hookspecs",
+    "require": "ddbench.contract.hookspecs",
     "run": "ddbench.api",
+    "save_tree": "ddbench.store.tensor_trees",
+    "seed_of": "ddbench.store.hashing",
+    "shortage": "ddbench.contract.hookspecs",
+    "write_json": "ddbench.store.atomic_files",
+    "write_whole": "ddbench.store.atomic_files",
 }
 __all__ = [*_HOMES, "NUMERICS", "__version__"]  # noqa: PLE0604
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 import uuid
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.contract.synthetic_set import SetError, SyntheticSet, check_fit, check_space
+from ddbench.datasets import Dataset, space_of
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import parts_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, bind, discover, find, load
@@ -237,7 +239,12 @@ def evaluate(
     Raises:
         RegistryError: There is no such protocol, or no such device.
         DatasetMissing: The dataset is not here; the text is the remedy.
+        SetError: The set does not fit the dataset: another shape or number of classes, made in
+            another space (whitened, or normalised with other constants), or its own recipe is not
+            right. A set made of other data in the same space is evaluated with a warning.
     """
+    if networks is not None and networks < 1:
+        raise ValueError(f"networks is {networks}; expected 1 or more, or None for the protocol's")
     read_registry = _registry(registry)
     chosen = _protocol(protocol, read_registry)
     places, extensions = _places(data, cache, ()), Extensions.installed()
@@ -252,6 +259,7 @@ def evaluate(
     tensors = setting.tensors(real)
     if not isinstance(synthetic, SyntheticSet):
         synthetic = SyntheticSet.load(synthetic)
+    _require_fit(synthetic, real)
     rows: list[dict[str, Any]] = []
     with one_thread():
         for architecture in _several(architectures) or ():
@@ -281,6 +289,23 @@ def evaluate(
     return pd.DataFrame(rows)
 
 
+def _require_fit(synthetic: SyntheticSet, real: Dataset) -> None:
+    """See that a set can be trained on and tested on a dataset's images."""
+    space = space_of(real)
+    problems = check_fit(synthetic, num_classes=real.num_classes, shape=real.shape)
+    problems = problems or check_space(synthetic, space)
+    if problems:
+        raise SetError(f"the set does not fit {real.name}: {'; '.join(problems)}")
+    made_of = synthetic.provenance.get("dataset_fingerprint")
+    if made_of not in (None, space["dataset_fingerprint"]):
+        warnings.warn(
+            f"the set was made of {synthetic.provenance.get('dataset', 'other data')!r}"
+            f" (fingerprint {str(made_of)[:8]}), not of {real.name}"
+            f" ({real.fingerprint[:8]}), whose test images it is evaluated on",
+            stacklevel=3,
+        )
+
+
 # -- from what is convenient to what the harness takes ---------------------------------------
 
 
@@ -301,7 +326,7 @@ def _settings(
 
 
 def _registry(path: PathLike | None) -> Registry:
-    return read(None if path is None else Path(path))
+    return read(None if path is None else Path(path), lenient=True)  # the plan tells what is wrong
 
 
 def _places(
@@ -318,6 +343,10 @@ def _places(
 def _protocol(protocol: str | Protocol, registry: Registry) -> Protocol:
     if isinstance(protocol, Protocol):
         return protocol
+    if not isinstance(protocol, str):
+        raise RegistryError(
+            [f"protocol is {type(protocol).__name__}; give a name, or a Protocol of the registry"]
+        )
     if protocol not in registry.protocols:
         raise RegistryError([unknown_at("protocol", protocol, registry.protocols)])
     return registry.protocols[protocol]

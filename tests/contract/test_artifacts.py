@@ -6,7 +6,7 @@ import os
 
 import pytest
 import torch
-from ddbench.contract.artifacts import METER, ArtifactStore, artifact_id
+from ddbench.contract.artifacts import METER, ArtifactStore, artifact_id, problems_of
 from ddbench.meter import StepMeter
 
 CPU = torch.device("cpu")
@@ -172,3 +172,61 @@ def test_removing_takes_finished_and_half_built_ones(store):
     built = get(store, write_part)
     store.remove(built.id)
     assert store.find(built.id) is None and not built.folder.exists()
+
+
+def test_every_file_is_stored_with_its_hash_and_those_of_the_build_go(store):
+    def build(work):
+        work.progress.write_text("half way")
+        work.save()
+        write_part(work)
+        (work.folder / "more").mkdir()
+        (work.folder / "more" / "part").write_text("y")
+
+    built = get(store, build)
+    assert sorted(built.files) == ["more/part", "part"] and built.bytes == 11
+    assert sorted(file.name for file in built.folder.iterdir()) == ["manifest.json", "more", "part"]
+    assert store.find(built.id) == built and problems_of(built) == []
+
+
+def test_a_build_killed_before_the_manifest_finds_where_it_stands(store, monkeypatch):
+    def build(work):
+        work.progress.write_text("done")
+        write_part(work)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ddbench.contract.artifacts.hash_of_file", lambda file: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            get(store, build)
+    seen = []
+    get(store, lambda work: seen.append(work.progress.read_text()))
+    assert seen == ["done"]
+
+
+def test_a_file_that_has_changed_or_gone_is_named(store):
+    built = get(store, write_part)
+    (built.folder / "part").write_text("y" * 10)
+    (problem,) = problems_of(built)
+    assert problem.startswith(f"{built.folder / 'part'}: its content has changed")
+    assert f"remove {built.id}, and it is built again" in problem
+    (built.folder / "part").unlink()
+    (problem,) = problems_of(built)
+    assert "part: cannot be read (No such file" in problem
+
+
+def test_an_artifact_of_an_earlier_ddbench_is_found_and_cannot_be_verified(store):
+    built = get(store, write_part)
+    manifest = json.loads((built.folder / "manifest.json").read_text())
+    del manifest["files"], manifest["dataset"]
+    (built.folder / "manifest.json").write_text(json.dumps(manifest))
+    found = store.find(built.id)
+    assert found.files is None and found.dataset == "" and found.bytes == 10
+    (problem,) = problems_of(found)
+    assert "stored without hashes" in problem
+
+
+@pytest.mark.parametrize("files", [3, [], {"a": 1}, {"../part": "0"}, {"/etc/passwd": "0"}])
+def test_hashes_of_somebody_else_make_no_artifact(store, files):
+    built = get(store, write_part)
+    manifest = json.loads((built.folder / "manifest.json").read_text())
+    (built.folder / "manifest.json").write_text(json.dumps(manifest | {"files": files}))
+    assert store.find(built.id) is None

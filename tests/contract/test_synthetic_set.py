@@ -95,6 +95,29 @@ def test_a_right_set_has_no_problems():
         ({"recipe": None}, "recipe is NoneType; expected a dict"),
         ({"measures": [("a", 1)]}, "measures is list; expected a dict"),
         ({"provenance": 3}, "provenance is int; expected a dict"),
+        (
+            {"recipe": {"learning_rate": 0.5}},
+            "the recipe has the unknown key 'learning_rate' (known: lr, batch, epochs, ",
+        ),
+        ({"recipe": {"epoch": 5}}, "the recipe has the unknown key 'epoch'; did you mean 'epochs'"),
+        ({"recipe": {"lr": "0.1"}}, "the recipe's lr is '0.1'; expected a finite number above 0"),
+        ({"recipe": {"lr": True}}, "the recipe's lr is True; expected a finite number above 0"),
+        ({"recipe": {"lr": -0.1}}, "the recipe's lr is -0.1; expected a finite number above 0"),
+        ({"recipe": {"lr": float("inf")}}, "the recipe's lr is inf; expected a finite number"),
+        ({"recipe": {"lr": {2: 1.0}}}, "the recipe's lr is {2: 1.0}; expected a finite number"),
+        ({"recipe": {"batch": 0}}, "the recipe's batch is 0; expected a whole number of at least"),
+        ({"recipe": {"epochs": 2.0}}, "the recipe's epochs is 2.0; expected a whole number"),
+        ({"recipe": {"augment": None}}, "the recipe's augment is None; expected the name of a"),
+        (
+            {"recipe": {"augment": "color_flop"}},
+            "the recipe's augment is 'color_flop'; augment: unknown operation 'flop'",
+        ),
+        (
+            {"recipe": {"labels": "none"}},
+            "the recipe's labels is 'none'; expected 'hard'",
+        ),
+        ({"recipe": {"labels": ["soft"]}}, "the recipe's labels is ['soft']; expected 'hard'"),
+        ({"recipe": {"labels": "soft"}}, "the recipe's labels are 'soft', but the set's are class"),
     ],
 )
 def test_what_is_no_set_is_said_in_one_sentence(fields, problem):
@@ -102,8 +125,20 @@ def test_what_is_no_set_is_said_in_one_sentence(fields, problem):
     assert said.startswith(problem)
 
 
+def test_every_fault_of_a_recipe_is_said_at_once():
+    assert len(problems(recipe={"lr": "1", "rate": 1, "batch": 2.5})) == 3
+
+
 def test_the_hash_does_not_depend_on_how_the_keys_of_a_recipe_are_written(tmp_path):
     images, labels = torch.zeros(1, 1, 2, 2), torch.zeros(1, dtype=torch.int64)
     made = SyntheticSet(images, labels, recipe={"lr": {2: 1.0, 10: 0.1}})
     made.save(tmp_path / "set.safetensors")
     assert SyntheticSet.load(tmp_path / "set.safetensors").sha256() == made.sha256()
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_rows_of_a_class_are_those_of_its_hard_labels(soft):
+    labels = torch.tensor([2, 0, 2, 1])
+    of = torch.nn.functional.one_hot(labels, 4).float() if soft else labels
+    given = SyntheticSet(torch.zeros(4, 1, 2, 2), of)
+    assert [given.class_indices(c).tolist() for c in range(4)] == [[1], [3], [0, 2], []]

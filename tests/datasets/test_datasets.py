@@ -116,6 +116,10 @@ def test_class_counts_of_unequal_classes():
         ({"test_labels": np.array([0, 0])}, "no test images: 'b'"),
         ({"train_labels": np.array([0, 0, 1, 7])}, r"outside 0..1 \(the first is 7\)"),
         ({"train_labels": np.array([0, 0, 1, -1])}, "outside 0..1"),
+        ({"train_labels": np.array([1, 1, 2, 2])}, "train labels start at 1; they must count from"),
+        ({"train_labels": [0, 0, 1, 1]}, "train images or labels are list; expected numpy arrays"),
+        ({"train_labels": np.array([0, 0, 1, 1], ">i8")}, "train labels are >i8"),
+        ({"classes": (0, 1)}, r"classes are \(0, 1\); expected names as strings"),
         ({"train_labels": np.array([0, 1, 1])}, "4 train images but 3 labels"),
         ({"train_labels": np.array([0.0, 0, 1, 1])}, "float64"),
         ({"train_images": np.zeros((4, 4, 4), np.uint8)}, r"shape \(4, 4, 4\)"),
@@ -183,6 +187,19 @@ def test_fingerprint_depends_on_what_decides_results_alone():
 def test_an_unknown_name_gets_a_suggestion(wrong, meant):
     with pytest.raises(DatasetError, match=f"unknown dataset '{wrong}'; did you mean '{meant}'"):
         datasets.load(wrong)
+
+
+def test_a_path_alone_is_offered_by_what_it_is(tmp_path, monkeypatch):
+    (tmp_path / "leaves").mkdir()
+    (tmp_path / "set.NPZ").touch()
+    monkeypatch.chdir(tmp_path)
+    for path, kind in [
+        (f"{tmp_path}/leaves", "folder:"), (f"{tmp_path}/set.NPZ", "npz:"), ("leaves", "folder:"),
+        ("/nowhere/labels.csv", "csv:"), ("/nowhere/data", "folder:"), ("./leaves", "folder:"),
+    ]:  # fmt: skip
+        with pytest.raises(DatasetError, match=f"unknown dataset '{path}'; did you mean '{kind}"):
+            datasets.load(path)
+    assert datasets.suggested_path("mnist", ["folder:"]) == ""
 
 
 def test_a_name_like_none_gets_the_list_only():
@@ -455,6 +472,24 @@ def test_a_third_partys_faults_name_its_file(theirs, tmp_path):
         load()
 
 
+@pytest.mark.parametrize(
+    ("load_it", "message"),
+    [
+        (lambda roots, options: {}["pixels"], r"cannot be read \(KeyError: 'pixels'\)"),
+        (
+            lambda roots, options: None,
+            "load returned NoneType; expected a ddbench",
+        ),
+        (lambda roots, options: np.load(b"no"), "cannot be read"),
+    ],
+)
+def test_whatever_a_third_partys_code_does_its_file_is_named(theirs, load_it, message):
+    source, load = theirs
+    source.load = load_it
+    with pytest.raises(DatasetError, match=message):
+        load()
+
+
 def test_sizes_unlike_the_published_are_noted(theirs):
     source, load = theirs
     source.train_size, source.test_size = 10, 2
@@ -495,7 +530,7 @@ def test_listing_says_what_is_there_and_what_is_not(tmp_path):
     lines = {line.name: line for line in datasets.listing(roots=[tmp_path])}
     assert set(lines) == {
         "mnist-mini", "toy", "mnist", "fashionmnist", "kmnist", "usps", "svhn", "cifar10",
-        "cifar100", "tinyimagenet", "mhist", "npz:", "folder:",
+        "cifar100", "tinyimagenet", "mhist", "npz:", "folder:", "csv:",
     }  # fmt: skip
     assert lines["mnist-mini"].present and lines["mnist-mini"].where.endswith("mnist_5k.csv.gz")
     assert lines["toy"].present and not lines["mnist"].present

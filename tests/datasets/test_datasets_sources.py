@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ddbench import datasets
-from ddbench.datasets import DatasetError, DatasetMissing, torchvision_sets
+from ddbench.datasets import DatasetError, DatasetMissing, folders, torchvision_sets
 from PIL import Image
 
 torchvision_datasets = pytest.importorskip("torchvision.datasets")
@@ -116,7 +116,7 @@ def test_mislabelled_idx_files_are_noticed(tmp_path):
     with pytest.raises(DatasetError, match=f"{raw}: 30 train images but 20 labels"):
         datasets.load("mnist", roots=[tmp_path])
     write_idx(raw / "train-labels-idx1-ubyte", ten(3) + 1)
-    with pytest.raises(DatasetError, match="3 train labels are outside 0..9"):
+    with pytest.raises(DatasetError, match="train labels start at 1; they must count"):
         datasets.load("mnist", roots=[tmp_path])
     write_idx(raw / "train-labels-idx1-ubyte", ten(3).clip(0, 8))
     with pytest.raises(DatasetError, match="1 of 10 classes have no train images: '9'"):
@@ -346,6 +346,8 @@ def write_tiny(root):
 
 def test_tinyimagenet_loads_with_its_odd_validation_layout(tmp_path):
     write_tiny(tmp_path)
+    for odd in (".ipynb_checkpoints", "__MACOSX"):  # left by a notebook and a Mac
+        (tmp_path / "tiny-imagenet-200" / "train" / odd).mkdir()
     dataset = datasets.load("tinyimagenet", roots=[tmp_path], cache=tmp_path / "cache")
     assert dataset.shape == (3, 64, 64) and dataset.train_labels.tolist() == [0, 0, 1, 1, 2, 2]
     shades = dataset.train_images.mean((1, 2, 3)).round().astype(int).tolist()
@@ -458,14 +460,12 @@ def write_npz(path, splits, **more):
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (8, 6, 3), (8, 8, 1)])
 def test_npz_loads_grey_and_colour(tmp_path, shape):
     splits = {"train": draw([0, 1, 2, 1], *shape), "test": draw([2, 1, 0], *shape, seed=1)}
-    write_npz(
-        tmp_path / "my.npz", splits, val_images=splits["test"][0], val_labels=splits["test"][1]
-    )
+    write_npz(tmp_path / "my.npz", splits | {"val": splits["test"]})
     name = f"npz:{tmp_path / 'my.npz'}"
     dataset = datasets.load(name, cache=tmp_path / "cache")
     assert_splits(dataset, splits)
     assert dataset.name == name and dataset.classes == ("0", "1", "2")
-    assert "its validation split is left out" in dataset.notes
+    assert dataset.notes == "its validation split is left out"
     assert dataset.augment == datasets.WITH_FLIP
     digits = datasets.load(name, options={"flip": False})
     assert digits.augment == datasets.WITHOUT_FLIP
@@ -483,18 +483,27 @@ def test_npz_may_name_its_classes(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_images": np.zeros((2, 8, 8), np.float32)}, "train_images is float32 of shape"),
+        (
+            {"train_images": np.zeros((2, 64), np.uint8)},
+            r"train_images is uint8 of shape \(2, 64\)",
+        ),
+        ({"train_images": np.full((2, 8, 8), -0.5)}, r"train_images is float64 in -0\.5\.\.0; exp"),
+        ({"test_images": np.full((2, 8, 8), np.nan)}, r"test_images is float64 in nan\.\.nan"),
+        ({"test_images": np.full((2, 8, 8), 4095, ">u2")}, r"test_images is uint16 in 0\.\.4095;"),
+        ({"test_images": np.full((2, 8, 8), "a")}, "test_images is <U1 of shape"),
         (
             {"test_images": np.zeros((2, 9, 9, 9), np.uint8)},
             r"test_images is uint8 .*\(2, 9, 9, 9\)",
         ),
         ({"train_labels": np.zeros((2, 14), np.uint8)}, "train_labels has 14 labels an image"),
-        ({"train_labels": np.array([0.0, 1.0])}, "train_labels is float64"),
+        ({"train_labels": np.array([0.0, 0.5])}, "train_labels is float64"),
+        ({"train_labels": np.array([0.0, np.nan])}, "train_labels is float64"),
+        ({"train_labels": np.array(["a", "b"])}, "train_labels and test_labels are not alike"),
         ({"train_labels": np.array([0, 1, 1])}, "2 train images but 3 labels"),
         ({"train_labels": np.array([0, 2])}, "1 of 3 classes have no train images: '1'"),
         ({"train_labels": np.array([0, 0]), "test_labels": np.array([0, 0])}, "has 1 class"),
         ({"train_labels": np.array([0, -1])}, "1 train labels are outside 0..1"),
-        ({"train_labels": np.array(["a", None], dtype=object)}, "cannot be read .*Object arrays"),
+        ({"train_labels": np.array(["a", None], dtype=object)}, "train_labels holds Python obj"),
     ],
 )
 def test_npz_of_another_form_is_refused(tmp_path, changes, message):
@@ -791,14 +800,50 @@ def test_import_of_an_npz_for_a_known_name(tmp_path):
         datasets.adopt("mnist", tmp_path / "somefile.npz", root=tmp_path / "other")
 
 
-def test_import_of_mhist_as_sent_and_unpacked(tmp_path):
+@pytest.fixture
+def small_mhist(monkeypatch):
+    """MHIST as if `write_mhist` wrote all of it."""
+    counts = {("train", "HP"): 2, ("train", "SSA"): 1, ("test", "HP"): 1, ("test", "SSA"): 1}
+    monkeypatch.setattr(folders.Mhist, "counts", counts)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("SSA,6,train", "SSA,6,test", "0 SSA images to train on where 1 are published; 2 SSA ima"),
+        ("MHIST_aab.png", "polyp_7.png", "'polyp_7.png' is no name of its images"),
+        ("Partition", "Split", "0 HP images to train on where 2 are published"),
+    ],
+)
+def test_import_of_mhist_takes_mhist_alone(tmp_path, small_mhist, old, new, message):
+    path = write_mhist(tmp_path / "sent") / "annotations.csv"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DatasetError, match=rf"is not MHIST \({message}.*need no import: csv:"):
+        datasets.adopt("mhist", tmp_path / "sent", root=tmp_path / "root")
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_what_is_no_mhist_is_listed_by_its_own_counts(tmp_path):
+    write_mhist(tmp_path / "MHIST")
+    write_mnist(tmp_path / "MNIST" / "raw")
+    write_npz(tmp_path / "kmnist.npz", {"train": draw(ten(), 28, 28), "test": draw(ten(), 28, 28)})
+    lines = {line.name: line for line in datasets.listing(roots=[tmp_path])}
+    sizes = {name: (line.train_size, line.test_size) for name, line in lines.items()}
+    assert sizes["mhist"] == (3, 2) and sizes["mnist"] == (30, 20)
+    assert sizes["kmnist"] == (None, None) and sizes["cifar10"] == (50_000, 10_000)
+
+
+def test_import_of_mhist_as_sent_and_unpacked(tmp_path, small_mhist):
     folder = write_mhist(tmp_path / "sent")
     datasets.adopt("mhist", tmp_path, root=tmp_path / "one")
     with zipfile.ZipFile(folder / "images.zip", "w") as archive:
         for path in sorted((folder / "images").iterdir()):
             archive.write(path, f"images/{path.name}")
     shutil.rmtree(folder / "images")
-    assert datasets.adopt("mhist", folder, root=tmp_path / "two") == tmp_path / "two/MHIST"
+    said = []
+    where = datasets.adopt("mhist", folder, root=tmp_path / "two", progress=said.append)
+    assert where == tmp_path / "two/MHIST"
+    assert said[-1] == "3 training and 2 test images of 2 classes"
     one, two = (datasets.load("mhist", roots=[tmp_path / root]) for root in ("one", "two"))
     assert one.fingerprint == two.fingerprint
     with pytest.raises(DatasetError, match="has no folder in it that holds annotations.csv"):

@@ -328,7 +328,7 @@ def test_a_file_is_an_extension_without_being_installed(tmp_path):
 
     def ddbench(*words):
         done = subprocess.run(
-            [sys.executable, "-m", "ddbench.cli", *words], cwd=tmp_path, text=True,
+            [sys.executable, "-m", "ddbench", *words], cwd=tmp_path, text=True,
             capture_output=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -392,7 +392,7 @@ def test_an_observer_that_raises_in_a_worker_is_reported_once_and_left_alone(tmp
     registry = tmp_path / "registry.toml"
     registry.write_text(REGISTRY.replace('["still"]', '["random"]'))
     done = subprocess.run(
-        [sys.executable, "-m", "ddbench.cli", "run", "--method", "random", "--registry", registry,
+        [sys.executable, "-m", "ddbench", "run", "--method", "random", "--registry", registry,
          "--jobs", "1", "--cache", tmp_path / "cache", "--out", tmp_path / "run"],
         env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True, check=False,
     )  # fmt: skip

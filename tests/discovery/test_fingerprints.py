@@ -6,7 +6,14 @@ import os
 from importlib.metadata import Distribution
 
 import pytest
-from ddbench.discovery.fingerprints import ChangedError, code_fingerprint, file_code, package_code
+from ddbench.discovery import fingerprints
+from ddbench.discovery.fingerprints import (
+    ChangedError,
+    Code,
+    code_fingerprint,
+    file_code,
+    package_code,
+)
 from ddbench.discovery.methods import discover, from_file, load
 
 METHOD = """
@@ -265,3 +272,28 @@ def test_a_distribution_twice_on_the_path_counts_once_however_it_is_spelled(tmp_
         write(tmp_path / folder, {f"{name}-1.0.dist-info/entry_points.txt": text})
         monkeypatch.syspath_prepend(tmp_path / folder)
     assert discover()["fptwice"].distribution == "fp_twice"
+
+
+# -- artifacts -------------------------------------------------------------------------------
+
+
+def test_files_of_a_local_install_have_a_hash_and_those_of_a_release_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprints.metadata, "distribution", lambda name: None)
+    files = [tmp_path / name for name in ("a.py", "b.py")]
+    found = []
+    for edit in ("", "# edited"):
+        for file in files:
+            file.write_text(f"pass {edit}")
+        fingerprints.edited_code.cache_clear()
+        for code in (Code("sha256:local", (("mine", tmp_path),)), Code("1.0")):
+            monkeypatch.setattr(fingerprints, "package_code", lambda *names, code=code: code)
+            found.append(fingerprints.edited_code("mine", code.fingerprint, *files))
+    fingerprints.edited_code.cache_clear()
+    assert found[1] is found[3] is None
+    assert found[0].startswith("sha256:") and found[0] != found[2]
+
+
+def test_files_of_no_install_have_a_hash(tmp_path):
+    (tmp_path / "a.py").write_text("pass")
+    named = fingerprints.edited_code("no-such-distribution", "none", tmp_path / "a.py")
+    assert named.startswith("sha256:")

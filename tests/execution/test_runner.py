@@ -200,7 +200,7 @@ def test_the_checkpoint_outlives_everything_but_the_record(setting, monkeypatch)
     with pytest.raises(Stopped):
         condense(setting, stop_at=4)
     monkeypatch.setattr(runner, "write_record", no_room)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="No space left"):
         condense(setting)
     assert setting.run.checkpoint(job().id).exists()
 
@@ -764,7 +764,7 @@ def test_whitening_is_fitted_once_and_its_cost_stands_in_each_record(tmp_path):
     assert whitening["kind"] == "zca" and whitening == second["whitening"]
     pixels, images = 64, 80  # at least the covariance, 2 operations a multiply-add
     assert whitening["flops"] > 2 * images * pixels**2
-    assert 0 < whitening["seconds"] and whitening["bytes"] > 3 * 4 * pixels
+    assert whitening["seconds"] > 0 and whitening["bytes"] > 3 * 4 * pixels
     # every row on the data has it alike: it is in nobody's costs
     assert first["artifacts"] == [] and first["costs"]["artifact_s"] == 0
     assert first["costs"]["flops_artifact"] == 0

@@ -71,7 +71,7 @@ def test_a_run_whose_terminal_closes_ends_with_exit_code_4(tmp_path):
     words = "run --plugin slow.py --method slow --cache cache --out run".split()
     ours, theirs = pty.openpty()
     run = subprocess.Popen(
-        [sys.executable, "-m", "ddbench.cli", *words], cwd=tmp_path, start_new_session=True,
+        [sys.executable, "-m", "ddbench", *words], cwd=tmp_path, start_new_session=True,
         stdin=theirs, stdout=theirs, stderr=theirs,
         preexec_fn=take_terminal,
     )  # fmt: skip
@@ -92,7 +92,7 @@ def test_a_signal_while_methods_are_asked_ends_the_run_at_once(tmp_path, number,
     command = [
         sys.executable,
         "-m",
-        "ddbench.cli",
+        "ddbench",
         "run",
         "--plugin",
         "slow.py",

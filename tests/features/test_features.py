@@ -185,7 +185,7 @@ def test_the_folder_keeps_the_accuracy_for_people(tmp_path):
     (file,) = tmp_path.glob("network-*/accuracy.json")
     kept = json.loads(file.read_text())
     assert kept == {"accuracy": result.accuracy, "held_out": result.held_out}
-    assert not (file.parent / "progress.safetensors").exists()
+    assert not (file.parent / "progress").exists()
 
 
 # -- features ---------------------------------------------------------------------------------

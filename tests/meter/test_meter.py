@@ -62,7 +62,7 @@ def test_linear_layer_forward_backward_and_double_backward_by_hand():
     assert count_of(double).total == (1 + 1 + 1) * product
 
 
-@pytest.mark.parametrize("stride, side", [(1, 8), (2, 4)])
+@pytest.mark.parametrize(("stride", "side"), [(1, 8), (2, 4)])
 def test_convolution_forward_and_backward_by_hand(stride, side):
     layer = torch.nn.Conv2d(3, 6, 3, padding=1, stride=stride)
     images = torch.randn(2, 3, 8, 8)
@@ -662,7 +662,7 @@ def test_device_memory_and_time_are_metered():
 
 
 @pytest.mark.parametrize(
-    "name, shape, macs",
+    ("name", "shape", "macs"),
     [
         ("convnet", GRAY, 49_246_208),
         ("convnet", (3, 32, 32), 51_605_504),

@@ -6,23 +6,26 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from ddbench.planning.job_ids import keeping
-from ddbench.planning.jobs import Condensation, Evaluation, Plan, Skipped
+from ddbench.planning.jobs import Condensation, DatasetFacts, Evaluation, Plan, Skipped
 from ddbench.reporting.leaderboard import load
 from ddbench.reporting.terminal import (
     Progress,
     print_leaderboard,
     print_plan,
     print_table,
+    show_failed,
     show_job,
+    show_last,
 )
 from ddbench.reporting.terminal.chart import binned, chart
 from ddbench.reporting.terminal.jobs import find_job
 from ddbench.reporting.terminal.progress import outcome, stale_lines
-from ddbench.store.run_folder import RunError, read_run
+from ddbench.store.run_folder import RunError, RunFolder, read_run
 from rich.console import Console
 
 # -- tables ------------------------------------------------------------------------------------
@@ -108,7 +111,8 @@ def test_the_leaderboard_shows_every_architecture_and_what_failed(made, capsys):
     row = next(line for line in out.splitlines() if " dm †" in line)
     assert "81.0 ± 1.4" in row and "51.0 ± 1.4" in row
     assert "steps 100 (published 20,000)" in out
-    assert "failed: condense gm on mnist-mini" in out and "ValueError: [boom]" in out
+    [failed] = [line for line in out.splitlines() if "failed: condense gm on mnist-mini" in line]
+    assert re.search(r"ValueError: \[boom\]; see: ddbench show \S+ gm-s0-\d+$", failed)
     assert "not read:" in out and "torn.json" in out
     assert "chance 10.0%" in out
 
@@ -154,7 +158,7 @@ def test_rows_of_equal_settings_share_a_line_and_controls_say_what_differs(made,
 def test_quick_settings_are_said_to_show_the_harness(made, capsys):
     made.row("dm", [[0.8]], quick=True, reduced={"steps": [100, 20000]})
     print_leaderboard(load(made.folder))
-    assert "rows run quick settings, which show the harness" in capsys.readouterr().out
+    assert "rows run quick settings: steps that fit minutes" in capsys.readouterr().out
 
 
 def test_seconds_of_condensing_hold_the_artifacts_in_full(made, capsys):
@@ -234,11 +238,19 @@ def test_a_plan_has_a_line_for_all_seeds_of_a_row(capsys):
 
 
 def test_a_plan_as_json_has_every_job(capsys):
-    print_plan(Plan([condensation()], [evaluation()], []), as_json=True)
+    facts = DatasetFacts("toy", "f", 2, (1, 8, 8), (3, 1), "none", ("a", "b"), (1, 1), "half of it")
+    plan = Plan([condensation()], [evaluation()], [], datasets={"toy": facts})
+    print_plan(plan)
+    assert "toy: half of it" in capsys.readouterr().out
+    print_plan(plan, as_json=True)
     data = json.loads(capsys.readouterr().out)
     assert data["condensations"][0]["id"] == "dm-1"
     assert data["evaluations"][0]["condensation"] == "dm-1"
     assert data["skipped"] == []
+    assert data["datasets"]["toy"] == {
+        "fingerprint": "f", "shape": [1, 8, 8], "class_names": ["a", "b"],
+        "train_counts": [3, 1], "test_counts": [1, 1], "data_notes": "half of it",
+    }  # fmt: skip
 
 
 # -- one job -----------------------------------------------------------------------------------
@@ -282,6 +294,38 @@ def test_a_job_is_found_by_the_beginning_of_its_id(made):
         find_job(records, "dm_1")
 
 
+def test_the_beginning_of_a_row_and_its_control_means_the_row(made):
+    row = made.condensation("datm", id="datm-ipc1-s0-ab")
+    for name in ("cd", "ef"):
+        made.condensation("datm", id=f"datm-ipc1-s0-steps0-{name}", control_of="datm")
+    records = read_run(made.folder)
+    assert find_job(records, "datm")["id"] == row
+    assert find_job(records, "datm-ipc1-s0-steps0-c")["control_of"] == "datm"
+    with pytest.raises(RunError, match="2 jobs begin so"):
+        find_job(records, "datm-ipc1-s0-steps0")
+    made.condensation("datm", 1, id="datm-ipc1-s1-gh")
+    with pytest.raises(RunError, match="2 jobs begin so"):
+        find_job(read_run(made.folder), "datm")
+
+
+def test_failed_jobs_are_shown_one_for_each_reason_and_the_last_alone(made, capsys):
+    show_failed(made.folder)
+    assert capsys.readouterr().out == "no job has failed\n"
+    with pytest.raises(RunError, match="no job has ended yet"):
+        show_last(made.folder)
+    fault = {"status": "failed", "reason": "boom", "traceback": "Traceback\n  boom"}
+    ids = [made.condensation("dm", seed, **fault) for seed in range(2)]
+    done = made.condensation("gm")
+    show_failed(made.folder)
+    out = capsys.readouterr().out
+    assert out.count("Traceback") == 1 and all(id in out for id in ids) and done not in out
+    show_failed(made.folder, as_json=True)
+    assert [one["id"] for one in json.loads(capsys.readouterr().out)] == ids
+    for failed, last in ((False, done), (True, ids[1])):
+        show_last(made.folder, failed=failed, as_json=True)
+        assert json.loads(capsys.readouterr().out)["id"] == last
+
+
 def test_a_condensation_goes_before_evaluations_whose_ids_begin_alike(made):
     id = made.condensation("dm", id="dm-toy-convnet-real-ipc1-s0-ab")
     made.evaluation(id, [0.8], id="dm-real-ipc1-s0-on-convnet-cd")
@@ -320,10 +364,11 @@ class FakeJobs:
     kept: int = 1
     blocked: dict = field(default_factory=dict)
     outdated: list = field(default_factory=list)
+    folder: RunFolder = RunFolder(Path("no run"))
 
 
-def events(progress, records):
-    jobs = FakeJobs()
+def events(progress, records, jobs=None):
+    jobs = jobs or FakeJobs()
     plan = Plan([condensation()], [evaluation()], [])
     with progress:
         progress({"event": "plan", "jobs": jobs, "plan": plan})
@@ -374,6 +419,19 @@ def test_a_failure_is_told_with_its_reason():
     assert outcome({"status": "done"}, 3) == "3.0 s"
 
 
+def test_a_failure_ends_in_the_command_that_explains_it_if_it_is_kept(made, capsys):
+    job = condensation()
+    fields = {"status": "failed", "reason": "boom", "traceback": "Traceback\n  boom"}
+    made.condensation("dm", id=job.id, **fields)
+    for tracebacks, folder in ((False, made.folder), (True, RunFolder(Path("gone")))):
+        events(Progress(tracebacks=tracebacks), [(job, fields)], FakeJobs(folder=folder))
+        lines = capsys.readouterr().err.splitlines()[1:]
+        see = f"; see: ddbench show {made.folder.root} {job.id}" * (not tracebacks)
+        assert lines[0].endswith(f": failed: boom{see}")
+        assert lines[1:4] == ([f"{job.id}:", "Traceback", "  boom"] if tracebacks else lines[1:4])
+        assert ("Traceback" in lines) == tracebacks
+
+
 def test_a_terminal_gets_bars_that_vanish():
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, color_system=None)
@@ -412,7 +470,7 @@ def test_names_of_others_in_a_bar_are_no_markup_and_move_no_cursor():
 
 
 def test_a_job_that_was_never_started_may_end():
-    progress = Progress(Console(file=open(os.devnull, "w")))  # noqa: SIM115
+    progress = Progress(Console(file=open(os.devnull, "w")))
     progress.condensed = {"dm-1": condensation()}
     progress({"event": "end", "job": condensation(), "record": {"status": "done"}})
     progress({"event": "step", "job": SimpleNamespace(id="x"), "step": 1, "of": 2, "metrics": {}})

@@ -71,7 +71,7 @@ def test_json_comes_back_as_it_was_surrogates_and_all(tmp_path_factory, record):
 
 
 def test_nan_is_refused(tmp_path):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="nan"):
         write_json(tmp_path / "a", {"x": float("nan")})
     assert not (tmp_path / "a").exists()
 

@@ -1,6 +1,7 @@
 """Checkpoints: exact, in place, without pickles, and clear about what they cannot hold."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -110,10 +111,8 @@ def test_a_checkpoint_cut_or_changed_anywhere_never_crashes(tmp_path_factory, da
     else:
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(bytes(content))
-    try:
+    with suppress(TreeError):
         load_tree(path)
-    except TreeError:
-        pass
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"x", 1j, torch.float32, print])

@@ -340,7 +340,7 @@ def test_a_recipe_that_no_network_can_be_trained_by_is_found():
             logits = torch.nn.functional.one_hot(state.labels, task.num_classes).float()
             return SyntheticSet(state.images.clone(), logits, recipe={"augment": "sparkle"})
 
-    assert "its own recipe" in failed(Soft(), "a run")["a run"]
+    assert "unknown operation 'sparkle'" in failed(Soft(), "the set")["the set"]
 
 
 def test_a_state_that_lives_outside_the_state_is_found_by_resuming():

@@ -18,7 +18,19 @@ from ddbench.text.suggestions import did_you_mean
 
 OPERATIONS = dsa.OPERATIONS | dc.OPERATIONS
 
-__all__ = ["OPERATIONS", "Transform", "augment", "augment_alike", "draw", "operations"]
+OWN = "dsa"  # as an option or in a protocol: the dataset's own strategy
+
+__all__ = [
+    "OPERATIONS",
+    "OWN",
+    "Transform",
+    "augment",
+    "augment_alike",
+    "check_strategy",
+    "draw",
+    "operations",
+    "resolve",
+]
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,16 @@ def augment_alike(
     channels, height, width = shapes.pop()
     transform = draw(strategy, 1, (height, width), generator, shared=True, channels=channels)
     return tuple(transform.apply(images) for images in batches)
+
+
+def resolve(name: str, own: str) -> str:
+    """Return the strategy that an option means: "dsa" is the dataset's `own`, else `name`."""
+    return own if name == OWN else name
+
+
+def check_strategy(name: str) -> None:
+    """Raise ValueError, as `operations`, for what is neither a strategy nor "dsa"."""
+    operations(resolve(name, "none"))
 
 
 def operations(strategy: str) -> tuple[str, ...]:

@@ -9,42 +9,77 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ddbench.meter import StepMeter
 from ddbench.store.atomic_files import is_claimed, locked, write_json
-from ddbench.store.hashing import hash_of_text
+from ddbench.store.hashing import hash_of_file, hash_of_text
 from ddbench.store.housekeeping import Litter
 
 MANIFEST = "manifest.json"
-METER = "meter.json"
+METER, PROGRESS = "meter.json", "progress"  # of a build under way
 
 # What reading a file of somebody else can end in, JSON nested without end among it.
 _NOT_OURS = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
              RecursionError)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """A finished artifact: its folder, and what building it cost."""
+def _is_below(name: str) -> str:
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise ValueError("leads out of the artifact's folder")
+    return name
+
+
+class Manifest(BaseModel):
+    """What is written beside a finished artifact: what determines it, and what it cost.
+
+    Attributes:
+        id: Kind and hash of everything that determines it.
+        kind: What it is.
+        spec: Everything that determines it, as values of JSON.
+        seconds: Wall seconds of all attempts to build it.
+        flops: Counted operations.
+        lower_bound: Whether work that no formula counts dominates.
+        bytes: Of all its files.
+        dataset: Name of the dataset that it was built from; "" where an earlier ddbench wrote it.
+        files: sha256 of each of its files by name; None where an earlier ddbench wrote it.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
     id: str
     kind: str
-    folder: Path
-    spec: Mapping[str, Any]
-    seconds: float
-    flops: int
-    lower_bound: bool  # whether work that no formula counts dominates
-    bytes: int
+    spec: dict[str, Any]
+    seconds: float = Field(ge=0)
+    flops: int = Field(ge=0)
+    lower_bound: bool
+    bytes: int = Field(ge=0)
+    dataset: str = ""
+    files: dict[Annotated[str, AfterValidator(_is_below)], str] | None = None
 
     def record(self) -> dict[str, Any]:
         """Return what a result keeps of it, ready for JSON."""
-        costs = {"seconds": self.seconds, "flops": self.flops, "lower_bound": self.lower_bound}
-        return {"id": self.id, "kind": self.kind, **costs, "bytes": self.bytes}
+        return self.model_dump(include={"id", "kind", "seconds", "flops", "lower_bound", "bytes"})
+
+
+class Artifact(Manifest):
+    """A finished artifact: its manifest, and the folder of its files."""
+
+    folder: Path
+
+
+class _ReportingMeter(StepMeter):
+    def __init__(self, device: torch.device, report: Callable[[int], None]) -> None:
+        super().__init__(device)
+        self._report = report
+
+    def __exit__(self, *error: Any) -> None:  # noqa: ANN401
+        super().__exit__(*error)
+        self._report(self.steps)
 
 
 class BuildContext:
@@ -53,17 +88,27 @@ class BuildContext:
     A builder looks in `folder` for what an earlier, killed build left there and goes on from it.
     It enters `meter` once per training step (``with work.meter: ...``), and calls `save` whenever
     a part is complete, so that its cost is not lost with the process.
+
+    Attributes:
+        folder: What the artifact will hold.
+        progress: A file for where the build stands; it goes when the artifact is finished.
+        meter: The meter of the cost.
     """
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        """Take up the work in `folder`, with the costs of earlier attempts."""
-        self.folder = folder
-        self.meter = StepMeter(device)
+    def __init__(
+        self, folder: Path, device: torch.device, report: Callable[[int], None] = lambda done: None
+    ) -> None:
+        """Take up the work in `folder`, with the costs of earlier attempts.
+
+        `report` is told the number of steps after each of them.
+        """
+        self.folder, self.progress = folder, folder / PROGRESS
+        self.meter: StepMeter = _ReportingMeter(device, report)
         self._elsewhere = 0.0
         self._since = time.perf_counter()
         with suppress(*_NOT_OURS):  # else it starts from nothing
             saved = json.loads((folder / METER).read_bytes())
-            meter, seconds = StepMeter(device), float(saved["seconds"])
+            meter, seconds = _ReportingMeter(device, report), float(saved["seconds"])
             meter.load(saved["meter"])
             if math.isfinite(seconds + meter.seconds + meter.waited + meter.flops):
                 self.meter, self._elsewhere = meter, seconds
@@ -104,28 +149,33 @@ class ArtifactStore:
         spec: Mapping[str, Any],
         build: Callable[[BuildContext], None],
         device: torch.device,
+        dataset: str = "",
         waiting: Callable[[], None] = lambda: None,
+        report: Callable[[int], None] = lambda done: None,
     ) -> Artifact:
         """Return the artifact, built by `build` if nobody has; others wait for the builder.
 
-        `waiting` is called at every poll while another process builds it.
+        `dataset` is the name of its dataset, for listings. `waiting` is called at every poll while
+        another process builds it, `report` after each step of a build with their number.
         """
         name = artifact_id(kind, spec)
         found = self.find(name)
         if found is None:
             with locked(self.root / "locks" / name, waiting):
-                found = self.find(name) or self._build(name, kind, spec, build, device)
+                found = self.find(name)
+                if found is None:
+                    about = {"id": name, "kind": kind, "spec": dict(spec), "dataset": dataset}
+                    found = self._build(about, build, device, report)
         return found
 
     def find(self, name: str) -> Artifact | None:
         """Return the finished artifact of this id, or None."""
         folder = self.root / name
         try:
-            manifest = json.loads((folder / MANIFEST).read_bytes())
-            artifact = Artifact(folder=folder, **{key: manifest[key] for key in _KEPT})
-            return artifact if _is_sound(artifact) else None
-        except _NOT_OURS:
+            manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        except (OSError, ValidationError):  # absent, torn, or another program's
             return None
+        return Artifact(folder=folder, **dict(manifest)) if manifest.id == name else None
 
     def __iter__(self) -> Iterator[Artifact]:
         """Go through the finished artifacts, by id."""
@@ -159,47 +209,54 @@ class ArtifactStore:
 
     def _build(
         self,
-        name: str,
-        kind: str,
-        spec: Mapping[str, Any],
+        about: dict[str, Any],
         build: Callable[[BuildContext], None],
         device: torch.device,
+        report: Callable[[int], None],
     ) -> Artifact:
-        folder = self.root / name
+        folder = self.root / about["id"]
         folder.mkdir(parents=True, exist_ok=True)
-        work = BuildContext(folder, device)
+        work = BuildContext(folder, device, report)
         with _costs_kept(work):
             build(work)
-        (folder / METER).unlink(missing_ok=True)
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        manifest: dict[str, Any] = {
-            "id": name,
-            "kind": kind,
-            "spec": dict(spec),
-            "seconds": work.seconds,
-            "flops": work.meter.flops,
-            "lower_bound": work.meter.lower_bound,
-            "bytes": size,
-        }
-        write_json(folder / MANIFEST, manifest)
-        return Artifact(folder=folder, **{key: manifest[key] for key in _KEPT})
+        files = _files(folder)
+        manifest = Manifest(
+            **about,
+            seconds=work.seconds,
+            flops=work.meter.flops,
+            lower_bound=work.meter.lower_bound,
+            bytes=sum(file.stat().st_size for file in files.values()),
+            files={name: hash_of_file(file) for name, file in files.items()},
+        )
+        write_json(folder / MANIFEST, manifest.model_dump())
+        for name in (METER, PROGRESS):  # only now: a kill before the manifest costs nothing
+            (folder / name).unlink(missing_ok=True)
+        return Artifact(folder=folder, **dict(manifest))
 
 
-def _is_sound(artifact: Artifact) -> bool:
-    """Say whether what a manifest holds is what `_build` writes, and of this very folder."""
-    counts = (artifact.flops, artifact.bytes)
-    return (
-        artifact.id == artifact.folder.name
-        and isinstance(artifact.kind, str)
-        and isinstance(artifact.spec, dict)
-        and isinstance(artifact.lower_bound, bool)
-        and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts)
-        and isinstance(artifact.seconds, int | float)
-        and 0 <= artifact.seconds < math.inf
-    )
+def problems_of(artifact: Artifact) -> list[str]:
+    """Return what is wrong with the files of an artifact, one sentence each; [] if nothing.
+
+    Those of an artifact that an earlier ddbench stored have no hashes: only that is said.
+    """
+    again = f"remove {artifact.id}, and it is built again"
+    if artifact.files is None:
+        return [f"{artifact.folder}: stored without hashes, by an earlier ddbench; {again}"]
+    problems = []
+    for name, expected in artifact.files.items():
+        file = artifact.folder / name
+        try:
+            if hash_of_file(file) != expected:
+                problems.append(f"{file}: its content has changed since it was stored; {again}")
+        except OSError as error:
+            problems.append(f"{file}: cannot be read ({error.strerror or error}); {again}")
+    return problems
 
 
-_KEPT = ("id", "kind", "spec", "seconds", "flops", "lower_bound", "bytes")
+def _files(folder: Path) -> dict[str, Path]:
+    """Return the files of an artifact, less those of the build, by their names below `folder`."""
+    files = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
+    return {name: f for name, f in files.items() if name not in (MANIFEST, METER, PROGRESS)}
 
 
 @contextmanager

@@ -8,9 +8,10 @@ may leave out arguments that it does not use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ddbench.contract.task import Task
     from ddbench.datasets import Source
 
-HOOK_API = 1  # raised when a hook gains an argument; hooks never lose one
+HOOK_API = 2  # raised when a hook is added or gains an argument; hooks never lose one
 METHODS_GROUP = "ddbench.methods"
 EXTENSIONS_GROUP = "ddbench.extensions"
 
@@ -30,6 +31,19 @@ hookimpl = pluggy.HookimplMarker("ddbench")
 
 class Unsupported(Exception):
     """Raised by a method that cannot do this combination; the row is skipped with the reason."""
+
+
+class OptionsError(RuntimeError):
+    """Raised where other options of the method would help: the row's reason ends in them.
+
+    Attributes:
+        options: Values to try, by option; the harness writes them as `--set` takes them.
+    """
+
+    def __init__(self, message: str, options: Mapping[str, Any] | None = None) -> None:
+        """Say in `message` what is wrong, and in `options` what would do."""
+        super().__init__(message)
+        self.options = dict(options or {})
 
 
 class Converged(Exception):
@@ -87,6 +101,75 @@ class Facts:
     steps: int
 
 
+class HasData(Protocol):
+    """What `missing_classes` and `shortage` look at: `Facts` at plan time, or a `Task`."""
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Training images of each class, C numbers."""
+
+    @property
+    def ipc(self) -> int:
+        """Images per class."""
+
+
+def missing_classes(config: object, facts: HasData) -> str | None:
+    """Return that some classes have no training images, or None: a `MethodInfo.needs`."""
+    empty = [c for c, count in enumerate(facts.class_counts) if not count]
+    return f"{facts.dataset} has no training images of classes {empty}" if empty else None
+
+
+def shortage(config: object, facts: HasData) -> str | None:
+    """Return that a class has fewer than ipc training images, or None: a `MethodInfo.needs`."""
+    for c, count in enumerate(facts.class_counts):
+        if count < facts.ipc:
+            return (
+                f"class {c} has {count} training images, ipc is {facts.ipc}; "
+                f"use ipc <= {min(facts.class_counts)}"
+            )
+    return None
+
+
+def require(
+    config: object,
+    *names: str,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+    one_of: Iterable[str] = (),
+) -> None:
+    """Refuse options outside a range, or not among `one_of`; for `__post_init__` of a Config.
+
+    The options called `names` must be > `above`, >= `least`, < `below` and <= `most`, as far as
+    these are given. An option that is None passes.
+
+    Raises:
+        ValueError: The first that is not; names the option, its value and what is expected.
+    """
+    bounds = (
+        (above, operator.gt, "more than"),
+        (least, operator.ge, "at least"),
+        (below, operator.lt, "below"),
+        (most, operator.le, "at most"),
+    )
+    given = [(limit, holds, words) for limit, holds, words in bounds if limit is not None]
+    choices = tuple(one_of)
+    for name in names:
+        value = getattr(config, name)
+        if value is None:
+            continue
+        if choices and value not in choices:
+            raise ValueError(f"{name} is {value!r}; available: {', '.join(choices)}")
+        if not all(holds(value, limit) for limit, holds, _ in given):
+            expected = " and ".join(f"{words} {limit:g}" for limit, _, words in given)
+            raise ValueError(f"{name} is {value!r}; expected {expected}")
+
+
 @dataclass(frozen=True)
 class MethodInfo:
     """What a method tells about itself; every field is optional.
@@ -95,6 +178,9 @@ class MethodInfo:
         config: A frozen dataclass of options whose defaults are the paper's.
         inits: Names of the inits it accepts, () for any.
         default_init: The init of a row that names none.
+        own_init: (config) -> None where the method starts from the initial set; else the name of
+            the init that it makes by itself: no initial set is built then, and the hook `init`
+            gets None for it.
         step: What one step is, in words.
         steps: (config, ipc) -> the published number of steps; 0 for selection methods.
         cycle: (config, ipc) -> after how many steps the cost pattern repeats (for metering).
@@ -122,6 +208,7 @@ class MethodInfo:
     config: type = NoOptions
     inits: tuple[str, ...] = ()
     default_init: str = "real"
+    own_init: Callable[[Any], str | None] = lambda config: None
     step: str = "step"
     steps: Callable[[Any, int], int] = lambda config, ipc: 1000
     cycle: Callable[[Any, int], int] = lambda config, ipc: 1
@@ -140,15 +227,28 @@ class MethodInfo:
 
 
 class MethodHooks:
-    """The hooks of one method; `describe`, `save` and `restore` are optional."""
+    """The hooks of one method; `describe`, `prepare`, `save` and `restore` are optional."""
 
     @hookspec(firstresult=True)
     def describe(self) -> MethodInfo | None:
         """Return what the planner and the reports may know before any work is done."""
 
     @hookspec(firstresult=True)
-    def init(self, task: Task, synthetic: SyntheticSet, config: Any) -> Any | None:  # noqa: ANN401
-        """Return the state to condense from, made of the initial set and the frozen options."""
+    def prepare(self, task: Task, config: Any) -> bool | None:  # noqa: ANN401
+        """Build the artifacts that `init` would ask for, and return True; for building ahead."""
+
+    @hookspec(firstresult=True)
+    def init(
+        self,
+        task: Task,
+        synthetic: SyntheticSet | None,
+        config: Any,  # noqa: ANN401
+    ) -> Any | None:  # noqa: ANN401
+        """Return the state to condense from, made of the initial set and the frozen options.
+
+        `synthetic` is None for a method that makes its own (`MethodInfo.own_init`). What `export`
+        returns before the first step is recorded as what the condensation started from.
+        """
 
     @hookspec(firstresult=True)
     def condense_step(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
+from ddbench import augment
 from ddbench.store.atomic_files import write_whole
 
 FORMAT = 1
@@ -41,7 +44,7 @@ class SyntheticSet:
             softmax at temperature 1).
         recipe: What the set's own evaluation changes in a protocol: any of ``lr`` (float),
             ``batch`` (int), ``epochs`` (int), ``augment`` (a strategy), ``labels``
-            ("hard" or "soft").
+            ("hard" or "soft": "hard" trains on the largest logit of soft labels).
         columns: Side columns, one value an image, (N, ...) each: ``client_id`` for instance.
         measures: Numbers or words about how the set came to be, for the leaderboard.
         provenance: Strings: dataset, preprocessing, method, versions. Filled in by the harness.
@@ -66,6 +69,10 @@ class SyntheticSet:
     def hard_labels(self) -> torch.Tensor:
         """Return one class index an image, (N,) int64: the largest logit where labels are soft."""
         return self.labels.argmax(1) if self.soft else self.labels
+
+    def class_indices(self, c: int) -> torch.Tensor:
+        """Return the rows of class `c`, rising, (n_c,) int64 on the device of the labels."""
+        return torch.nonzero(self.hard_labels() == c).flatten()
 
     def to(self, device: torch.device | str) -> SyntheticSet:
         """Return the set with its tensors on `device`."""
@@ -166,8 +173,8 @@ def check(
     """
     if not isinstance(result, SyntheticSet):
         return [f"export returned {type(result).__name__}; expected a ddbench.SyntheticSet"]
-    problems = _check_kinds(result)
-    problems = problems or _check_images(result.images, shape) + _check_labels(result, num_classes)
+    problems = check_fit(result, num_classes=num_classes, shape=shape)
+    problems = problems or check_recipe(result)
     if problems:
         return problems
     counts = torch.bincount(result.hard_labels().cpu(), minlength=num_classes).tolist()
@@ -182,6 +189,105 @@ def check(
         if len(column) != len(result):
             problems.append(f"column {name!r} has {len(column)} rows for {len(result)} images")
     return problems
+
+
+def check_fit(result: SyntheticSet, *, num_classes: int, shape: tuple[int, int, int]) -> list[str]:
+    """Return why networks for `num_classes` and images of `shape` cannot train on a set; [] if so.
+
+    `shape` is (ch, H, W). One sentence each.
+    """
+    problems = _check_kinds(result)
+    return problems or _check_images(result.images, shape) + _check_labels(result, num_classes)
+
+
+def check_recipe(result: SyntheticSet) -> list[str]:
+    """Return what is wrong with a set's own recipe, one sentence each; [] if nothing."""
+    problems = []
+    for key, value in result.recipe.items():
+        if key not in _RECIPE:
+            near = difflib.get_close_matches(str(key), _RECIPE, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            problems.append(
+                f"the recipe has the unknown key {key!r}{hint} (known: {', '.join(_RECIPE)})"
+            )
+        elif fault := _RECIPE[key](value):
+            problems.append(f"the recipe's {key} is {value!r}; {fault}")
+    if result.recipe.get("labels") == "soft" and not result.soft:
+        problems.append("the recipe's labels are 'soft', but the set's are class indices: 'hard'")
+    return problems
+
+
+def check_space(result: SyntheticSet, space: Mapping[str, Any]) -> list[str]:
+    """Return why a set's images are in another space than `space` (of `datasets.space_of`).
+
+    Told by the set's provenance; of a set that has none nothing is known, and nothing is said.
+    """
+    of_set = result.provenance
+    made_of = f"the set was made of {of_set.get('dataset', 'other data')!r}"
+    if "zca" not in of_set:
+        return []
+    if bool(of_set["zca"]) != bool(space["zca"]):
+        states = ("normalised, not whitened", "whitened (zca)")
+        return [
+            f"{made_of}, {states[bool(of_set['zca'])]}, and these data are"
+            f" {states[bool(space['zca'])]}: name them with ?zca={str(bool(of_set['zca'])).lower()}"
+        ]
+    if space["zca"]:
+        if of_set.get("dataset_fingerprint") == space["dataset_fingerprint"]:
+            return []
+        return [f"{made_of}, whitened by a matrix (zca) fitted to other images than these data's"]
+    return [
+        f"{made_of}, normalised with {name} {of_set[name]}, and these data with {space[name]}:"
+        " evaluate it on the data that it was made of, or convert its images"
+        " (times the one std plus the one mean, then minus the other mean, over the other std)"
+        for name in ("mean", "std")
+        if name in of_set and not _near(of_set[name], space[name])
+    ][:1]
+
+
+def _near(found: object, expected: Sequence[float]) -> bool:
+    """Say whether numbers of a set's file are those expected, to the digits that JSON keeps."""
+    if not isinstance(found, list | tuple) or len(found) != len(expected):
+        return False
+    return all(
+        isinstance(a, int | float) and math.isclose(a, b, abs_tol=1e-6)
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+def _rate_fault(value: object) -> str:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "" if number and 0 < value < math.inf else "expected a finite number above 0"  # type: ignore[operator]
+
+
+def _count_fault(value: object) -> str:
+    # bool is a kind of int
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return "" if whole and value >= 1 else "expected a whole number of at least 1"  # type: ignore[operator]
+
+
+def _strategy_fault(value: object) -> str:
+    if not isinstance(value, str):
+        return "expected the name of a strategy, such as task.strategy or 'none'"
+    try:
+        augment.operations(value)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _labels_fault(value: object) -> str:
+    return "" if value in ("hard", "soft") else "expected 'hard' or 'soft'"
+
+
+# What is wrong with a value of each key of a recipe, "" if nothing.
+_RECIPE: Mapping[str, Callable[[Any], str]] = {
+    "lr": _rate_fault,
+    "batch": _count_fault,
+    "epochs": _count_fault,
+    "augment": _strategy_fault,
+    "labels": _labels_fault,
+}
 
 
 def _check_kinds(result: SyntheticSet) -> list[str]:
@@ -237,6 +343,6 @@ def _check_labels(result: SyntheticSet, num_classes: int) -> list[str]:
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}; expected (N,) int64 "
             f"class indices or (N, {num_classes}) float32 logits"
         ]
-    if len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < num_classes):
+    if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
         return [f"labels run from {labels.min()} to {labels.max()}; expected 0..{num_classes - 1}"]
     return []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ddbench.datasets.catalogue import (
     Listing,
+    Sizes,
     adopt,
     fetch,
     find,
@@ -15,7 +16,9 @@ from ddbench.datasets.catalogue import (
     load,
     locate,
     register_datasets,
+    sizes,
     split_options,
+    suggested_path,
 )
 from ddbench.datasets.dataset import (
     WITH_FLIP,
@@ -23,7 +26,10 @@ from ddbench.datasets.dataset import (
     Dataset,
     chance,
     class_counts,
+    facts_of,
     majority_accuracy,
+    passes,
+    space_of,
 )
 from ddbench.datasets.errors import DatasetError, DatasetMissing
 from ddbench.datasets.source import COMMON_OPTIONS, Option, Presence, Source, resolve_options
@@ -38,10 +44,12 @@ __all__ = [
     "Listing",
     "Option",
     "Presence",
+    "Sizes",
     "Source",
     "adopt",
     "chance",
     "class_counts",
+    "facts_of",
     "fetch",
     "find",
     "fingerprint",
@@ -49,7 +57,11 @@ __all__ = [
     "load",
     "locate",
     "majority_accuracy",
+    "passes",
     "register_datasets",
     "resolve_options",
+    "sizes",
+    "space_of",
     "split_options",
+    "suggested_path",
 ]

@@ -19,6 +19,7 @@ from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ddbench.datasets.dataset import Dataset, check
 from ddbench.datasets.errors import DatasetError
@@ -29,7 +30,6 @@ from ddbench.store.hashing import hash_of_text
 CACHE_VERSION = 2  # raised when entries change form, or `complete` makes other arrays
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 VALIDATION = ("val_images", "val_labels")  # where the option validate asks for them
-TEXTS = ("classes", "mean", "std", "augment", "fingerprint", "notes", "validation")
 
 
 def entry_of(
@@ -53,22 +53,26 @@ def _now(file: Sequence[str | int]) -> list[str | int]:
         return list(file)
 
 
-def read_facts(entry: Path) -> dict[str, Any] | None:
+class Facts(BaseModel):
+    """What an entry says beside its arrays: the fields of `Dataset` that are no arrays."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", from_attributes=True)
+
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: str
+    fingerprint: str
+    notes: str
+    validation: str
+
+
+def read_facts(entry: Path) -> Facts | None:
     """Return what an entry says beside its arrays, or None where there is no such entry."""
     try:
-        facts = json.loads((entry / "dataset.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # absent, unreadable, or not JSON
+        return Facts.model_validate_json((entry / "dataset.json").read_bytes())
+    except (OSError, ValidationError):  # absent, torn, or another program's
         return None
-    return facts if isinstance(facts, dict) and _are_sound(facts) else None
-
-
-def _are_sound(facts: Mapping[str, Any]) -> bool:
-    """Say whether the values are of the kinds that `_write` writes."""
-    lists = {"classes": str, "mean": int | float, "std": int | float}
-    return all(
-        isinstance(facts.get(key), list) and all(isinstance(value, kind) for value in facts[key])
-        for key, kind in lists.items()
-    ) and all(isinstance(facts.get(key), str) for key in TEXTS if key not in lists)
 
 
 def read(entry: Path, name: str, options: Mapping[str, Any]) -> Dataset | None:
@@ -85,8 +89,7 @@ def _read(entry: Path, name: str, options: Mapping[str, Any]) -> Dataset | None:
         return None
     wanted = ARRAYS if options.get("validate") is None else ARRAYS + VALIDATION
     arrays: dict[str, Any] = {key: _mapped(entry / f"{key}.npy") for key in wanted}
-    arrays |= {key: tuple(v) if isinstance(v := facts[key], list) else v for key in TEXTS}
-    dataset = Dataset(name, **arrays, options=dict(options))
+    dataset = Dataset(name, **arrays, **dict(facts), options=dict(options))
     check(dataset, str(entry))
     return dataset
 
@@ -133,8 +136,7 @@ def _write(entry: Path, dataset: Dataset) -> None:
                 np.save(file, getattr(dataset, key), allow_pickle=False)
                 _sync(file)
         with open(beside / "dataset.json", "wb") as file:
-            facts = {key: getattr(dataset, key) for key in TEXTS}
-            file.write(json.dumps(facts, indent=1).encode())
+            file.write(Facts.model_validate(dataset).model_dump_json(indent=1).encode())
             _sync(file)
         os.replace(beside, entry)
     except BaseException:

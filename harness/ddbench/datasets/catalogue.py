@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,14 +13,18 @@ import numpy as np
 
 from ddbench.datasets import cache as cached
 from ddbench.datasets.dataset import Dataset, check, class_counts, fingerprint_of, measure
-from ddbench.datasets.embedded import MnistMini, Toy, split_by_class, split_by_share
+from ddbench.datasets.embedded import MnistMini, Toy, split_by_class
 from ddbench.datasets.errors import DatasetError, DatasetMissing, instead
-from ddbench.datasets.folders import AnyImageFolder, Mhist, TinyImageNet
+from ddbench.datasets.folders import Mhist, TinyImageNet
+from ddbench.datasets.image_folders import AnyImageFolder
+from ddbench.datasets.image_tables import AnyImageTable
 from ddbench.datasets.images import resize
 from ddbench.datasets.layouts import place, staged
 from ddbench.datasets.npz import AnyNpzFile
-from ddbench.datasets.source import Presence, Progress, Source, resolve_options
+from ddbench.datasets.source import Presence, Progress, Source, read_options, resolve_options
+from ddbench.datasets.splits import split_by_share
 from ddbench.datasets.torchvision_sets import torchvision_sets
+from ddbench.text.lines import reason_of
 
 Sources = Mapping[str, Source]
 SUBSET_SEED = 0  # of the option train_per_class
@@ -35,6 +40,7 @@ def register_datasets() -> dict[str, Source]:
         Mhist(),
         AnyNpzFile(),
         AnyImageFolder(),
+        AnyImageTable(),
         Toy(),
     ]
     return {source.name: source for source in sources}
@@ -55,27 +61,30 @@ def find(name: str, sources: Sources | None = None) -> Source:
         source.code = known[f"{kind}:"].code
         return source
     if name not in known:
+        if meant := suggested_path(name, known):
+            raise DatasetError(f"unknown dataset {name!r}; did you mean {meant!r}?")
         # of npx:/path/file.npz only what is before the colon can be near a known name
         raise DatasetError(f"unknown dataset {name!r}{instead(kind + colon, known, argument)}")
     return known[name]
 
 
-def split_options(name: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the options of `folder:/path?size=32&zca=true`.
+def suggested_path(name: str, known: Iterable[str]) -> str:
+    """Return what a path alone may mean, such as `folder:/path`; "" where `name` is no path."""
+    path = Path(name).expanduser()
+    if not (path.exists() or os.sep in name) or ":" in name:
+        return ""
+    kind = {".npz": "npz:", ".csv": "csv:", ".tsv": "csv:"}.get(path.suffix.lower(), "folder:")
+    kind = "folder:" if path.is_dir() else kind
+    return kind + name if kind in known else ""
 
-    Values are whole numbers, true and false; others are left as they are, to be refused by name.
-    """
+
+def split_options(name: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return the name and the options, as text, of `folder:/path?size=32&zca=true`."""
     match = re.fullmatch(r"(?P<name>.+)\?(?P<options>\w+=[^?&]*(&\w+=[^?&]*)*)", name, re.DOTALL)
     if not match:
-        return name, {}
-    pairs = [pair.split("=", 1) for pair in match["options"].split("&")]
-    return match["name"], {key: _option_value(text) for key, text in pairs}
-
-
-def _option_value(text: str) -> int | bool | str:
-    if text in ("true", "false"):
-        return text == "true"
-    return int(text) if re.fullmatch("-?[0-9]+", text) else text
+        return name, []
+    pairs = [pair.partition("=") for pair in match["options"].split("&")]
+    return match["name"], [(key, text) for key, _, text in pairs]
 
 
 def load(
@@ -128,8 +137,66 @@ def fingerprint(
     if cache is not None and source.cached:
         facts = cached.read_facts(cached.entry_of(Path(cache), source, folders, resolved))
         if facts is not None:
-            return str(facts["fingerprint"])
+            return facts.fingerprint
     return load(name, roots=folders, cache=cache, options=options, sources=sources).fingerprint
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is known of a dataset's arrays.
+
+    Attributes:
+        num_classes: C.
+        shape: (ch, H, W).
+        train: Number of training images.
+        test: Number of test images.
+        measured: Whether the files were read, else these are the published sizes.
+    """
+
+    num_classes: int
+    shape: tuple[int, int, int]
+    train: int
+    test: int
+    measured: bool
+
+
+def sizes(
+    name: str,
+    *,
+    roots: Iterable[Path] = (),
+    cache: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    sources: Sources | None = None,
+) -> Sizes:
+    """Return the sizes of a dataset; the published ones where its files are not here.
+
+    Arguments and errors are those of `load`: files that are absent are one only where nothing is
+    published.
+    """
+    try:
+        dataset = load(name, roots=roots, cache=cache, options=options, sources=sources)
+    except DatasetMissing:
+        published = _published_sizes(name, options, sources)
+        if published is None:
+            raise
+        return published
+    counts = len(dataset.train_labels), len(dataset.test_labels)
+    return Sizes(dataset.num_classes, dataset.shape, *counts, measured=True)
+
+
+def _published_sizes(
+    name: str, options: Mapping[str, Any] | None, sources: Sources | None
+) -> Sizes | None:
+    name, named = split_options(name)
+    source = find(name, sources)
+    resolved = resolve_options(source, {**read_options(source, named), **(options or {})})
+    if None in (source.num_classes, source.shape, source.train_size, source.test_size):
+        return None
+    assert source.num_classes and source.shape and source.train_size and source.test_size  # noqa: S101
+    size, per_class, train = resolved["size"], resolved["train_per_class"], source.train_size
+    shape = (source.shape[0], size, size) if size else source.shape
+    train = min(train, per_class * source.num_classes) if per_class else train
+    return Sizes(source.num_classes, shape, train, source.test_size, measured=False)
 
 
 def _asked(
@@ -139,9 +206,11 @@ def _asked(
     sources: Sources | None,
 ) -> tuple[Source, tuple[Path, ...], dict[str, Any]]:
     """Return source, roots and resolved options of a dataset whose files are there."""
-    name, named = split_options(name)
+    name, texts = split_options(name)
     source = find(name, sources)
+    named = read_options(source, texts)
     resolved = resolve_options(source, {**named, **(options or {})})
+    source = source.configured(resolved)
     folders = _expanded(roots)
     presence = source.locate(folders)
     if not presence.present:
@@ -163,6 +232,15 @@ def _read(source: Source, roots: Sequence[Path], options: Mapping[str, Any]) -> 
         raise DatasetError(
             f"{named}: cannot be read ({error.strerror or error}); check it, or get it again"
         ) from error
+    except (DatasetError, DatasetMissing):
+        raise
+    except Exception as error:  # of a third party's code, or of a parser
+        kind = type(error).__name__
+        raise DatasetError(f"{where}: cannot be read ({kind}: {reason_of(error)})") from error
+    if not isinstance(dataset, Dataset):
+        raise DatasetError(
+            f"{where}: load returned {type(dataset).__name__}; expected a ddbench.datasets.Dataset"
+        )
     return complete(replace(dataset, options=dict(options)), source, where)
 
 
@@ -292,17 +370,20 @@ def listing(*, roots: Iterable[Path] = (), sources: Sources | None = None) -> li
     """Return one line for every dataset known, in the order of registration."""
     folders = _expanded(roots)
     known = register_datasets() if sources is None else sources
-    return [_line(source, source.locate(folders)) for source in known.values()]
+    return [_line(source, folders) for source in known.values()]
 
 
-def _line(source: Source, presence: Presence) -> Listing:
+def _line(source: Source, roots: Sequence[Path]) -> Listing:
+    presence = source.locate(roots)
+    published = (source.train_size, source.test_size)
+    train_size, test_size = source.sizes(roots) if presence.present else published
     return Listing(
         source.name,
         source.summary,
         source.num_classes,
         source.shape,
-        source.train_size,
-        source.test_size,
+        train_size,
+        test_size,
         source.licence,
         source.homepage,
         presence.present,
@@ -368,18 +449,22 @@ def adopt(
         progress(f"copying {path}")
         source.adopt(path, folder)
         progress(f"checking {source.name}")
-        _verified(source, folder, str(path))
+        found = _verified(source, folder, str(path))
+        progress(
+            f"{len(found.train_labels):,} training and {len(found.test_labels):,} test images of"
+            f" {found.num_classes} classes"
+        )
         place(folder, root)
     return source.locate((root,)).where
 
 
-def _verified(source: Source, folder: Path, origin: str) -> None:
-    """Load what was put into `folder`; errors speak of where it came from."""
+def _verified(source: Source, folder: Path, origin: str) -> Dataset:
+    """Return what was put into `folder`, read once; errors speak of where it came from."""
     presence = source.locate((folder,))
     if not presence.present:
         raise DatasetError(f"{origin}: is incomplete: {presence.remedy}")
     try:
-        _read(source, (folder,), resolve_options(source, {}))
+        return _read(source, (folder,), resolve_options(source, {}))
     except DatasetError as error:
         message = str(error).replace(str(folder / f"{source.name}.npz"), origin)
         paths = re.compile(re.escape(str(folder)) + r"/?([^\s:;,]*)")

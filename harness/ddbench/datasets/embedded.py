@@ -78,20 +78,6 @@ def split_by_class(labels: np.ndarray, first: int, seed: int) -> tuple[np.ndarra
     return drawn, np.setdiff1d(np.arange(len(labels)), drawn)
 
 
-def split_by_share(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return sorted indices of a share of each class drawn by `seed`, and of the rest.
-
-    Of a class of n images round(share * n) are drawn, but at least one and at most n - 1.
-    """
-    generator = np.random.RandomState(seed)
-    drawn = []
-    for c in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == c))
-        drawn.append(members[: min(len(members) - 1, max(1, round(share * len(members))))])
-    chosen = np.sort(np.concatenate(drawn))
-    return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
-
-
 class Toy(Source):
     """Blurred blobs: a pattern for each class, shifted, dimmed and noisy. For tests only."""
 

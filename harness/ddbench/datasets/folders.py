@@ -1,8 +1,8 @@
-"""Datasets that are folders of image files: Tiny-ImageNet, MHIST, and any other."""
+"""Known datasets that are folders of image files: Tiny-ImageNet and MHIST."""
 
 from __future__ import annotations
 
-import csv
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,16 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
+from ddbench.datasets.dataset import Dataset
 from ddbench.datasets.errors import DatasetError
-from ddbench.datasets.images import are_grey, find_images, read_images
+from ddbench.datasets.images import LITTER, find_images, read_splits, subfolders
 from ddbench.datasets.layouts import find_folder, unpacked
-from ddbench.datasets.npz import FLIP, read_npz
+from ddbench.datasets.npz import read_npz
 from ddbench.datasets.source import Option, Presence, Progress, Source, stat_tree
+from ddbench.datasets.texts import read_table, read_text
 from ddbench.datasets.torchvision_sets import patience
-from ddbench.text.encodings import NotText, read_text
 from ddbench.text.lines import reason_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -68,23 +66,20 @@ class TinyImageNet(Source):
     def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
         """Read the JPEG files, some of which are grey, as RGB."""
         where = _found(self, roots)
-        if where.is_file():
-            dataset = read_npz(where, self.name)
-        else:
-            dataset = self._read(where)
+        dataset = read_npz(where, self.name) if where.is_file() else self._read(where)
         return replace(dataset, mean=IMAGENET_MEAN, std=self.std)
 
     def _read(self, folder: Path) -> Dataset:
-        ids = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
+        ids = [path.name for path in subfolders(folder / "train")]
         self._check_ids(folder, ids)
         train = [(path, c) for c, wnid in enumerate(ids) for path in _train_images(folder, wnid)]
         test = _validation_images(folder, ids)
-        arrays = _arrays({"train": train, "test": test}, channels=3)
+        arrays = read_splits({"train": train, "test": test}, channels=3)
         return Dataset(self.name, **arrays, classes=_words(folder, ids))
 
     def _check_ids(self, folder: Path, ids: Sequence[str]) -> None:
         listed = folder / "wnids.txt"
-        missing = set(_text(listed).split()) - set(ids) if listed.is_file() else set()
+        missing = set(read_text(listed).split()) - set(ids) if listed.is_file() else set()
         if missing:
             raise DatasetError(
                 f"{folder / 'train'}: lacks {len(missing)} of the classes in {listed}"
@@ -118,15 +113,8 @@ class TinyImageNet(Source):
             _copy_tree(find_folder(opened, self.marks), folder / "tiny-imagenet-200")
 
 
-def _text(path: Path) -> str:
-    try:
-        return read_text(path)
-    except NotText as error:
-        raise DatasetError(f"{path}: {error}") from error
-
-
 def _train_images(folder: Path, wnid: str) -> list[Path]:
-    return find_images(folder / "train" / wnid)
+    return find_images(folder / "train" / wnid).images
 
 
 def _validation_images(folder: Path, ids: Sequence[str]) -> list[tuple[Path, int]]:
@@ -134,7 +122,7 @@ def _validation_images(folder: Path, ids: Sequence[str]) -> list[tuple[Path, int
     annotations = folder / "val" / "val_annotations.txt"
     labels = {wnid: c for c, wnid in enumerate(ids)}
     found = []
-    for number, line in enumerate(_text(annotations).splitlines(), start=1):
+    for number, line in enumerate(read_text(annotations).splitlines(), start=1):
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if wnid not in labels:
@@ -155,7 +143,7 @@ def _validation_images(folder: Path, ids: Sequence[str]) -> list[tuple[Path, int
 def _words(folder: Path, ids: Sequence[str]) -> tuple[str, ...]:
     """Return each class's first word, with its id where two classes share it, or its id alone."""
     listed = folder / "words.txt"
-    lines = _text(listed).splitlines() if listed.is_file() else []
+    lines = read_text(listed).splitlines() if listed.is_file() else []
     pairs = (line.partition("\t") for line in lines)
     words = {wnid: text.partition(",")[0].strip() for wnid, _, text in pairs}
     names = [words.get(wnid, wnid) for wnid in ids]
@@ -182,7 +170,14 @@ class Mhist(Source):
     homepage = "https://bmirds.github.io/MHIST/"
     classes = ("HP", "SSA")
     marks = ("annotations.csv", "images")
+    names = re.compile(r"MHIST_[a-z]{3}\.png")
     columns = ("Image Name", "Majority Vote Label", "Partition")
+    counts: Mapping[tuple[str, str], int] = {
+        ("train", "HP"): 1_545,
+        ("train", "SSA"): 630,
+        ("test", "HP"): 617,
+        ("test", "SSA"): 360,
+    }  # as published (Wei et al., AIME 2021)
     options: Mapping[str, Option] = {
         "size": Option(32, "resize to size x size pixels (PIL, bilinear with antialiasing)")
     }
@@ -205,6 +200,15 @@ class Mhist(Source):
         where = _found(self, roots)
         return [entry for mark in self.marks for entry in stat_tree(where / mark)]
 
+    def sizes(self, roots: Sequence[Path]) -> tuple[int | None, int | None]:
+        """Count the rows of annotations.csv."""
+        try:
+            rows = read_table(_found(self, roots) / "annotations.csv").rows
+        except (DatasetError, OSError):
+            return None, None
+        found = Counter(row.get("Partition") for _, row in rows)
+        return found["train"], found["test"]
+
     def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
         """Read the images of the official partition, in the order of annotations.csv."""
         folder = _found(self, roots)
@@ -220,25 +224,22 @@ class Mhist(Source):
             ]
             for split in ("train", "test")
         }
-        arrays = _arrays(splits, 3, options["size"])
+        arrays = read_splits(splits, 3, options["size"])
         std = (0.5, 0.5, 0.5)
         return Dataset(self.name, **arrays, classes=self.classes, mean=IMAGENET_MEAN, std=std)
 
     def _rows(self, folder: Path) -> list[dict[str, str]]:
         path = folder / "annotations.csv"
-        try:
-            rows = list(csv.DictReader(_text(path).splitlines(keepends=True)))
-        except csv.Error as error:
-            raise DatasetError(f"{path}: is not a CSV file ({reason_of(error)})") from error
+        table = read_table(path)
         seen: set[str] = set()
-        for number, row in enumerate(rows, start=2):
+        for number, row in table.rows:
             fault = self._fault(row, folder, seen)
             if fault:
                 raise DatasetError(
                     f"{path}: line {number}: {fault}; take the authors' files unchanged"
                 )
             seen.add(row["Image Name"])
-        return rows
+        return [row for _, row in table.rows]
 
     def _fault(self, row: Mapping[str, str | None], folder: Path, seen: set[str]) -> str:
         missing = [column for column in self.columns if not row.get(column)]
@@ -267,113 +268,41 @@ class Mhist(Source):
         packed = path.is_dir() and not (path / "images").exists() and (path / "images.zip").exists()
         with unpacked(path / "images.zip" if packed else path, folder) as opened:
             if not packed:
-                _copy_tree(find_folder(opened, self.marks), folder / "MHIST")
+                found = find_folder(opened, self.marks)
+                self._check_published(found / "annotations.csv")
+                _copy_tree(found, folder / "MHIST")
                 return
+            self._check_published(path / "annotations.csv")
             images = opened / "images" if (opened / "images").is_dir() else opened
             _copy_tree(images, folder / "MHIST" / "images")
             shutil.copyfile(path / "annotations.csv", folder / "MHIST" / "annotations.csv")
 
+    def _check_published(self, path: Path) -> None:
+        """Refuse annotations that are not MHIST's own: other counts, or other names of images.
 
-class ImageFolder(Source):
-    """Any folder with `train/<class>/` and `test/<class>/` of image files."""
-
-    options: Mapping[str, Option] = {"flip": FLIP}
-    licence = "its owner's"
-
-    def __init__(self, path: str) -> None:
-        """Take the path as given; the folder is looked for when asked for."""
-        self.name, self.path = f"folder:{path}", Path(path).expanduser()
-        self.summary = f"image folder {self.path.name}"
-
-    def locate(self, roots: Sequence[Path]) -> Presence:
-        """Look for the folder itself; data roots play no part."""
-        missing = [split for split in ("train", "test") if not (self.path / split).is_dir()]
-        if not missing:
-            return Presence(True, self.path)
-        return Presence(
-            False,
-            None,
-            f"no folder {self.path / missing[0]}; images belong in train/<class>/ and"
-            " test/<class>/",
+        Raises:
+            DatasetError: With the name that data of one's own have.
+        """
+        rows = [row for _, row in read_table(path).rows]
+        found = Counter((row.get("Partition"), row.get("Majority Vote Label")) for row in rows)
+        names = (row.get("Image Name", "") for row in rows)
+        other = next((name for name in names if not self.names.fullmatch(name)), None)
+        if found == self.counts and other is None:
+            return
+        fault = "; ".join(
+            f"{found[part]:,} {part[1]} images to {part[0]} on where {published:,} are published"
+            for part, published in self.counts.items()
+            if found[part] != published
         )
-
-    def files(self, roots: Sequence[Path]) -> Iterable[tuple[str | int, ...]]:
-        """Return what lies below train and test, and val if it is there."""
-        return [entry for split in self._splits() for entry in stat_tree(self.path / split)]
-
-    def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
-        """Read the images; grey if all of them are, otherwise RGB."""
-        classes = self._classes()
-        splits = {split: self._split(split, classes) for split in self._splits()}
-        every = [path for split in splits.values() for path, _ in split]
-        channels = 1 if are_grey(every) else 3
-        arrays = _arrays(splits, channels, options["size"])
-        augment = WITH_FLIP if options["flip"] else WITHOUT_FLIP
-        return Dataset(self.name, **arrays, classes=classes, augment=augment)
-
-    def _splits(self) -> list[str]:
-        """Return the splits that are there: val is optional."""
-        return ["train", "test"] + ["val"] * (self.path / "val").is_dir()
-
-    def _classes(self) -> tuple[str, ...]:
-        train = _subfolders(self.path / "train")
-        for split in self._splits()[1:]:
-            unmatched = sorted({*train} ^ {*_subfolders(self.path / split)})
-            if unmatched:
-                present = "train" if unmatched[0] in train else split
-                raise DatasetError(
-                    f"{self.path}: class {unmatched[0]!r} is only in {present};"
-                    f" train and {split} need the same class folders"
-                )
-        return tuple(train)
-
-    def _split(self, split: str, classes: Sequence[str]) -> list[tuple[Path, int]]:
-        return [
-            (path, c)
-            for c, name in enumerate(classes)
-            for path in find_images(self.path / split / name)
-        ]
-
-
-class AnyImageFolder(Source):
-    """The name `folder:`, which stands for any folder."""
-
-    name = "folder:"
-    summary = "any folder of images in train/<class>/ and test/<class>/: folder:/path"
-    licence = "its owner's"
-    options: Mapping[str, Option] = {"flip": FLIP}
-
-    def locate(self, roots: Sequence[Path]) -> Presence:
-        """Nothing is there until a path is given."""
-        return Presence(False, None, "name a folder: folder:/path")
-
-    def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
-        """Refuse: there is no folder."""
-        raise DatasetError("folder: needs a path, such as folder:/path/to/images")
-
-    def at(self, argument: str) -> Source:
-        """Return the folder's source."""
-        return ImageFolder(argument)
-
-
-def _arrays(
-    splits: Mapping[str, Sequence[tuple[Path, int]]], channels: int, size: int | None = None
-) -> dict[str, Any]:
-    """Return `<split>_images` and `<split>_labels` of splits of (file, label)."""
-    arrays: dict[str, Any] = {}
-    for split, pairs in splits.items():
-        arrays[f"{split}_images"] = read_images([path for path, _ in pairs], channels, size)
-        arrays[f"{split}_labels"] = np.array([c for _, c in pairs], dtype=np.int64)
-    return arrays
-
-
-def _subfolders(folder: Path) -> list[str]:
-    names = (path.name for path in folder.iterdir() if path.is_dir())
-    return sorted(name for name in names if not name.startswith("."))
+        fault = fault or f"{other!r} is no name of its images"
+        raise DatasetError(
+            f"{path}: is not MHIST ({fault}); data of your own need no import:"
+            f" csv:{path}?name=COLUMN&label=COLUMN&split=COLUMN"
+        )
 
 
 def _copy_tree(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*", "__MACOSX"))
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*", *LITTER))
 
 
 def _found(source: Source, roots: Sequence[Path]) -> Path:

@@ -2,36 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ddbench.datasets.errors import DatasetError
+from ddbench.datasets.texts import class_name
 from ddbench.text.lines import reason_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
-GREY_MODES = frozenset({"1", "L", "LA"})
-# Modes of more than 8 bits a channel would be clipped, not scaled, on the way to bytes.
-COLOUR_MODES = frozenset({"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB"})
+# Folders that systems put beside a user's own files; `.hidden` ones are left out too.
+LITTER = frozenset(
+    {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
+SHOWN = 3  # names in a note
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Return the image files anywhere below `folder`, sorted by path; hidden files are left out."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if not path.name.startswith("."))
+@dataclass(frozen=True)
+class MethodEntry:
+    """What lies below a folder.
+
+    Attributes:
+        images: Image files, sorted by path.
+        left_out: Files that are no images, hidden files, and folders of the system.
+    """
+
+    images: list[Path]
+    left_out: list[Path]
+
+
+@functools.cache
+def _formats() -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the suffixes of the formats that Pillow reads, and the formats it knows by content."""
+    from PIL import Image, ImageFile
+
+    Image.init()
+    read = {
+        name: accept
+        for name, (factory, accept) in Image.OPEN.items()
+        if not (isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile))
+    }
+    suffixes = (suffix for suffix, name in Image.registered_extensions().items() if name in read)
+    return frozenset(suffixes), tuple(name for name, accept in read.items() if accept)
+
+
+def is_image(path: Path) -> bool:
+    """Say whether a file is an image that Pillow reads: by its suffix, or else by its content.
+
+    A file with such a suffix that is damaged counts as an image: reading it names it.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    suffixes, formats = _formats()
+    if path.exists() and not path.is_file():
+        return False  # a pipe or a device, which may never end
+    if path.suffix.lower() in suffixes:
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(path, formats=formats).close()
+    except UnidentifiedImageError:
+        return False
+    except OSError as error:
+        raise _broken(path, error) from error
+    except Exception:  # an image all the same, that is damaged or too large
+        return True
+    return True
+
+
+def is_hidden(name: str) -> bool:
+    """Say whether a file or folder is hidden, or is the system's own."""
+    return name.startswith(".") or name in LITTER
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in `folder`, sorted, without hidden ones and the system's own."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+
+
+def find_images(folder: Path) -> MethodEntry:
+    """Return the image files anywhere below `folder`, through links to folders too."""
+    images: list[Path] = []
+    left_out: list[Path] = []
+    seen: set[str] = set()
+    for where, folders, files in os.walk(folder, onerror=_raised, followlinks=True):
+        real = os.path.realpath(where)
+        if real in seen:  # a link to a folder that it lies in
+            folders.clear()
+            continue
+        seen.add(real)
+        here = Path(where)
+        left_out += [here / name for name in folders if is_hidden(name)]
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        for path in (here / name for name in files):
+            (left_out if is_hidden(path.name) or not is_image(path) else images).append(path)
+    return MethodEntry(sorted(images), sorted(left_out))
+
+
+def _raised(error: OSError) -> None:
+    raise error
+
+
+def left_out_note(paths: Sequence[Path], base: Path) -> str:
+    """Return a note on files that are left out because they are no images, "" where none are."""
+    if not paths:
+        return ""
+    names = [class_name(os.path.relpath(path, base)) for path in paths[:SHOWN]]
+    more = ", ..." if len(paths) > SHOWN else ""
+    number = "1 file or folder" if len(paths) == 1 else f"{len(paths):,} files or folders"
+    return f"{number} left out, hidden or no image that Pillow reads: {', '.join(names)}{more}"
 
 
 def are_grey(paths: Sequence[Path]) -> bool:
     """Say whether every image is grey; reads headers only."""
+    from PIL import ImageMode
+
     for path in paths:
         with _opened(path) as image:
-            if image.mode not in GREY_MODES:
+            if ImageMode.getmode(image.mode).basemode != "L":
                 return False
     return True
 
@@ -64,6 +162,20 @@ def read_images(paths: Sequence[Path], channels: int, size: int | None = None) -
     return images
 
 
+def read_splits(
+    splits: Mapping[str, Sequence[tuple[Path, int]]], channels: int, size: int | None = None
+) -> dict[str, Any]:
+    """Return `<split>_images` and `<split>_labels` of splits of (file, label).
+
+    `channels` and `size` as in `read_images`; labels are (n,) int64.
+    """
+    arrays: dict[str, Any] = {}
+    for split, pairs in splits.items():
+        arrays[f"{split}_images"] = read_images([path for path, _ in pairs], channels, size)
+        arrays[f"{split}_labels"] = np.array([c for _, c in pairs], dtype=np.int64)
+    return arrays
+
+
 def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Return (n, ch, size, size): PIL's bilinear filter, widened when shrinking (antialiased)."""
     from PIL import Image
@@ -79,11 +191,12 @@ def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _pixels(path: Path, mode: str, size: int | None) -> NDArray[np.uint8]:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     with _opened(path) as image:
         try:
-            converted = image.convert(mode)  # decodes: a file cut short is noticed here
+            upright = ImageOps.exif_transpose(image)  # as the camera was held
+            converted = upright.convert(mode)  # decodes: a file cut short is noticed here
         except Exception as error:  # PIL raises many types, by format
             raise _broken(path, error) from error
     if size is not None and converted.size != (size, size):
@@ -98,12 +211,22 @@ def _opened(path: Path) -> Image:
         image = Image.open(path)
     except Exception as error:
         raise _broken(path, error) from error
-    if image.mode not in GREY_MODES | COLOUR_MODES:
+    if not _is_of_bytes(image.mode):
         image.close()
         raise DatasetError(
             f"{path}: has pixels of mode {image.mode}; convert it to 8 bits a channel"
         )
     return image
+
+
+def _is_of_bytes(mode: str) -> bool:
+    """Say whether pixels of a mode have at most 8 bits a channel: more would be cut off."""
+    from PIL import ImageMode
+
+    try:
+        return ImageMode.getmode(mode).typestr in ("|u1", "|b1")
+    except KeyError:
+        return False
 
 
 def _broken(path: Path, error: Exception) -> DatasetError:

@@ -64,6 +64,11 @@ def unpacked(path: Path, beside: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=beside.parent) as folder:
         try:
             _unpack(path, folder)
+        except RuntimeError as error:  # locked, or packed by a method that Python does not know
+            raise DatasetError(
+                f"{path}: cannot be unpacked ({reason_of(error)}); unpack it by another program,"
+                " then name the folder"
+            ) from error
         except (OSError, EOFError, ValueError, *DAMAGE) as error:
             raise DatasetError(
                 f"{path}: cannot be unpacked ({reason_of(error)}); get the archive again"
@@ -74,7 +79,9 @@ def unpacked(path: Path, beside: Path) -> Iterator[Path]:
 def _unpack(path: Path, folder: str) -> None:
     if path.name.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as archive:
-            archive.extractall(folder)  # takes drive letters, roots and ".." out of names
+            for member in archive.infolist():
+                member.filename = member.filename.replace("\\", "/")  # as Windows packs
+                archive.extract(member, folder)  # takes drive letters, roots and ".." out of names
     else:
         with tarfile.open(path) as archive:
             archive.extractall(folder, filter="data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from ddbench.datasets.dataset import Dataset
 from ddbench.datasets.errors import DatasetError, instead
 
+Value = int | bool | float | str | None  # of an option
 Progress = Callable[[str], None]  # is told, in words, what goes on
 
 
@@ -22,30 +24,65 @@ class Option:
     Attributes:
         default: The value of who gives none; None where nothing happens by default.
         help: One line.
-        type: int or bool.
+        type: int, bool, str, or float: a share of a whole, between 0 and 1, or as text "20%".
         minimum: The least value of an int.
+        choices: What a str may be; () leaves it open.
         maximum: The greatest, None for any.
     """
 
-    default: int | bool | None
+    default: Value
     help: str
     type: type = int
     minimum: int = 1
+    choices: tuple[str, ...] = ()
     maximum: int | None = None
 
-    def validated(self, value: object) -> int | bool | None:
+    def read(self, text: str) -> Value:
+        """Return the value that `text` stands for on a command line; text that is none, as it is.
+
+        `validated` refuses the latter.
+        """
+        if self.type is bool and text in ("true", "false"):
+            return text == "true"
+        if self.type is int and re.fullmatch("-?[0-9]{1,18}", text):
+            return int(text)
+        return text
+
+    def validated(self, value: object) -> Value:
         """Return `value`, or raise a ValueError that says what would do."""
         if value is None and self.default is None:
             return None
+        if self.type is float:
+            return _share(value)
         # bool is a kind of int, but `size = true` is a mistake
         if type(value) is not self.type:
-            expected = "true or false" if self.type is bool else "an integer"
-            raise ValueError(f"{value!r} is not {expected}")
+            raise ValueError(f"{value!r} is not {_EXPECTED[self.type]}")
         if self.type is int and value < self.minimum:  # type: ignore[operator]
             raise ValueError(f"{value} is below {self.minimum}")
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{value!r} is none of {', '.join(self.choices)}")
         if self.maximum is not None and value > self.maximum:  # type: ignore[operator]
             raise ValueError(f"{value} is above {self.maximum}")
         return value  # type: ignore[return-value]
+
+
+_EXPECTED: Mapping[type, str] = {bool: "true or false", int: "an integer", str: "text"}
+
+
+def _share(value: object) -> float:
+    """Return a share of a whole as a number: 0.2 for 0.2, "0.2" and "20%"."""
+    try:
+        if isinstance(value, str):
+            number = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+        elif isinstance(value, float):
+            number = value
+        else:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"{value!r} is not a share, such as 20%") from None
+    if not 0 < number < 1:
+        raise ValueError(f"{value} is not between 0% and 100%")
+    return number
 
 
 COMMON_OPTIONS: Mapping[str, Option] = {
@@ -59,6 +96,10 @@ COMMON_OPTIONS: Mapping[str, Option] = {
         maximum=90,
     ),
 }
+
+
+# Of sources that do not know what their images show.
+FLIP = Option(True, "the siamese augmentation may mirror images; false for digits and text", bool)
 
 
 @dataclass(frozen=True)
@@ -127,6 +168,17 @@ class Source(ABC):
         where = self.locate(roots).where
         return [] if where is None else stat_tree(where)
 
+    def sizes(self, roots: Sequence[Path]) -> tuple[int | None, int | None]:
+        """Return how many training and test images the files hold, for listings; None if unknown.
+
+        Asked only where `locate` finds the files, and answered without reading images.
+        """
+        return self.train_size, self.test_size
+
+    def configured(self, options: Mapping[str, Any]) -> Source:
+        """Return the source as its options make it, where they say which files are read."""
+        return self
+
     def fetch(self, folder: Path, progress: Progress) -> None:
         """Download the files into `folder`, laid out as `locate` expects under a data root."""
         raise DatasetError(f"{self.name}: there is nothing to download")
@@ -162,6 +214,21 @@ def resolve_options(source: Source, given: Mapping[str, Any]) -> dict[str, Any]:
     return resolved
 
 
+def read_options(source: Source, texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return the options that stand behind a name, of the types that `source` wants.
+
+    Raises:
+        DatasetError: One is given twice.
+    """
+    known = {**COMMON_OPTIONS, **source.options}
+    values: dict[str, Any] = {}
+    for key, text in texts:
+        if key in values:
+            raise DatasetError(f"{source.name}: option {key} is given twice; give it once")
+        values[key] = known[key].read(text) if key in known else text
+    return values
+
+
 def stat_tree(where: Path) -> list[tuple[str | int, ...]]:
     """Return path, size, mtime, ctime and inode of a file, or of every one below a folder, sorted.
 
@@ -170,15 +237,27 @@ def stat_tree(where: Path) -> list[tuple[str | int, ...]]:
     """
     if where.is_file():
         return [_stat(os.fspath(where), where.stat())]
-    found, folders = [], [os.fspath(where)]
+    found, folders, seen = [], [os.fspath(where)], set()
     while folders:
-        with os.scandir(folders.pop()) as entries:
+        folder = folders.pop()
+        real = os.path.realpath(folder)
+        if real in seen:  # a link to a folder that it lies in
+            continue
+        seen.add(real)
+        with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir():
                     folders.append(entry.path)
                 else:
-                    found.append(_stat(entry.path, entry.stat()))
+                    found.append(_stat(entry.path, _status(entry)))
     return sorted(found)
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        return entry.stat()
+    except FileNotFoundError:  # a link to nothing
+        return entry.stat(follow_symlinks=False)
 
 
 def _stat(path: str, status: os.stat_result) -> tuple[str | int, ...]:

@@ -124,6 +124,15 @@ class TorchvisionSet(Source):
         paths = [where] if where.is_file() else [where / file for file in self.layout]
         return [entry for path in paths for entry in stat_tree(path)]
 
+    def sizes(self, roots: Sequence[Path]) -> tuple[int | None, int | None]:
+        """Return what the headers of idx files say; other files are checked against their sums."""
+        where = self._found(roots)
+        if where.is_file():
+            return None, None  # an npz, which holds what it holds
+        if self.layout[0].endswith(IDX_FILES[0]):
+            return _idx_length(where / self.layout[0]), _idx_length(where / self.layout[2])
+        return self.train_size, self.test_size
+
     def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
         """Read both splits through torchvision, or the npz."""
         where = self._found(roots)
@@ -301,6 +310,16 @@ def _idx_fault(path: Path) -> str:
             f" ({' x '.join(map(str, lengths))}) needs {expected}"
         )
     return ""
+
+
+def _idx_length(path: Path) -> int | None:
+    """Return how many images an idx file says it holds, None where it is no idx file."""
+    try:
+        with open(path, "rb") as file:
+            header = file.read(8)
+    except OSError:
+        return None
+    return int.from_bytes(header[4:], "big") if header[:2] == b"\0\0" else None
 
 
 @contextmanager

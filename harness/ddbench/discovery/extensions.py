@@ -51,6 +51,20 @@ class BuiltIn:
         return inits.register_inits()
 
 
+def canonical_architecture(name: str) -> str:
+    """Return the one name of a network, of ddbench or of an installed extension.
+
+    Raises:
+        ValueError: There is none of this name; names the nearest.
+    """
+    from ddbench.architectures import ArchitectureError, canonical
+
+    try:
+        return canonical(name)
+    except ArchitectureError:  # a third party's, perhaps; asked second, for it takes its import
+        return canonical(name, Extensions.installed().architectures)
+
+
 class Extensions:
     """All extensions behind one manager; one that raises is reported and switched off.
 

@@ -7,11 +7,13 @@ import os
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
 from importlib.metadata import Distribution
 from pathlib import Path
 
 from ddbench.discovery.sources import SITE, Part, files_of, parts_of_file, parts_of_module
-from ddbench.store.hashing import hash_of_file
+from ddbench.store.hashing import hash_of_file, hash_of_text
 
 
 class ChangedError(Exception):
@@ -35,6 +37,23 @@ def package_code(distribution: Distribution, module: str) -> Code:
     """Return the code of a module that a distribution brings, found without importing it."""
     parts = () if _is_released(distribution, module) else parts_of_module(module)
     return Code(parts_fingerprint(parts), parts) if parts else Code(distribution.version)
+
+
+@cache  # of the files as they were first asked for: an edit does not reach a process that runs
+def edited_code(distribution: str, package: str, *files: Path) -> str | None:
+    """Return the hash of `files`, or None where `distribution` is a release, whose version says it.
+
+    For the spec of an artifact: in an editable or local install, that an edit of the files that
+    build it makes another artifact. `package` is what the distribution is imported as.
+    """
+    try:
+        installed = metadata.distribution(distribution)
+        if not package_code(installed, package).parts:
+            return None
+    except metadata.PackageNotFoundError:  # on the path without an install
+        pass
+    hashes = "".join(file_fingerprint(file) for file in files)
+    return f"sha256:{hash_of_text(hashes, 16)}"
 
 
 def file_code(path: Path) -> Code:

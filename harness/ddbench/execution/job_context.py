@@ -171,4 +171,4 @@ class JobContext:
         cpu = torch.device("cpu")
         warm_up(cpu)  # what the process pays once is no part of the fitting
         spec = {"dataset": dataset.fingerprint, "epsilon": 0.1, "version": 1}
-        return self.store().get("zca", spec, build, cpu)
+        return self.store().get("zca", spec, build, cpu, dataset.name)

@@ -35,9 +35,9 @@ class Stop:
 
     def __call__(self) -> bool:
         """Return whether to stop now."""
-        if not self.reason and self.after_s is not None:
-            if time.monotonic() - self._begun >= self.after_s:
-                self.reason = f"--stop-after {self.after_s:g}s"
+        ran = time.monotonic() - self._begun
+        if not self.reason and self.after_s is not None and ran >= self.after_s:
+            self.reason = f"--stop-after {self.after_s:g}s"
         return bool(self.reason)
 
     @contextmanager

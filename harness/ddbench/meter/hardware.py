@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 from torch.nn import functional
 
+from ddbench.machine import cpu_model, usable_cores
 from ddbench.meter.flops import count_flops
 
 
@@ -23,14 +23,14 @@ def hardware(device: torch.device | str, jobs_at_once: int, threads: int) -> dic
         threads: CPU threads of each.
     """
     device = torch.device(device)
-    cpu = _cpu_model()
+    cpu = cpu_model()
     cuda = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if cuda else cpu,
         "device_type": device.type,
         "device_memory": torch.cuda.get_device_properties(device).total_memory if cuda else None,
         "cpu": cpu,
-        "cores": _usable_cores(),
+        "cores": usable_cores(),
         "memory": psutil.virtual_memory().total,
         "jobs_at_once": jobs_at_once,
         "threads": threads,
@@ -101,24 +101,6 @@ def _allocator_settings() -> dict[str, str]:
     """Return the environment's settings of the allocators; they are worth up to half the time."""
     prefixes = ("MALLOC_", "PYTORCH_ALLOC", "PYTORCH_CUDA_ALLOC")
     return {k: v for k, v in sorted(os.environ.items()) if k.startswith(prefixes)}
-
-
-def _cpu_model() -> str:
-    """Return the processor's name as the system gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _number(count: int, word: str) -> str:

@@ -115,7 +115,7 @@ class StepMeter:
         count, self._count = self._count, None
         if count is not None:
             count.__exit__(kind, error, trace)
-        assert self._start is not None
+        assert self._start is not None  # noqa: S101  (set by __enter__)
         seconds, self._start = self._clock.seconds() - self._start, None
         phase = self._phases[self.steps % self.cycle]
         if count is None:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ddbench import NUMERICS
 from ddbench.store.run_folder import TEST
+from ddbench.text.labels import Named, labels
 
 PRECISION = "float32"
 
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What the planner knows of a dataset."""
+    """What the planner knows of a dataset.
+
+    Attributes:
+        name: As it was asked for.
+        fingerprint: Of its content.
+        num_classes: C.
+        shape: (ch, H, W) of an image.
+        class_counts: Training images of each class, C numbers.
+        augment: Its siamese augmentation strategy.
+        class_names: C names; () where nobody has told.
+        test_counts: Test images of each class, C numbers; () where nobody has told.
+        notes: What a report should say about the data, or "".
+        validate: The option of that name, as the dataset was loaded with it.
+    """
 
     name: str
     fingerprint: str
@@ -22,7 +36,21 @@ class DatasetFacts:
     shape: tuple[int, int, int]
     class_counts: tuple[int, ...]
     augment: str
-    validate: int | None = None  # the option of that name, as the dataset was loaded with it
+    class_names: tuple[str, ...] = ()
+    test_counts: tuple[int, ...] = ()
+    notes: str = ""
+    validate: int | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what a manifest keeps, under the names that evaluations use too."""
+        return {
+            "fingerprint": self.fingerprint,
+            "shape": list(self.shape),
+            "class_names": list(self.class_names),
+            "train_counts": list(self.class_counts),
+            "test_counts": list(self.test_counts),
+            "data_notes": self.notes,
+        }
 
 
 @dataclass(frozen=True)
@@ -109,6 +137,21 @@ class Condensation:
         return asdict(self)
 
 
+def row_labels(jobs: Iterable[Condensation]) -> dict[str, str]:
+    """Return the label of each condensation's row, by id: where rows share a name, what differs."""
+    return labels(
+        {
+            job.id: Named(
+                name=job.row,
+                place=(job.dataset, job.ipc, job.init, job.architecture),
+                traits={**job.config, "steps": job.steps},
+                is_control=job.control_of is not None,
+            )
+            for job in jobs
+        }
+    )
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Fresh networks of one architecture trained on one set under one protocol.
@@ -150,6 +193,7 @@ class Skipped:
     reason: str
     failed: bool = False  # a broken plugin, rather than something impossible or absent
     evaluate_on: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)  # that `--set` gives it
 
 
 @dataclass
@@ -161,12 +205,22 @@ class Plan:
         evaluations: In the order of their condensations; reference rows first.
         skipped: What will not be done, and why.
         kept_stale: Ids of condensations whose results come from other code than is installed.
+        datasets: Facts of each dataset that is here, by the name that the jobs have for it.
     """
 
     condensations: list[Condensation] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     kept_stale: list[str] = field(default_factory=list)
+    datasets: dict[str, DatasetFacts] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0; 1 if a broken plugin costs rows; 3 if nothing can run."""
+        broken = any(skipped.failed for skipped in self.skipped)
+        if self.skipped and not (self.condensations and self.evaluations):
+            return 1 if broken else 3
+        return int(broken)
 
     def record(self) -> dict[str, Any]:
         """Return what a manifest keeps."""
@@ -175,4 +229,5 @@ class Plan:
             "evaluations": [job.id for job in self.evaluations],
             "skipped": [asdict(skipped) for skipped in self.skipped],
             "kept_stale": self.kept_stale,
+            "datasets": {name: facts.record() for name, facts in self.datasets.items()},
         }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ddbench.contract.synthetic_set import SetError, SyntheticSet, check_recipe
 from ddbench.contract.task import build_network
 from ddbench.meter import StepMeter, Stopwatch, forward_macs
 from ddbench.store.hashing import seed_of
@@ -15,7 +16,6 @@ from ddbench.training.loop import Recipe, fit, predict
 
 if TYPE_CHECKING:
     from ddbench.architectures import Architecture
-    from ddbench.contract.synthetic_set import SyntheticSet
 
 Progress = Callable[[int, int], None]  # epochs done, of all networks together
 
@@ -53,7 +53,12 @@ def own_recipe(recipe: Recipe, synthetic: SyntheticSet) -> Recipe:
 
     When the number of epochs changes, the drop moves with it, to just past the half as in the
     published protocols (E // 2 + 1).
+
+    Raises:
+        SetError: The set's recipe has an unknown key or a wrong value.
     """
+    if problems := check_recipe(synthetic):
+        raise SetError("; ".join(problems))
     names = ("epochs", "lr", "batch", "augment")
     given = {name: synthetic.recipe[name] for name in names if name in synthetic.recipe}
     if "epochs" in given and recipe.drop:
@@ -91,7 +96,8 @@ def evaluate(
     """
     if own:
         recipe = own_recipe(recipe, synthetic)
-    labels = synthetic.labels if own else synthetic.hard_labels()
+    hard = not own or synthetic.recipe.get("labels") == "hard"
+    labels = synthetic.hard_labels() if hard else synthetic.labels
     _, channels, height, width = synthetic.images.shape
     shape, device = (channels, height, width), synthetic.images.device
     scores: dict[str, list[float]] = {"accuracy": [], "balanced": [], "train": [], "test": []}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-__all__ = ["herding", "kcenter", "kmeans", "random"]  # noqa: F822  (submodules, on first use)
+__all__ = ["herding", "kcenter", "kmeans", "random"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -16,6 +16,7 @@ from ddbench.features import distances
 from ddbench_coresets.selection import Config, State, information, select
 from ddbench_coresets.selection import condense_step as condense_step
 from ddbench_coresets.selection import export as export
+from ddbench_coresets.selection import prepare as prepare
 
 BIBTEX = """@inproceedings{welling2009herding,
   title={Herding Dynamical Weights to Learn},
@@ -37,6 +38,14 @@ def init(task: Task, config: Config) -> State:
     return select(task, config, herd)
 
 
+# Herding of one class. x_1 .. x_n its images, phi features, mu their mean.
+#
+# mu <- 1/n sum phi(x_i)                   | mean = points.mean(0)
+# w <- mu                                  | target = mean.clone()
+# for i = 1 .. ipc:                        | for _ in range(count):
+#   among the images not picked            | masked_fill(taken, math.inf)
+#     p_i <- argmin_x |w - phi(x)|         | int(gaps.argmin())
+#   w <- w + mu - phi(p_i)                 | target += mean - points[chosen[-1]]
 def herd(points: torch.Tensor, count: int) -> torch.Tensor:
     """Return the indices of `count` of the (n, d) points in the order of herding, none twice.
 

@@ -15,6 +15,7 @@ from ddbench.features import distances
 from ddbench_coresets.selection import Config, State, information, select
 from ddbench_coresets.selection import condense_step as condense_step
 from ddbench_coresets.selection import export as export
+from ddbench_coresets.selection import prepare as prepare
 
 BIBTEX = """@inproceedings{sener2018active,
   title={Active Learning for Convolutional Neural Networks: A Core-Set Approach},
@@ -37,6 +38,14 @@ def init(task: Task, config: Config) -> State:
     return select(task, config, farthest_first)
 
 
+# Greedy k-center of one class. x_1 .. x_n its images, phi features, s the picked ones.
+#
+# s_1 <- the x nearest to the mean         | int(distances(points, points.mean(0)).argmin())
+# for i = 2 .. ipc:                        | for _ in range(count - 1):
+#   d(x) <- min over s of |phi(x)-phi(s)|  | gaps = torch.minimum(gaps, distances(points,
+#     for the picked ones d = -1           | gaps[chosen[-1]] = -1.0
+#   s_i <- argmax_x d(x)                   | int(gaps.argmax())
+# return s_1 .. s_ipc                      | return torch.tensor(chosen)
 def farthest_first(points: torch.Tensor, count: int) -> torch.Tensor:
     """Return the indices of `count` of the (n, d) points by farthest-first traversal, none twice.
 

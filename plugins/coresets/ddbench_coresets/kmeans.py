@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from ddbench import MethodInfo, Task, hookimpl
+from ddbench import MethodInfo, Task, hookimpl, require
 
 # Imported here, not in init: scikit-learn takes a second to load, which is not selection.
 from ddbench.features import kmeans, nearest_to
@@ -18,6 +18,7 @@ from ddbench_coresets.selection import Config as Selection
 from ddbench_coresets.selection import State, information, select
 from ddbench_coresets.selection import condense_step as condense_step
 from ddbench_coresets.selection import export as export
+from ddbench_coresets.selection import prepare as prepare
 
 BIBTEX = """@inproceedings{cui2022dcbench,
   title={DC-BENCH: Dataset Condensation Benchmark},
@@ -36,8 +37,7 @@ class Config(Selection):
     def __post_init__(self) -> None:
         """Refuse no run at all."""
         super().__post_init__()
-        if self.runs < 1:
-            raise ValueError(f"runs is {self.runs}; expected at least 1")
+        require(self, "runs", least=1)
 
 
 @hookimpl
@@ -46,6 +46,14 @@ def describe() -> MethodInfo:
     return information("Cui et al., DC-BENCH, NeurIPS 2022", BIBTEX, Config)
 
 
+# k-means of each class. phi features; m_1 .. m_ipc centroids.
+#
+# for c = 0 .. C-1, phi of its images      | select(task, config, nearest_to_centroids)
+#   repeat for each of `runs` starts:      | kmeans(points, count, task.generator, config.runs)
+#     m <- k-means++ start, then Lloyd's iteration
+#   keep the m of least inertia            | clustering.centroids
+#   for i = 1 .. ipc:
+#     s_i <- argmin_x |phi(x) - m_i|       | nearest_to(clustering.centroids, points)
 @hookimpl
 def init(task: Task, config: Config) -> State:
     """Cluster every class."""

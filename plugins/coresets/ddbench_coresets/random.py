@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from ddbench import MethodInfo, SyntheticSet, hookimpl
+from ddbench import MethodInfo, SyntheticSet, hookimpl, shortage
 
 from ddbench_coresets.selection import condense_step as condense_step
-from ddbench_coresets.selection import shortage
 
 
 @dataclass
@@ -30,7 +29,7 @@ def describe() -> MethodInfo:
         inits=("real",),
         step="none",
         steps=lambda config, ipc: 0,
-        needs=lambda config, facts: shortage(facts.class_counts, facts.ipc),
+        needs=shortage,
         published=False,
         paper="random subset",
     )

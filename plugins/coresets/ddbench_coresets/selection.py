@@ -6,13 +6,23 @@ done in `init`. The features come from ddbench's shared network, trained once pe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import torch
-from ddbench import Converged, Facts, MethodInfo, SyntheticSet, Task, Unsupported, hookimpl
-from ddbench.features import FLOOR, class_features, trained_network
+from ddbench import (
+    Converged,
+    MethodInfo,
+    OptionsError,
+    SyntheticSet,
+    Task,
+    Unsupported,
+    hookimpl,
+    require,
+    shortage,
+)
+from ddbench.features import FLOOR, FeatureError, TrainedNetwork, class_features, trained_network
 
 Rule = Callable[[torch.Tensor, int], torch.Tensor]  # (n_c, d) features, ipc -> (ipc,) int64
 
@@ -21,16 +31,14 @@ Rule = Callable[[torch.Tensor, int], torch.Tensor]  # (n_c, d) features, ipc -> 
 class Config:
     """Which network the features come from; the defaults are the harness's shared recipe."""
 
-    network: str = "convnet"  # architecture
+    network: str = ""  # architecture; "": the one that is condensed for
     network_epochs: int = 20
     floor: float = FLOOR  # least accuracy, as a share of the way from chance to perfect
 
     def __post_init__(self) -> None:
         """Refuse values that no network can be trained or judged by."""
-        if self.network_epochs < 1:
-            raise ValueError(f"network_epochs is {self.network_epochs}; expected at least 1")
-        if not 0 <= self.floor <= 1:
-            raise ValueError(f"floor is {self.floor}; expected 0 to 1")
+        require(self, "network_epochs", least=1)
+        require(self, "floor", least=0, most=1)
 
 
 QUICK = {"network": "convnet-w32", "network_epochs": 4}  # a minute less; 96% on mnist-mini
@@ -44,12 +52,29 @@ class State:
     measures: dict[str, Any]
 
 
+def network_of(task: Task, config: Config) -> TrainedNetwork:
+    """Return the network whose features count, trained now if nobody has yet."""
+    network = config.network or task.architecture
+    try:
+        return trained_network(task, network, config.network_epochs, config.floor)
+    except FeatureError as error:
+        longer = {"network_epochs": 5 * config.network_epochs}
+        raise OptionsError(str(error), longer) from error
+
+
+@hookimpl
+def prepare(task: Task, config: Config) -> bool:
+    """Train the feature network."""
+    network_of(task, config)
+    return True
+
+
 def select(task: Task, config: Config, rule: Rule) -> State:
     """Apply `rule` to the features of each class."""
-    too_few = shortage(task.class_counts, task.ipc)
+    too_few = shortage(config, task)
     if too_few:
         raise Unsupported(too_few)
-    trained = trained_network(task, config.network, config.network_epochs, config.floor)
+    trained = network_of(task, config)
     chosen = []
     for c in range(task.num_classes):  # one class's features at a time: they can be large
         picked = rule(class_features(trained.network, task, c), task.ipc)
@@ -75,29 +100,14 @@ def information(paper: str, bibtex: str = "", config: type[Config] = Config) -> 
     """Return what these methods tell about themselves."""
     return MethodInfo(
         config=config,
-        inits=("real",),  # not looked at: a selection starts from the whole training set
+        inits=("real",),
+        own_init=lambda config: "real",  # out of the whole training set
         step="none",
         steps=lambda config, ipc: 0,
         quick=QUICK,
-        check={"network_epochs": 40},  # what the network needs to be of use on tiny data
         canonical=lambda config, facts: replace(config, floor=FLOOR),  # which refuses, or not
-        needs=_needs,
+        needs=shortage,
         published=False,  # the features' network was never described: its recipe here is ours
         paper=paper,
         bibtex=bibtex,
     )
-
-
-def shortage(class_counts: Sequence[int], ipc: int) -> str | None:
-    """Return why no ipc different images can be picked of every class, or None if they can."""
-    for c, count in enumerate(class_counts):
-        if count < ipc:
-            return (
-                f"class {c} has {count} training images, ipc is {ipc}; "
-                f"use ipc <= {min(class_counts)}"
-            )
-    return None
-
-
-def _needs(config: Config, facts: Facts) -> str | None:
-    return shortage(facts.class_counts, facts.ipc)

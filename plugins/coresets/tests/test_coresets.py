@@ -79,8 +79,10 @@ def test_k_center_on_a_line():
     assert farthest_first(LINE, 4).tolist() == [2, 3, 0, 1]
 
 
-@pytest.mark.parametrize("rule, brute", [(herd, brute_herding), (farthest_first, brute_k_center)])
-@pytest.mark.parametrize("n, d, count", [(40, 6, 12), (15, 2, 15), (9, 30, 1)])
+@pytest.mark.parametrize(
+    ("rule", "brute"), [(herd, brute_herding), (farthest_first, brute_k_center)]
+)
+@pytest.mark.parametrize(("n", "d", "count"), [(40, 6, 12), (15, 2, 15), (9, 30, 1)])
 def test_a_rule_picks_what_an_exhaustive_search_picks(rule, brute, n, d, count):
     for seed in range(5):
         points = points_of(n, d, seed)
@@ -158,7 +160,9 @@ def test_the_whole_class_can_be_selected(name, store):
     assert sorted(run(ALL[name], task).columns["index"].tolist()) == list(range(12))
 
 
-@pytest.mark.parametrize("name, brute", [("herding", brute_herding), ("kcenter", brute_k_center)])
+@pytest.mark.parametrize(
+    ("name", "brute"), [("herding", brute_herding), ("kcenter", brute_k_center)]
+)
 def test_a_selection_is_made_class_by_class_in_the_networks_features(name, brute, store):
     task = toy_task(per_class=12, ipc=5, store=store)
     chosen = run(ALL[name], task).columns["index"].tolist()
@@ -246,10 +250,10 @@ def test_too_few_images_make_a_skipped_row(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "message"),
     [
         ({"network_epochs": 0}, "network_epochs is 0; expected at least 1"),
-        ({"floor": 1.5}, "floor is 1.5; expected 0 to 1"),
+        ({"floor": 1.5}, "floor is 1.5; expected at least 0 and at most 1"),
         ({"runs": 0}, "runs is 0; expected at least 1"),
     ],
 )

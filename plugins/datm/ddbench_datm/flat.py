@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from ddbench import Task, Unsupported, has_batchnorm
 from torch.func import functional_call
 
 
@@ -32,3 +33,21 @@ class FlatNetwork:
         parts = zip(self._names, weights.split(self._sizes), self._shapes, strict=True)
         parameters = {name: part.view(shape) for name, part, shape in parts}
         return functional_call(self.module, parameters, (images,))
+
+
+def student_network(task: Task) -> FlatNetwork:
+    """Return the matched architecture as a function of its weights.
+
+    Raises:
+        Unsupported: It has batch norm, whose statistics no trajectory holds, or dropout, which
+            would make a step that cannot be taken again.
+    """
+    module = task.new_network()
+    if has_batchnorm(module):
+        raise Unsupported(
+            f"{task.architecture} has batch norm, and expert trajectories hold weights alone; "
+            "match a network with instance norm"
+        )
+    if any(isinstance(part, torch.nn.modules.dropout._DropoutNd) for part in module.modules()):
+        raise Unsupported(f"{task.architecture} has dropout, so its steps cannot be repeated")
+    return FlatNetwork(module)

@@ -4,8 +4,9 @@ A student takes N plain SGD steps of size `lr` from an expert's weights theta_0;
 J = |theta_N - target|^2 / |theta_0 - target|^2 (MTT, CVPR 2022, equation 2). Three ways to its
 gradient in images, labels and lr:
 
-- `adjoint`, the default: exact, with memory for the N weight vectors and the graph of one step.
-- `unroll`: exact, by keeping the graph of all N steps, as MTT and DATM do.
+- `unroll`, the specification: the paper's loop, and one backward pass through its N steps.
+- `adjoint`, the default: the same gradient (tests hold it against `unroll`), with memory for the N
+  weight vectors and the graph of one step.
 - `tesla`: what TESLA (Cui et al., ICML 2023) computes. It takes each theta_i for independent of
   the batches before it, and so is biased: here for comparison only.
 """
@@ -108,6 +109,25 @@ def draw_batches(
     return batches
 
 
+def unroll(problem: Problem) -> Match:
+    """Return J and its exact gradients: the paper's loop, and one backward pass through it."""
+    images = problem.images.detach().requires_grad_()
+    labels = problem.labels.detach()
+    soft = labels.is_floating_point()
+    lr = problem.lr.detach().requires_grad_()
+    leaves = [images, lr] + ([labels.requires_grad_()] if soft else [])
+    weights = problem.start.detach().requires_grad_()
+    for batch in problem.batches:
+        rows = batch.rows.to(images.device)
+        augmented = batch.transform.apply(images[rows])
+        gradient = _gradient(problem.network, weights, augmented, labels[rows], create_graph=True)
+        weights = weights - lr * gradient
+    loss = (weights - problem.target).square().sum() / problem.distance
+    by_images, by_lr, *by_labels = torch.autograd.grad(loss, leaves)
+    student = weights.detach()
+    return Match(loss.detach(), by_images, by_labels[0] if soft else None, by_lr, student)
+
+
 def rollout(problem: Problem) -> torch.Tensor:
     """Return the student's weights before each step and after the last, (N+1, P), detached."""
     weights = problem.start.new_empty(len(problem.batches) + 1, problem.network.count)
@@ -133,32 +153,6 @@ def adjoint(problem: Problem) -> Match:
 def tesla(problem: Problem) -> Match:
     """Return J and TESLA's gradients: those of `adjoint` with lambda held at lambda_N. Biased."""
     return _backwards(problem, through_steps=False)
-
-
-def unroll(problem: Problem) -> Match:
-    """Return J and its exact gradients by one backward pass through all steps."""
-    images = problem.images.detach().requires_grad_()
-    labels = problem.labels.detach()
-    soft = labels.is_floating_point()
-    lr = problem.lr.detach().requires_grad_()
-    leaves = [images, lr] + ([labels.requires_grad_()] if soft else [])
-    weights = problem.start.detach().requires_grad_()
-    for batch in problem.batches:
-        rows = batch.rows.to(images.device)
-        augmented = batch.transform.apply(images[rows])
-        gradient = _gradient(problem.network, weights, augmented, labels[rows], create_graph=True)
-        weights = weights - lr * gradient
-    loss = (weights - problem.target).square().sum() / problem.distance
-    by_images, by_lr, *by_labels = torch.autograd.grad(loss, leaves)
-    student = weights.detach()
-    return Match(loss.detach(), by_images, by_labels[0] if soft else None, by_lr, student)
-
-
-GRADIENTS: dict[str, Callable[[Problem], Match]] = {
-    "adjoint": adjoint,
-    "unroll": unroll,
-    "tesla": tesla,
-}
 
 
 def _backwards(problem: Problem, through_steps: bool) -> Match:
@@ -215,3 +209,10 @@ def _gradient(
     loss = cross_entropy(network(weights, images), labels)
     (gradient,) = torch.autograd.grad(loss, weights, create_graph=create_graph)
     return gradient
+
+
+GRADIENTS: dict[str, Callable[[Problem], Match]] = {
+    "adjoint": adjoint,
+    "unroll": unroll,
+    "tesla": tesla,
+}

@@ -3,25 +3,21 @@
 import numpy as np
 import pytest
 import torch
-from ddbench import testing
-from ddbench.contract.artifacts import ArtifactStore, BuildContext, artifact_id
-from ddbench_datm import experts, library
+from ddbench import seed_of, testing
+from ddbench.contract.artifacts import BuildContext
+from ddbench_datm import experts
 from ddbench_datm.experts import (
-    ExpertError,
     ExpertRecipe,
-    Experts,
     Training,
     blocks,
     build,
     gradients,
-    initial_weights,
     train_epoch,
     trajectories,
-    trajectory_name,
 )
 from ddbench_datm.flat import FlatNetwork
 from ddbench_datm.gsam import direction, perturbed
-from ddbench_datm.method import MTTConfig
+from ddbench_datm.storage import ExpertError, Experts, trajectory_name
 
 STRATEGY = "color_crop_cutout_scale_rotate"
 
@@ -197,18 +193,15 @@ def test_building_experts_leaves_the_tasks_generators_alone(tmp_path):
     assert all(torch.equal(states[0][name], state) for name, state in states[1].items())
 
 
-def test_initial_weights_are_a_fresh_networks_and_differ_by_seed(task):
-    global_state = torch.get_rng_state()
-    first, again, other = (initial_weights(task, seed) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert torch.equal(global_state, torch.get_rng_state())
-    untouched = testing.toy_task()
-    initial_weights(untouched, 1)
-    expected = testing.toy_task().new_network()
-    assert torch.equal(
-        FlatNetwork(untouched.new_network()).weights(), FlatNetwork(expected).weights()
-    )
+def test_initial_weights_depend_on_the_seed_and_the_number_of_the_expert_alone():
+    tasks = [testing.toy_task(), testing.toy_task(seed=3, ipc=2)]
+    first, other = (Training.begin(task, recipe(), range(2)).weights for task in tasks)
+    assert torch.equal(first, other)
+    assert not torch.equal(first[0], first[1])
+    again = Training.begin(tasks[0], recipe(seed=1), range(2)).weights
+    assert not torch.equal(first, again)
+    network = tasks[0].new_network(seed=seed_of("expert", 0, 1, "weights"))
+    assert torch.equal(FlatNetwork(network).weights(), first[1])
 
 
 # -- files ---------------------------------------------------------------------------------------
@@ -227,6 +220,7 @@ def test_a_trajectory_has_epochs_plus_one_snapshots_that_do_not_alias(task, netw
 def test_the_files_are_float32_arrays_of_snapshots(task, network):
     trajectories(task, network, recipe(), 1)
     (artifact,) = task.artifacts_used.values()
+    assert sorted(artifact.files) == [trajectory_name(0)]  # and nothing of the build
     array = np.load(artifact.folder / trajectory_name(0))
     assert array.shape == (4, network.count)
     assert array.dtype == np.float32
@@ -273,31 +267,20 @@ def test_settings_that_differ_never_share(change):
     assert recipe(**change).spec("convnet") != recipe().spec("convnet")
 
 
-def test_the_code_that_trains_experts_is_part_of_a_local_installs_identity(tmp_path, monkeypatch):
-    names = [source.name for source in experts.SOURCES]
-    assert names == ["experts.py", "gsam.py", "flat.py"]  # and method.py is not
-    copies = tuple(tmp_path / name for name in names)
-    for copy, source in zip(copies, experts.SOURCES, strict=True):
-        copy.write_bytes(source.read_bytes())
-    specs = []
-    for edit in ("", "\n# edited\n"):
-        with open(copies[1], "a") as gsam:
-            gsam.write(edit)
-        experts.edited_code.cache_clear()
-        monkeypatch.setattr(experts, "SOURCES", copies)
-        monkeypatch.setattr(experts, "package_fingerprint", lambda *names: "sha256:local")
-        specs.append(recipe().spec("convnet"))
-    experts.edited_code.cache_clear()
-    assert specs[0]["code"] != specs[1]["code"]
-    assert artifact_id("experts", specs[0]) != artifact_id("experts", specs[1])
+def test_the_code_that_trains_experts_is_part_of_a_local_installs_identity(monkeypatch):
+    asked = []
+    monkeypatch.setattr(experts, "edited_code", lambda *named: asked.append(named) or "sha256:1")
+    assert recipe().spec("convnet")["code"] == "sha256:1"
+    ((distribution, package, *files),) = asked
+    assert (distribution, package) == ("ddbench-datm", "ddbench_datm")
+    names = [file.name for file in files]
+    assert names == ["experts.py", "gsam.py", "flat.py", "storage.py"]  # and method.py is not
+    assert all(file.exists() for file in files)
 
 
 def test_a_release_shares_its_experts_with_the_next(monkeypatch):
-    experts.edited_code.cache_clear()
-    version = experts.distribution("ddbench-datm").version
-    monkeypatch.setattr(experts, "package_fingerprint", lambda *names: version)
+    monkeypatch.setattr(experts, "edited_code", lambda *named: None)
     assert "code" not in recipe().spec("convnet")
-    experts.edited_code.cache_clear()
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.01])
@@ -325,13 +308,13 @@ def test_only_the_kept_window_is_stored(task, network):
     assert [rows for rows, _ in sizes] == [4, 2]
     for epoch in (1, 3, -1):
         assert torch.equal(kept.weights(0, epoch), everything.weights(0, epoch))
-    with pytest.raises(ExpertError, match=r"no snapshot after epoch 2; it has 1, 3"):
+    with pytest.raises(ExpertError, match="no snapshot after epoch 2; it has 2, of epochs 1 to 3"):
         kept.weights(0, 2)
 
 
 def test_a_snapshot_beyond_the_trajectory_is_an_error(task, network):
     experts = trajectories(task, network, recipe(), 1)
-    with pytest.raises(ExpertError, match=r"no snapshot after epoch 4; it has 0\.\.3"):
+    with pytest.raises(ExpertError, match="no snapshot after epoch 4; it has 4, of epochs 0 to 3"):
         experts.weights(0, 4)
 
 
@@ -385,10 +368,9 @@ def test_a_killed_build_goes_on_at_its_epoch_bit_for_bit(task, network, tmp_path
     for number in range(2):
         arrays = [np.load(folder / trajectory_name(number)) for folder in (straight, killed)]
         assert np.array_equal(*arrays)
-    assert not (killed / "progress.npz").exists()
 
 
-def test_a_build_killed_after_its_last_file_is_complete(task, network, tmp_path):
+def test_a_build_killed_after_its_last_epoch_trains_no_more(task, network, tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()
     build(task, network, recipe(), range(1), BuildContext(folder, task.device))
@@ -396,56 +378,3 @@ def test_a_build_killed_after_its_last_file_is_complete(task, network, tmp_path)
     before = again.meter.steps
     build(task, network, recipe(), range(1), again)
     assert again.meter.steps == before == 12
-
-
-# -- the library ---------------------------------------------------------------------------------
-
-CONFIG = MTTConfig(experts=2, expert_epochs=2, expert_batch=16, max_start_epoch=1)
-
-
-@pytest.fixture
-def store(task, tmp_path):
-    library.build(task, CONFIG)
-    return ArtifactStore(tmp_path)
-
-
-def test_the_library_lists_what_is_stored(store):
-    first, second = library.listing(store)
-    assert (first.finished, first.epoch) == (True, 2)
-    assert first.record["architecture"] == "convnet-w8-d1"
-    assert sorted(first.record["experts"] + second.record["experts"]) == [0, 1]
-    assert first.seconds > 0
-    assert 0 <= first.record["train_accuracy"][0] <= 1
-
-
-def test_the_library_lists_a_build_that_has_not_finished(store, task):
-    (store.root / "experts-abc").mkdir()
-    (store.root / "network-abc").mkdir()
-    training = Training.begin(task, recipe(), range(1))
-    training.epoch = 7
-    training.save(store.root / "experts-abc" / "progress.npz")
-    unfinished = library.listing(store)[-1]
-    assert (unfinished.id, unfinished.finished, unfinished.epoch) == ("experts-abc", False, 7)
-    assert len(library.listing(store)) == 3
-
-
-def test_the_library_verifies(store):
-    folder = library.listing(store)[0].folder
-    assert library.verify(folder) == []
-    (file,) = folder.glob("*.npy")
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-    (problem,) = library.verify(folder)
-    assert "content has changed" in problem
-    file.unlink()
-    (problem,) = library.verify(folder)
-    assert "cannot be read" in problem
-
-
-def test_the_library_removes(store):
-    first, second = library.listing(store)
-    library.remove(store, first.id)
-    assert [stored.id for stored in library.listing(store)] == [second.id]
-    with pytest.raises(ValueError, match=second.id):
-        library.remove(store, first.id)

@@ -11,10 +11,11 @@ from ddbench.discovery.methods import bind
 from ddbench.inits import register_inits
 from ddbench.store import tensor_trees
 from ddbench_datm import DATMConfig, MTTConfig, datm, mtt
-from ddbench_datm.experts import ExpertError
+from ddbench_datm.checks import Diverged
 from ddbench_datm.matching import GRADIENTS, Problem, draw_batches
-from ddbench_datm.method import Diverged, expert_recipe, impossible, next_expert, start_end, window
+from ddbench_datm.method import next_expert
 from ddbench_datm.start import LABELS
+from ddbench_datm.storage import ExpertError
 
 SMALL = dict(
     student_steps=3, match_epochs=1, max_start_epoch=2, lr_images=10.0, lr_student=0.02,
@@ -303,13 +304,13 @@ def test_every_expert_is_used_once_in_each_pass(toy):
     [(0, 10), (99, 10), (100, 11), (500, 15), (999, 19), (1000, 20), (1001, 20), (10_000, 20)],
 )
 def test_the_range_expands_linearly(step, end):
-    assert start_end(DATMConfig(), step) == end
+    assert DATMConfig().starts(step) == range(0, end)
 
 
 def test_a_range_that_does_not_expand_is_whole_from_the_start():
     config = DATMConfig(first_max_start_epoch=0, max_start_epoch=60, min_start_epoch=40)
-    assert [start_end(config, step) for step in (0, 1, 10_000)] == [60] * 3
-    assert start_end(MTTConfig(), 0) == 20
+    assert [config.starts(step) for step in (0, 1, 10_000)] == [range(40, 60)] * 3
+    assert MTTConfig().starts(0) == range(20)
 
 
 def test_the_upper_ends_are_exclusive(toy):
@@ -335,12 +336,12 @@ def test_the_lower_end_is_inclusive(toy):
 
 
 def needs(**options):
-    return impossible(DATMConfig(**options), facts())
+    return DATMConfig(**options).obstacle(facts())
 
 
 def test_the_published_options_are_possible():
-    assert impossible(DATMConfig(), facts()) is None
-    assert impossible(MTTConfig(), facts(init="real")) is None
+    assert DATMConfig().obstacle(facts()) is None
+    assert MTTConfig().obstacle(facts(init="real")) is None
 
 
 def test_a_horizon_beyond_the_trajectory_is_refused():
@@ -348,7 +349,7 @@ def test_a_horizon_beyond_the_trajectory_is_refused():
     assert needs(expert_epochs=21) is None
     why = needs(expert_epochs=20)
     assert "epoch 21, beyond expert_epochs 20" in why
-    assert "beyond" in impossible(MTTConfig(max_start_epoch=50), facts())
+    assert "beyond" in MTTConfig(max_start_epoch=50).obstacle(facts())
 
 
 @pytest.mark.parametrize(
@@ -364,31 +365,45 @@ def test_an_empty_range_is_refused(options):
     assert "no start epoch" in needs(**options)
 
 
+def test_a_first_range_beyond_the_last_one_is_refused():
+    assert "30 is above max_start_epoch 20" in needs(first_max_start_epoch=30)
+
+
+def test_labels_of_an_epoch_that_is_not_trained_are_refused():
+    assert needs(label_epoch=100) is None
+    assert "label_epoch is 101; expected -1..100" in needs(label_epoch=101)
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"first_max_start_epoch": 30}, "30 is above max_start_epoch 20"),
         ({"grad_mode": "exact"}, "available: adjoint, unroll, tesla"),
         ({"label_init": "mean"}, "available: ensemble_correct, single"),
         ({"keep": "some"}, "available: all, window"),
         ({"select": "all"}, "available: init, expert"),
-        ({"student_steps": 0}, "student_steps is 0"),
+        ({"student_steps": 0}, "student_steps is 0; expected at least 1"),
         ({"experts": 0}, "experts is 0"),
         ({"min_start_epoch": -1}, "min_start_epoch is -1"),
-        ({"label_epoch": 101}, "label_epoch is 101"),
         ({"batch_synthetic": -1}, "batch_synthetic is -1"),
         ({"augment": "colour"}, "did you mean 'color'"),
-        ({"expert_augment": "colour"}, "did you mean 'color'"),
+        ({"expert_augment": "colour"}, "expert_augment: .*did you mean 'color'"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options, part):
-    assert part in needs(**options)
+    with pytest.raises(ValueError, match=part):
+        DATMConfig(**options)
 
 
-def test_an_experts_choice_needs_the_init_it_stands_for():
-    config = DATMConfig(select="expert")
-    assert impossible(config, facts()) is None
-    assert "init is 'noise'" in impossible(config, facts(init="noise"))
+def test_datm_has_the_options_of_mtt_and_more():
+    names = [{f.name for f in dataclasses.fields(c)} for c in (MTTConfig, DATMConfig)]
+    assert names[0] < names[1]
+    assert not any(name in vars(MTTConfig) for name in names[1] - names[0])
+
+
+def test_an_experts_choice_is_an_init_of_its_own():
+    own_init = bind(datm).info.own_init
+    assert own_init(DATMConfig(select="expert")) == "spc" and own_init(DATMConfig()) is None
+    assert bind(mtt).info.own_init(MTTConfig()) is None
 
 
 @pytest.mark.parametrize("architecture", ["convnet-w8-d1-bn"])
@@ -399,11 +414,14 @@ def test_batch_norm_is_declined(architecture, toy):
 
 
 def test_the_window_holds_all_that_can_be_read_and_no_more():
+    def kept(config):
+        return dataclasses.replace(config, keep="window").recipe(testing.toy_task()).kept
+
     config = DATMConfig(
         min_start_epoch=2, first_max_start_epoch=0, max_start_epoch=4, expert_epochs=9
     )
-    assert window(config) == (2, 3, 4, 5, 9)  # starts 2 and 3, targets 4 and 5, labels at 9
-    assert window(dataclasses.replace(config, label_epoch=7)) == (2, 3, 4, 5, 7, 9)
+    assert kept(config) == (2, 3, 4, 5, 9)  # starts 2 and 3, targets 4 and 5, labels at 9
+    assert kept(dataclasses.replace(config, label_epoch=7)) == (2, 3, 4, 5, 7, 9)
 
 
 def test_the_kept_window_gives_the_same_set(toy):
@@ -460,9 +478,19 @@ def test_both_methods_share_plain_sgd_experts(toy):
     assert list(tasks[0].artifacts_used) == list(tasks[1].artifacts_used)
 
 
+@pytest.mark.parametrize(("method", "config"), [(datm, DATM), (mtt, MTT)])
+def test_prepare_builds_what_init_asks_for_and_no_more(method, config, tmp_path):
+    ahead, task = (testing.toy_task(store=tmp_path, ipc=2) for _ in range(2))
+    assert bind(method).hook.prepare(task=ahead, config=config)
+    started(method, task, config)
+    assert list(ahead.artifacts_used) == list(task.artifacts_used)
+
+
 def test_the_quick_settings_share_their_experts():
     recipes = [
-        expert_recipe(info.config(**{k: v for k, v in info.quick.items() if k != "steps"}), "crop")
+        info.config(**{k: v for k, v in info.quick.items() if k != "steps"}).recipe(
+            testing.toy_task()
+        )
         for info in (datm.info, mtt.info)
     ]
     assert recipes[0].spec("convnet") == recipes[1].spec("convnet")
@@ -472,6 +500,6 @@ def test_the_quick_settings_share_their_experts():
 def test_the_methods_describe_themselves(method):
     info = bind(method).info
     config = info.config(**{k: v for k, v in info.quick.items() if k != "steps"})
-    assert impossible(config, facts(init=info.default_init)) is None
+    assert config.obstacle(facts(init=info.default_init)) is None
     assert info.paper and info.bibtex
     assert info.steps(info.config(), 10) == (10_000 if method is datm else 5_000)

@@ -6,12 +6,21 @@ drawn at random and never trained. No labels are used, no classifier, no inner l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
-from ddbench import Facts, MethodInfo, SyntheticSet, Task, has_batchnorm, hookimpl
-from ddbench.augment import operations
+from ddbench import (
+    Facts,
+    MethodInfo,
+    SyntheticSet,
+    Task,
+    has_batchnorm,
+    hookimpl,
+    missing_classes,
+    require,
+)
+from ddbench.augment import check_strategy
 
 Embed = Callable[[torch.Tensor], torch.Tensor]  # (B, ch, H, W) -> (B, d), before the last layer
 
@@ -36,13 +45,9 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse values with which nothing could be condensed."""
-        for name in ("lr_images", "batch_real"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum is {self.momentum}; expected at least 0 and below 1")
-        if self.augment != "dsa":
-            operations(self.augment)  # raises for an unknown one
+        require(self, "lr_images", "batch_real", above=0)
+        require(self, "momentum", least=0, below=1)
+        check_strategy(self.augment)
 
 
 @dataclass
@@ -71,7 +76,7 @@ def describe() -> MethodInfo:
             "init": ("real",),
         },
         canonical=canonical,
-        needs=missing_classes,
+        needs=missing_classes,  # a class without images has no mean
         paper="Zhao & Bilen, Dataset Condensation with Distribution Matching, WACV 2023, "
         "arXiv:2110.04181",
         bibtex=BIBTEX,
@@ -79,14 +84,13 @@ def describe() -> MethodInfo:
 
 
 def canonical(config: Config, facts: Facts) -> Config:
-    """Return the options with the real batch as it can be: all images of a class at most."""
+    """Return the options with the real batch as it can be: all images of a class at most.
+
+    Without a step no option does anything.
+    """
+    if not facts.steps:
+        return Config()
     return replace(config, batch_real=min(config.batch_real, max(facts.class_counts)))
-
-
-def missing_classes(config: Config, facts: Facts) -> str | None:
-    """Return why a dataset cannot be matched: a class without images has no mean."""
-    empty = [c for c, count in enumerate(facts.class_counts) if not count]
-    return f"{facts.dataset} has no training images of classes {empty}" if empty else None
 
 
 @hookimpl
@@ -95,18 +99,44 @@ def init(task: Task, synthetic: SyntheticSet, config: Config) -> State:
     images = synthetic.images.detach().clone().requires_grad_()
     labels = synthetic.hard_labels().clone()
     optimizer = torch.optim.SGD([images], lr=config.lr_images, momentum=config.momentum)
-    members = [torch.nonzero(labels == c).flatten() for c in range(task.num_classes)]
+    members = [synthetic.class_indices(c) for c in range(task.num_classes)]
     return State(images, labels, optimizer, config, members)
 
 
+# Algorithm 1 of the paper. T real set, S synthetic set, psi embedding, A augmentation, eta rate.
+#
+# for k = 0 .. K-1: (a step is one k)  | steps=lambda config, ipc: ITERATIONS
+#   sample theta ~ P_theta             | network = task.new_network()
+#   for c = 0 .. C-1:                  | for classes in groups:
+#     sample B^T_c from T              | task.real_images(c, config.batch_real)
+#     take all of S_c                  | state.images[state.members[c]]
+#     sample omega_c; A of both        | task.augment_alike(*pair, strategy=config.augment)
+#     mean of psi_theta(A(B^T_c))      | targets = class_means(network.embed, real)
+#     mean of psi_theta(A(S_c))        | means = class_means(network.embed, synthetic)
+#     L += |difference of the means|^2 | distance = (targets - means).square().sum()
+#   S <- S - eta grad_S L              | state.optimizer.step()
 @hookimpl
 def condense_step(state: State, task: Task) -> dict[str, float]:
     """Move all images by one step on a fresh network; log the loss per class."""
-    network = task.new_network().requires_grad_(False)  # theta ~ P(theta), in train mode
+    config = state.config
+    network = task.new_network().requires_grad_(False)  # in train mode
+    # One backward per class: a pixel is in the distance of its own class only, so the gradient is
+    # that of the sum, and memory does not grow with the classes. Batch norm gets all of them in
+    # one forward: its statistics would otherwise be those of one class, or of one image.
+    everything = list(range(task.num_classes))
+    groups = [everything] if has_batchnorm(network) else [[c] for c in everything]
+    loss = state.images.new_zeros(())
     state.optimizer.zero_grad()
-    embed: Embed = network.embed  # type: ignore[assignment]  # any attribute is Tensor | Module
-    match = match_together if has_batchnorm(network) else match_each_class
-    loss = match(embed, state, task)
+    for classes in groups:
+        drawn = [task.real_images(c, config.batch_real) for c in classes]
+        pairs = zip(drawn, [state.images[state.members[c]] for c in classes], strict=True)
+        alike = [task.augment_alike(*pair, strategy=config.augment) for pair in pairs]
+        real, synthetic = zip(*alike, strict=True)  # (min(batch_real, n_c), ...), (ipc, ch, H, W)
+        targets = class_means(network.embed, real).detach()  # (classes, d)
+        means = class_means(network.embed, synthetic)
+        distance = (targets - means).square().sum()  # divided by neither dimension nor class
+        distance.backward()
+        loss += distance.detach()
     state.optimizer.step()
     return {"loss": loss.item() / task.num_classes}
 
@@ -117,47 +147,7 @@ def export(state: State) -> SyntheticSet:
     return SyntheticSet(state.images.detach().clone(), state.labels.clone())
 
 
-def match_each_class(embed: Embed, state: State, task: Task) -> torch.Tensor:
-    """Add the gradient of every class's distance to the images; return the sum of the distances.
-
-    One backward per class instead of one for all: a pixel is in the distance of its own class
-    only, so the gradient is the same, and memory does not grow with the number of classes.
-    """
-    loss = state.images.new_zeros(())
-    for real, synthetic in pairs(state, task):
-        distance = squared_distance(embed(real).detach().mean(0), embed(synthetic).mean(0))
-        distance.backward()
-        loss += distance.detach()
-    return loss
-
-
-def match_together(embed: Embed, state: State, task: Task) -> torch.Tensor:
-    """As `match_each_class`, with all real images in one forward and all synthetic in another.
-
-    For batch norm, whose statistics would otherwise be those of one class, or of one image.
-    """
-    real, synthetic = zip(*pairs(state, task), strict=True)
-    targets = class_means(embed, real).detach()
-    loss = squared_distance(targets, class_means(embed, synthetic))
-    loss.backward()
-    return loss.detach()
-
-
-def pairs(state: State, task: Task) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Draw for each class a real batch, and augment it and the synthetic images alike."""
-    strategy = None if state.config.augment == "dsa" else state.config.augment
-    for c, members in enumerate(state.members):
-        real = task.real_images(c, state.config.batch_real)
-        real, synthetic = task.augment_alike(real, state.images[members], strategy=strategy)
-        yield real, synthetic  # (min(batch_real, n_c), ch, H, W), (ipc, ch, H, W)
-
-
 def class_means(embed: Embed, batches: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """Return the mean embedding of each batch, (C, d), from one forward of all of them."""
+    """Return the mean embedding of each batch, (len(batches), d), from one forward of all."""
     embedded = embed(torch.cat(batches)).split([len(batch) for batch in batches])
     return torch.stack([part.mean(0) for part in embedded])
-
-
-def squared_distance(real: torch.Tensor, synthetic: torch.Tensor) -> torch.Tensor:
-    """Return the sum of squared differences: by neither dimension nor class divided."""
-    return (real - synthetic).square().sum()

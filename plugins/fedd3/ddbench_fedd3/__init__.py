@@ -31,6 +31,7 @@ BIBTEX = """@inproceedings{song2023federated,
   booktitle = {International Joint Conference on Neural Networks (IJCNN)},
   year = {2023}
 }"""
+OF_KIP = "depth", "w_std", "b_std", "ridge", "lr_images", "stop_accuracy", "learn_labels"
 REMADE = {"checkpoint": False}  # made again by init, and no step changes it
 
 
@@ -104,6 +105,7 @@ def describe() -> MethodInfo:
     return MethodInfo(
         config=Config,
         inits=("real",),
+        own_init=lambda config: "real",  # each client's own
         step="local step of all active clients (kip), or one client's fit",
         steps=lambda config, ipc: DISTILLERS[config.client_distiller].steps(config),
         quick={"clients": 5, "classes_per_client": 2, "steps": 3000},
@@ -122,7 +124,11 @@ def describe() -> MethodInfo:
 def _canonical(config: Config, facts: Facts) -> Config:
     """Return the options with those that no image depends on at their defaults."""
     alpha = config.alpha if config.partition == "dirichlet" else Config.alpha
-    return replace(config, alpha=alpha, server=Config.server)
+    config = replace(config, alpha=alpha, server=Config.server)
+    if config.client_distiller == "kip" and facts.steps:
+        return config
+    usual = Config()
+    return replace(config, **{name: getattr(usual, name) for name in OF_KIP})
 
 
 def _needs(config: Config, facts: Facts) -> str | None:
@@ -133,7 +139,7 @@ def _needs(config: Config, facts: Facts) -> str | None:
 def init(task: Task, config: Config) -> State:
     """Partition the data; start every client from random images of its own.
 
-    The harness's initial set is not used: no client may start from another one's images.
+    That is the init of its own: no client may start from another one's images.
     """
     obstacle = budget.obstacle(config, task.class_counts, task.ipc)
     if obstacle:
@@ -167,6 +173,18 @@ def init(task: Task, config: Config) -> State:
     )
 
 
+# FedD3 with KIP at the clients. k client, D_k its data, (S_k, y_k) what it distils, K the kernel.
+#
+# for every client k at once:           | for clients in kip.chunks(active, size, task.device):
+#   sample a batch (X, y) from D_k      | real = state.clients.draw(clients, config.batch_real)
+#   K_XS = K(X, S_k), K_SS = K(S_k, S_k)| across, within = ntk_blocks(kernel, batch[0], images)
+#   K_SS + lambda I, factorised         | regularised_cholesky((within + within.mT) / 2, ridge)
+#   p = K_XS (K_SS + lambda I)^-1 y_k   | across @ torch.cholesky_solve(targets, factor)
+#   L_k = 1/2 |p - y|^2                 | losses = 0.5 * (prediction - batch[1]).square()
+#   S_k <- S_k - eta Adam(grad_S L_k)   | state.adam_images.update(state.support, here,
+#   if accuracy(p, y) > bound: k stops  | state.active[clients[stop]] = False
+# then every k uploads (S_k, y_k), once | payloads = {int(i): _upload(state, task, int(i))
+# the server trains on their union      | torch.cat(parts) for parts in zip(*received, strict=True)
 @hookimpl
 def condense_step(state: State, task: Task) -> dict[str, float]:
     """Advance all active clients by one local step; raise Converged once none is active."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ddbench.architectures import ArchitectureError, canonical
+from ddbench import canonical_architecture, require
 
 from ddbench_fedd3.partition import owners
 from ddbench_fedd3.prototypes import FITS
@@ -16,24 +16,6 @@ if TYPE_CHECKING:
     from ddbench_fedd3 import Config
 
 PARTITIONS = ("reference", "iid", "dirichlet")
-NAMES = {
-    "partition": PARTITIONS,
-    "client_distiller": ("kip", "random", *FITS),
-    "payload": tuple(ENCODINGS),
-}
-RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "clients": (lambda value: value >= 1, "at least 1"),
-    "classes_per_client": (lambda value: value >= 0, "at least 1, or 0 for all classes"),
-    "alpha": (lambda value: value > 0, "above 0"),
-    "depth": (lambda value: value >= 1, "at least 1"),
-    "w_std": (lambda value: value > 0, "above 0"),
-    "b_std": (lambda value: value >= 0, "at least 0"),
-    "ridge": (lambda value: value > 0, "above 0"),
-    "lr_images": (lambda value: value > 0, "above 0"),
-    "batch_real": (lambda value: value >= 1, "at least 1"),
-    "participation": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
-    "dropout": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
-}
 
 
 def check(config: Config) -> None:
@@ -42,27 +24,18 @@ def check(config: Config) -> None:
     Raises:
         ValueError: An unknown name, or a number out of its range.
     """
-    for option, known in NAMES.items():
-        value = getattr(config, option)
-        if value not in known:
-            raise ValueError(f"fedd3: {option} is {value!r}; available: {', '.join(known)}")
-    for option, (holds, expected) in RANGES.items():
-        value = getattr(config, option)
-        if not holds(value):
-            raise ValueError(f"fedd3: {option} is {value}; expected {expected}")
-    _check_server(config.server)
-
-
-def _check_server(name: str) -> None:
+    require(config, "partition", one_of=PARTITIONS)
+    require(config, "client_distiller", one_of=("kip", "random", *FITS))
+    require(config, "payload", one_of=ENCODINGS)
+    require(config, "clients", "depth", "batch_real", least=1)
+    require(config, "alpha", "w_std", "ridge", "lr_images", above=0)
+    require(config, "b_std", "classes_per_client", least=0)  # no classes: all of them
+    require(config, "participation", above=0, most=1)
+    require(config, "dropout", least=0, below=1)
     try:
-        canonical(name)
-    except ArchitectureError:  # a third party's, perhaps; asked second, for it takes its import
-        from ddbench.discovery.extensions import Extensions
-
-        try:
-            canonical(name, Extensions.installed().architectures)
-        except ArchitectureError as error:
-            raise ValueError(f"fedd3: server: {error}") from None
+        canonical_architecture(config.server)
+    except ValueError as error:
+        raise ValueError(f"server: {error}") from None
 
 
 def images_per_client(config: Config, num_classes: int, ipc: int) -> int:

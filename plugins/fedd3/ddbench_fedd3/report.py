@@ -64,7 +64,7 @@ def _traffic(state: State, task: Task, payloads: Mapping[int, bytes]) -> dict[st
 def _parameters(task: Task, architecture: str) -> int | None:
     """Return the weights of the server's network; None where such images are too small for it."""
     try:
-        network = task.new_network(architecture)
+        network = task.new_network(architecture, seed=0)  # of any weights: nothing is drawn
     except ValueError:
         return None
     return sum(parameter.numel() for parameter in network.parameters())

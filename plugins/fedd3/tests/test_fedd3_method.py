@@ -415,7 +415,7 @@ def test_the_columns_tell_the_federation():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alpha": 0.0}, "alpha is 0.0; expected above 0"),
+        ({"alpha": 0.0}, "alpha is 0.0; expected more than 0"),
         ({"clients": 0}, "clients is 0; expected at least 1"),
         ({"client_distiller": "kpi"}, "client_distiller is 'kpi'; available: kip, random"),
         ({"partition": "noniid"}, "partition is 'noniid'; available: reference, iid, dirichlet"),

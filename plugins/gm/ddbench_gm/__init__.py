@@ -15,8 +15,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from ddbench import Facts, MethodInfo, SyntheticSet, Task, has_batchnorm, hookimpl
-from ddbench.augment import operations
+from ddbench import (
+    Facts,
+    MethodInfo,
+    Network,
+    SyntheticSet,
+    Task,
+    has_batchnorm,
+    hookimpl,
+    missing_classes,
+    require,
+)
+from ddbench.augment import check_strategy
 from ddbench.training import Recipe, cross_entropy, fit
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -65,17 +75,11 @@ class GM:
 
     def __post_init__(self) -> None:
         """Refuse values with which nothing could be condensed."""
-        for name in ("iterations", "lr_images", "batch_real", "batch_network"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        for name in ("lr_network", "guard"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        _require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
-        _require(self.metric in METRICS, "metric", self.metric, f"one of {', '.join(METRICS)}")
-        _require(self.outer is None or self.outer > 0, "outer", self.outer, "more than 0")
-        epochs = self.inner_epochs
-        _require(epochs is None or epochs >= 0, "inner_epochs", epochs, "at least 0")
-        if self.augment != "dsa":
-            operations(self.augment)  # raises for an unknown one
+        require(self, "iterations", "outer", "lr_images", "batch_real", "batch_network", above=0)
+        require(self, "inner_epochs", "lr_network", "guard", least=0)
+        require(self, "momentum", least=0, below=1)
+        require(self, "metric", one_of=METRICS)
+        check_strategy(self.augment)
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,6 @@ class DSA(GM):
     augment: str = "dsa"
 
 
-def _require(fine: bool, name: str, value: object, expected: str) -> None:
-    if not fine:
-        raise ValueError(f"{name} is {value!r}; expected {expected}")
-
-
 @dataclass
 class State:
     """What a step advances."""
@@ -97,7 +96,7 @@ class State:
     images: torch.Tensor  # (C*ipc, ch, H, W) float32, normalised; the leaf being optimised
     labels: torch.Tensor  # (C*ipc,) int64
     optimizer: torch.optim.Optimizer  # of the images
-    network: torch.nn.Module  # theta, as the next step will match it
+    network: Network  # theta, as the next step will match it
     config: GM = field(metadata={"checkpoint": False})
     members: list[torch.Tensor] = field(metadata={"checkpoint": False})  # indices of each class
 
@@ -121,7 +120,7 @@ class GradientMatching:
             quick=self.quick,
             published_at={**PLACES, "init": (self.start,)},
             canonical=canonical,
-            needs=missing_classes,
+            needs=missing_classes,  # a class without images has no gradient
             paper=self.paper,
             bibtex=self.bibtex,
         )
@@ -132,9 +131,22 @@ class GradientMatching:
         images = synthetic.images.detach().clone().requires_grad_()
         labels = synthetic.hard_labels().clone()
         optimizer = torch.optim.SGD([images], lr=config.lr_images, momentum=config.momentum)
-        members = [torch.nonzero(labels == c).flatten() for c in range(task.num_classes)]
+        members = [synthetic.class_indices(c) for c in range(task.num_classes)]
         return State(images, labels, optimizer, task.new_network(), config, members)
 
+    # Algorithm 1 of DC; with omega that of DSA. T real set, S synthetic set, theta network, L loss.
+    #
+    # theta_0 ~ P_theta, K times                | state.network = task.new_network()
+    #   for t = 0 .. T-1: (a step is one t)     | if (step + 1) % outer:
+    #     for c = 0 .. C-1:                     | for c in range(task.num_classes)
+    #       sample B^T_c from T                 | task.real_images(c, config.batch_real),
+    #       take all of S_c                     | state.images[state.members[c]],
+    #       both under one omega                | real, synthetic = task.augment_alike(
+    #       grad_theta L^T_c(theta_t)           | parameter_gradients(state.network, real, c)
+    #       grad_theta L^S_c(theta_t)           | parameter_gradients(state.network, synthetic, c,
+    #       D(grad L^S_c, grad L^T_c)           | matching_distance(current, target, config.metric,
+    #     S <- opt(S; grad_S D, eta_S)          | state.optimizer.step()
+    #     theta <- opt(theta; L^S, eta_theta)   | train_network(state, task, inner_epochs)
     @hookimpl
     def condense_step(self, state: State, task: Task, step: int) -> dict[str, float]:
         """Update all images once, then train or replace the network; log the loss per class."""
@@ -169,7 +181,10 @@ def canonical(config: GM, facts: Facts) -> GM:
 
     Loops of None are those of the ipc. A network that is matched once is never trained. Iterations
     are told by the steps, and a batch of all real images of each class is one whatever its number.
+    Without a step no option does anything.
     """
+    if not facts.steps:
+        return type(config)()
     outer, inner_epochs = loops(config, facts.ipc)
     batch_real = min(config.batch_real, max(facts.class_counts))
     same = replace(
@@ -182,12 +197,6 @@ def canonical(config: GM, facts: Facts) -> GM:
     if outer > 1:
         return same
     return replace(same, inner_epochs=0, lr_network=GM.lr_network, batch_network=GM.batch_network)
-
-
-def missing_classes(config: GM, facts: Facts) -> str | None:
-    """Return why a dataset cannot be matched: a class without images has no gradient."""
-    empty = [c for c, count in enumerate(facts.class_counts) if not count]
-    return f"{facts.dataset} has no training images of classes {empty}" if empty else None
 
 
 def settle_batchnorm(network: torch.nn.Module, task: Task) -> None:
@@ -216,7 +225,7 @@ def match_class(c: int, state: State, task: Task) -> torch.Tensor:
     real, synthetic = task.augment_alike(
         task.real_images(c, config.batch_real),
         state.images[state.members[c]],
-        strategy=strategy(config, task),
+        strategy=config.augment,
     )
     target = parameter_gradients(state.network, real, c)
     current = parameter_gradients(state.network, synthetic, c, create_graph=True)
@@ -246,14 +255,9 @@ def train_network(state: State, task: Task, epochs: int) -> None:
         momentum=0.0,
         weight_decay=0.0,
         batch=config.batch_network,
-        augment=strategy(config, task),
+        augment=task.resolve_strategy(config.augment),
     )
     fit(state.network, state.images.detach(), state.labels, recipe, task.generator)
-
-
-def strategy(config: GM, task: Task) -> str:
-    """Return the strategy that the option `augment` stands for."""
-    return task.strategy if config.augment == "dsa" else config.augment
 
 
 gm = GradientMatching(

@@ -145,8 +145,8 @@ def test_dsa_sees_a_class_through_one_transform_and_gm_through_none(monkeypatch)
         task = toy_task(ipc=1)
         original = task.augment_alike
 
-        def spy(*batches, strategy=None, original=original):
-            seen.append(strategy)
+        def spy(*batches, strategy=None, task=task, original=original):
+            seen.append(task.resolve_strategy(strategy))
             return original(*batches, strategy=strategy)
 
         task.augment_alike = spy
@@ -282,7 +282,7 @@ def test_a_class_without_images_is_named_at_plan_time():
         ({"momentum": 1.0}, "momentum is 1.0; expected at least 0 and below 1"),
         ({"outer": 0}, "outer is 0"),
         ({"inner_epochs": -1}, "inner_epochs is -1"),
-        ({"metric": "l2"}, "metric is 'l2'; expected one of ours, mse, cos"),
+        ({"metric": "l2"}, "metric is 'l2'; available: ours, mse, cos"),
         ({"guard": -1e-6}, "guard"),
         ({"augment": "crops"}, "unknown operation 'crops'"),
     ],

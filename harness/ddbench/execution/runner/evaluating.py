@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from ddbench.contract.synthetic_set import SetError, SyntheticSet
-from ddbench.datasets import chance, class_counts, majority_accuracy
+from ddbench.datasets import chance, facts_of, majority_accuracy
 from ddbench.discovery.extensions import Extensions
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner.callbacks import Control, Stopped
@@ -54,7 +53,7 @@ def evaluate_set(
             catalogue=extensions.architectures,
             progress=progress,
         )
-    drop = scores.recipe.drop
+    drop, about = scores.recipe.drop, facts_of(dataset)
     return {
         "accuracies": scores.accuracies,
         "balanced_accuracies": scores.balanced_accuracies,
@@ -71,11 +70,8 @@ def evaluate_set(
         "images": len(synthetic),
         "chance": chance(dataset),
         "majority": majority_accuracy(dataset),
-        "class_counts_test": np.bincount(
-            dataset.test_labels, minlength=dataset.num_classes
-        ).tolist(),
-        "class_names": list(dataset.classes),
-        "train_counts": class_counts(dataset).tolist(),
+        "class_counts_test": about["test_counts"],
+        **about,
         "set_sha256": sha256,
     }
 

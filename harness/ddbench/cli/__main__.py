@@ -1,5 +1,0 @@
-"""`python -m ddbench.cli`."""
-
-from ddbench.cli import main
-
-main()

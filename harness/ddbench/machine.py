@@ -1,0 +1,32 @@
+"""What the machine offers this process, on Linux and on macOS."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+CPU_INFO = Path("/proc/cpuinfo")
+SYSCTL = ("/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string")  # macOS
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use; where the system does not tell, all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_model() -> str:
+    """Return the processor's name as the system gives it."""
+    with suppress(OSError):
+        for line in CPU_INFO.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(SYSCTL, capture_output=True, text=True, check=True, timeout=10)
+        if done.stdout.strip():
+            return done.stdout.strip()
+    return platform.processor() or platform.machine()
