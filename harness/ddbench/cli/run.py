@@ -110,12 +110,17 @@ def run(
             fail("\n  ".join(["--require-all:", *reasons]))
         if test:
             _require_validation(plan)
-        show = {"tracebacks": debug or debugging()}
-        _close(_carry_out(session, plan, options, stop, test, show), as_json)
+        tracebacks = debug or debugging()
+        _close(_carry_out(session, plan, options, stop, test, tracebacks), as_json)
 
 
 def _carry_out(
-    session: Session, plan: Plan, options: RunOptions, stop: Stop, test: bool, show: dict[str, bool]
+    session: Session,
+    plan: Plan,
+    options: RunOptions,
+    stop: Stop,
+    test: bool,
+    tracebacks: bool,
 ) -> Outcome:
     """Do what is missing of a plan; with `test`, then test what its validations chose."""
     from ddbench.execution.run import carry_out
@@ -123,11 +128,11 @@ def _carry_out(
     from ddbench.reporting.leaderboard import load
     from ddbench.reporting.terminal import Progress
 
-    with Progress(**show) as progress:
+    with Progress(tracebacks=tracebacks) as progress:
         outcome = carry_out(session, plan, options, progress, stop)
     if test and not outcome.stopped:
         tests = with_tests(outcome.plan, load(outcome.folder).chosen)
-        with Progress(**show) as progress:
+        with Progress(tracebacks=tracebacks) as progress:
             outcome = carry_out(session, tests, options, progress, stop)
     return outcome
 

@@ -209,7 +209,7 @@ def _asked(
     name, texts = split_options(name)
     source = find(name, sources)
     named = read_options(source, texts)
-    resolved = resolve_options(source, {**read_options(source, named), **(options or {})})
+    resolved = resolve_options(source, {**named, **(options or {})})
     source = source.configured(resolved)
     folders = _expanded(roots)
     presence = source.locate(folders)
