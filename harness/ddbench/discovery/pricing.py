@@ -126,8 +126,8 @@ def condensation(
 
     One cycle of steps is counted and taken for every other. `job` is a Condensation's record;
     `facts` holds ``num_classes``, ``shape``, ``class_counts`` and ``augment``. Where it shares
-    artifacts with others there are ``artifacts`` too, {id: {"kind", "flops"}}: their FLOPs are in no
-    other number.
+    artifacts with others there are ``artifacts`` too, {id: {"kind", "flops"}}, whose FLOPs are in
+    no other number.
     """
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
