@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from ddbench.cli.shared import (
     PLACES,
     RUN,
     choices_of,
+    debugging,
     explained,
     fail,
     open_session,
@@ -24,7 +24,8 @@ from ddbench.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from ddbench.execution.run import Priced
+    from ddbench.execution.run import Outcome, Priced, RunOptions, Session
+    from ddbench.execution.signals import Stop
     from ddbench.planning.jobs import Plan
 
 
@@ -74,9 +75,6 @@ def run(
     with more to do, 130 interrupted.
     """
     from ddbench.execution import run as sessions
-    from ddbench.planning.test_set import with_tests
-    from ddbench.reporting.leaderboard import load
-    from ddbench.reporting.terminal import Progress
 
     if print_registry:
         _print_registry(registry_path)
@@ -105,20 +103,38 @@ def run(
             preset=preset,
         )
         chosen = choices_of(workers=sessions.jobs_at_once(options), **choices)
-        session = open_session(registry_path, data, cache, plugins)
+        session = open_session(registry_path, data, cache, plugins, planning=True)
         plan = session.plan(chosen)
         if require_all and plan.skipped:
             reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
             fail("\n  ".join(["--require-all:", *reasons]))
         if test:
             _require_validation(plan)
-        with Progress() as progress:
-            outcome = sessions.carry_out(session, plan, options, progress, stop)
-        if test and not outcome.stopped:
-            tests = with_tests(plan, load(outcome.folder).chosen)
-            with Progress() as progress:
-                outcome = sessions.carry_out(session, tests, options, progress, stop)
-        _close(outcome, as_json)
+        tracebacks = debug or debugging()
+        _close(_carry_out(session, plan, options, stop, test, tracebacks), as_json)
+
+
+def _carry_out(
+    session: Session,
+    plan: Plan,
+    options: RunOptions,
+    stop: Stop,
+    test: bool,
+    tracebacks: bool,
+) -> Outcome:
+    """Do what is missing of a plan; with `test`, then test what its validations chose."""
+    from ddbench.execution.run import carry_out
+    from ddbench.planning.test_set import with_tests
+    from ddbench.reporting.leaderboard import load
+    from ddbench.reporting.terminal import Progress
+
+    with Progress(tracebacks=tracebacks) as progress:
+        outcome = carry_out(session, plan, options, progress, stop)
+    if test and not outcome.stopped:
+        tests = with_tests(outcome.plan, load(outcome.folder).chosen)
+        with Progress(tracebacks=tracebacks) as progress:
+            outcome = carry_out(session, tests, options, progress, stop)
+    return outcome
 
 
 def _require_validation(plan: Plan) -> None:
@@ -188,15 +204,19 @@ def plan(
     rate: float,
     **choices: Any,  # noqa: ANN401
 ) -> None:
-    """Show what `run` with the same options would do, and with --price at what cost."""
+    """Show what `run` with the same options would do, and with --price at what cost.
+
+    Exit codes: as `run` would give them for what cannot run: 1 a broken plugin, 3 nothing can run.
+    """
     from ddbench.reporting.terminal import print_plan
 
-    session = open_session(registry_path, data, cache, plugins)
+    session = open_session(registry_path, data, cache, plugins, planning=True)
     planned = session.plan(choices_of(**choices))
     if price:
         _print_prices(session.price(planned), rate, as_json)
     else:
         print_plan(planned, as_json=as_json)
+    raise SystemExit(planned.exit_code)
 
 
 def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
@@ -273,5 +293,7 @@ def init_registry(path: Path) -> None:
 
 
 def _print_registry(path: Path | None) -> None:
+    from ddbench.reporting.terminal import print_json
+
     registry = read_registry(path)
-    click.echo(json.dumps({"path": str(registry.path), **registry.dump()}, indent=1))
+    print_json({"path": str(registry.path), **registry.dump()})

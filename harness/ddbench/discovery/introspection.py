@@ -10,11 +10,13 @@ import atexit
 import dataclasses
 import itertools
 import json
+import logging
 import os
 import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from numbers import Real
@@ -29,9 +31,10 @@ from ddbench.discovery.fingerprints import ChangedError, code_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, MethodError, load, plain_options
 from ddbench.store.atomic_files import write_json
 from ddbench.store.hashing import hash_of_text
-from ddbench.text import lines
+from ddbench.text import lines, streams
 from ddbench.text.lines import brief
 
+LOG = logging.getLogger(__name__)
 MOST_STEPS, LONGEST_CYCLE = 10**9, 10**6  # a meter keeps an account of each step of a cycle
 PATIENCE_S = 120.0  # for importing torch and every plugin on a slow disk
 SHOWN_IPC = (1, 10, 50)  # whose steps stand in a method's description
@@ -42,8 +45,8 @@ DESCRIBED = (
     "published_at", "published", "balanced", "controls", "paper", "bibtex",
 )  # fmt: skip
 CONFIGURED = (
-    "problems", "config", "published", "alike", "steps", "published_steps", "cycle", "needs",
-    "own_init",
+    "problems", "config", "published", "alike", "canonical", "steps", "published_steps", "cycle",
+    "needs", "own_init",
 )  # fmt: skip
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -137,11 +140,13 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("shape", "class_counts"):
         known[key] = tuple(known[key])
     facts = Facts(**known)
+    ours, theirs = (_canonical(info, one, facts) for one in (config, published))
     return {
         "problems": [],
         "config": plain_options(config),
         "published": plain_options(published),
-        "alike": _alike(info, config, published, facts),
+        "alike": [name for name, value in ours.items() if value == theirs[name]],
+        "canonical": ours,
         "steps": steps,
         "published_steps": published_steps,
         "cycle": _whole(info.cycle(config, ipc), "MethodInfo.cycle", 1, LONGEST_CYCLE),
@@ -150,13 +155,8 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _alike(info: MethodInfo, config: Any, published: Any, facts: Facts) -> list[str]:  # noqa: ANN401
-    """Return the options that give the same result at both values, as the method says."""
-    ours, theirs = (_canonical(info, one, facts) for one in (config, published))
-    return [name for name, value in ours.items() if value == theirs[name]]
-
-
 def _canonical(info: MethodInfo, config: Any, facts: Facts) -> dict[str, Any]:  # noqa: ANN401
+    """Return the options with those that leave the result as it is at one value, by the method."""
     made = info.canonical(config, facts)
     if not isinstance(made, info.config):
         raise MethodError(
@@ -289,8 +289,12 @@ class Child:
         with suppress(OSError, ValueError, RecursionError):
             answers = json.loads(kept.read_bytes())
             if _answers_to(request, answers):
+                LOG.debug("about %s: answers kept in %s", ", ".join(asked) or "no method", kept)
                 return answers
+        started = time.monotonic()
         answers = self._answers(request, asked)
+        LOG.debug("about %s: a process of its own answered in %.1f s",
+                  ", ".join(asked) or "no method", time.monotonic() - started)  # fmt: skip
         # a broken install may be mended without a trace
         if not any("error" in part for part in _parts(answers)):
             with suppress(OSError):  # where they cannot be kept they are asked for again
@@ -339,8 +343,8 @@ class Child:
         if self._process is not None and self._process.poll() is not None:
             self.close()
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "ddbench.discovery.introspection"],
+            self._process = subprocess.Popen(  # -P: it imports nothing of the working folder
+                [sys.executable, "-P", "-m", "ddbench.discovery.introspection"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
             )  # fmt: skip
             atexit.register(self.close)
@@ -409,6 +413,7 @@ class _Lost(Exception):
 def main() -> None:
     """Answer requests, one a line of standard input; what plugins print goes to stderr."""
     leave_signals_to_parent()
+    streams.prepare_program()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     loaded: dict[str, Method | str] = {}

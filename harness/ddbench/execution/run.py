@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,14 +26,15 @@ from ddbench.execution.devices import cuda_devices
 from ddbench.execution.engines import Jobs, Observer, memory_of_a_job, run_local
 from ddbench.execution.signals import Stop
 from ddbench.machine import usable_cores
-from ddbench.planning.job_ids import keeping
-from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan
+from ddbench.planning.job_ids import adopting, keeping
+from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan, row_labels
 from ddbench.planning.planner import MissingData, PlanningContext, make
 from ddbench.planning.registry import Registry, RegistryError
 from ddbench.store import run_folder
 from ddbench.store.atomic_files import write_json
 from ddbench.store.run_folder import RunFolder
 
+LOG = logging.getLogger(__name__)
 LONGEST_S = 3650 * 86400.0  # that an option may ask for: ten years
 
 
@@ -51,9 +54,19 @@ class Places:
 
 
 def default_cache() -> Path:
-    """Return the user's cache folder for ddbench."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "ddbench"
+    """Return the user's cache folder for ddbench.
+
+    Raises:
+        RunError: The user has no home folder: in a container, under a number without a name.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "ddbench"
+    except RuntimeError as error:
+        raise run_folder.RunError(
+            "no place for what runs share: neither XDG_CACHE_HOME nor HOME is set, and this user "
+            "has no home folder; name a folder with --cache, or set XDG_CACHE_HOME"
+        ) from error
 
 
 @dataclass
@@ -82,6 +95,9 @@ class Session:
         found = discover(places.plugins)
         extensions = Extensions.installed(files=places.plugins)
         ask = Child(found, places.cache, places.plugins)
+        LOG.debug("registry %s, cache %s, data in %s", registry.path, places.cache,
+                  ", ".join(map(str, places.roots)) or "no folder")  # fmt: skip
+        LOG.debug("methods: %s", ", ".join(f"{one.name} ({one.source})" for one in found.values()))
         return cls(registry, places, found, extensions, ask)
 
     @classmethod
@@ -139,6 +155,7 @@ class Session:
         return [*_shared(answers), *prices]
 
     def _facts(self, name: str, options: Mapping[str, Any]) -> DatasetFacts:
+        started = time.monotonic()
         try:
             dataset = datasets.load(
                 name,
@@ -149,6 +166,8 @@ class Session:
             )
         except datasets.DatasetMissing as missing:
             raise MissingData(str(missing)) from missing
+        LOG.debug("dataset %s: %d + %d images in %.1f s", name, len(dataset.train_images),
+                  len(dataset.test_images), time.monotonic() - started)  # fmt: skip
         about = datasets.facts_of(dataset)
         return DatasetFacts(
             name,
@@ -218,14 +237,16 @@ def _price_questions(
         "class_counts": list(facts.class_counts),
         "augment": facts.augment,
     }
+    labels = row_labels(plan.condensations)
     alike: dict[str, list[Condensation]] = {}
     for job in plan.condensations:
         if job.dataset == dataset:
             key = repr(replace(job, id="", options_id="", series_id="", seed=0, control_of=None))
             alike.setdefault(key, []).append(job)
     for jobs in alike.values():
+        row = labels[jobs[0].id]
         job = replace(jobs[0], id="", options_id="", seed=0)
-        row = f"{job.row}, {job.architecture}, {job.init}, ipc {job.ipc}"
+        row = f"{row}, {job.architecture}, {job.init}, ipc {job.ipc}"
         yield "condense", row, len(jobs), {
             "method": job.method, "job": job.record(), "facts": known
         }  # fmt: skip
@@ -301,13 +322,10 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 1 some job failed, 3 nothing could run, 4 more to do, 130 interrupted."""
+        """0 all done, 1 some job is not, 3 nothing could run, 4 more to do, 130 interrupted."""
         if self.stopped:
             return 130 if self.stopped == "interrupted" else 4
-        broken = any(skipped.failed for skipped in self.plan.skipped)
-        if self.plan.skipped and not (self.plan.condensations and self.plan.evaluations):
-            return 1 if broken else 3
-        return 1 if self.jobs.failed or broken else 0
+        return self.plan.exit_code or int(bool(self.jobs.failed or self.jobs.pending))
 
 
 def carry_out(
@@ -325,9 +343,10 @@ def carry_out(
     folder = RunFolder(options.out)
     folder.create()
     run_folder.refuse_newer(folder, "run")
+    plan = adopting(plan, *folder.ids())
     stale = stale_results(plan, folder)
     if options.keep_stale:
-        plan = keeping(plan, stale)
+        plan = adopting(keeping(plan, stale), *folder.ids())
     session.close()
     started = datetime.now(UTC)
     commit, dirty = git_commit()

@@ -31,6 +31,7 @@ BIBTEX = """@inproceedings{song2023federated,
   booktitle = {International Joint Conference on Neural Networks (IJCNN)},
   year = {2023}
 }"""
+OF_KIP = "depth", "w_std", "b_std", "ridge", "lr_images", "stop_accuracy", "learn_labels"
 REMADE = {"checkpoint": False}  # made again by init, and no step changes it
 
 
@@ -123,7 +124,11 @@ def describe() -> MethodInfo:
 def _canonical(config: Config, facts: Facts) -> Config:
     """Return the options with those that no image depends on at their defaults."""
     alpha = config.alpha if config.partition == "dirichlet" else Config.alpha
-    return replace(config, alpha=alpha, server=Config.server)
+    config = replace(config, alpha=alpha, server=Config.server)
+    if config.client_distiller == "kip" and facts.steps:
+        return config
+    usual = Config()
+    return replace(config, **{name: getattr(usual, name) for name in OF_KIP})
 
 
 def _needs(config: Config, facts: Facts) -> str | None:
