@@ -33,7 +33,7 @@ def ddbench(*words, code=0):
 def session(monkeypatch):
     """The session that `run` and `plan` open; a test says what it answers."""
     session = SimpleNamespace(plan=lambda choices: Plan([], [], []))
-    monkeypatch.setattr("ddbench.cli.run.open_session", lambda *places: session)
+    monkeypatch.setattr("ddbench.cli.run.open_session", lambda *places, planning: session)
     return session
 
 
@@ -58,6 +58,37 @@ def test_fetch_says_of_made_up_data_that_they_need_no_files(tmp_path):
 
 
 # -- listings --------------------------------------------------------------------------------------
+
+
+def test_a_networks_costs_on_a_known_dataset_need_no_files(tmp_path, monkeypatch):
+    monkeypatch.delenv("DDBENCH_DATA", raising=False)
+    words = ("architectures", "convnet", "--dataset", "mnist", "--data", tmp_path / "none")
+    out, _ = ddbench(*words, "--cache", tmp_path)
+    for text in ("317,706", "49,246,208", "492,462,080,000", "10,000 test images (as published)"):
+        assert text in out
+    assert max(map(len, out.splitlines())) <= 80
+    (cost,) = json.loads(ddbench(*words, "--cache", tmp_path, "--json")[0])
+    assert (cost["macs_image"], cost["macs_test"]) == (49_246_208, 492_462_080_000)
+
+
+def test_a_networks_costs_on_data_that_are_here_are_those_of_the_files(tmp_path):
+    words = ("architectures", "mlp", "--dataset", "mnist-mini?size=14", "--cache", tmp_path)
+    (cost,) = json.loads(ddbench(*words, "--json")[0])
+    assert (cost["shape"], cost["sizes"], cost["test_images"]) == ([1, 14, 14], "measured", 1000)
+    assert cost["macs_test"] == 1000 * cost["macs_image"]
+
+
+def test_architectures_says_what_there_is_not(tmp_path):
+    words = ("architectures", "--cache", tmp_path)
+    assert "did you mean 'convnet'?" in ddbench(*words, "convet", code=2)[1]
+    assert "did you mean 'mnist'?" in ddbench(*words, "mlp", "--dataset", "mnst", code=2)[1]
+    assert "train/<class>/" in ddbench(*words, "mlp", "--dataset", f"folder:{tmp_path}", code=2)[1]
+
+
+def test_the_listing_of_architectures_has_readable_shapes(tmp_path):
+    out, _ = ddbench("architectures", "--cache", tmp_path)
+    assert "1×28×28: 317,706" in out and "3×32×32: 320,010" in out
+
 
 REGISTRY = """
 [protocols.short]
@@ -253,6 +284,78 @@ def test_a_cache_that_cannot_be_written_is_refused_with_the_reason(tmp_path, mon
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     _, err = ddbench("plan", "--method", "dm", "--cache", tmp_path, code=2)
     assert f"--cache {tmp_path}: cannot be written (Read-only file system); name another" in err
+
+
+# -- what is not installed, and what is in a file ------------------------------------------------
+
+
+def test_plan_exits_as_run_would(session):
+    left_out = [Skipped("dm", "mnist", "convnet", "real", 1, 0, "no data")]
+    broken = [Skipped("dm", "mnist", "convnet", "real", 1, 0, "does not import", failed=True)]
+    for skipped, code in ((left_out, 3), (broken, 1), ([], 0)):
+        session.plan = lambda choices, skipped=skipped: Plan([], [], skipped)
+        ddbench("plan", "--preset", "quick", code=code)
+
+
+def test_methods_names_the_packages_where_none_is_installed(monkeypatch, tmp_path):
+    monkeypatch.setattr("ddbench.execution.run.discover", lambda files: {})
+    _, said = ddbench("methods", "--cache", tmp_path)
+    assert "pip install ddbench-gm ddbench-dm ddbench-datm ddbench-fedd3 ddbench-coresets" in said
+
+
+EXTENSION = """
+from ddbench import Architecture, hookimpl
+from ddbench.architectures import Network
+from ddbench.datasets import Presence, Source
+from torch import nn
+
+
+class Leaves(Source):
+    name = "leaves"
+    summary = "dry ones"
+
+    def locate(self, roots):
+        return Presence(False, None, "collect them")
+
+    def load(self, roots, options):
+        raise NotImplementedError
+
+
+def twig(shape, num_classes, options):
+    pixels = shape[0] * shape[1] * shape[2]
+    return Network(nn.Flatten(), nn.Linear(pixels, num_classes))
+
+
+@hookimpl
+def register_datasets():
+    return {"leaves": Leaves()}
+
+
+@hookimpl
+def register_architectures():
+    return {"twig": Architecture("twig", twig, "a thin one")}
+"""
+
+
+def test_listings_show_what_a_file_brings(tmp_path):
+    file = tmp_path / "parts.py"
+    file.write_text(EXTENSION)
+    for command, name in (("datasets", "leaves"), ("architectures", "twig")):
+        out, _ = ddbench(command, "--plugin", file, "--json")
+        assert f'"{name}"' in out
+        assert f'"{name}"' not in ddbench(command, "--json")[0]
+
+
+def test_the_session_of_a_plan_says_what_a_registry_leaves_out(tmp_path):
+    file = tmp_path / "mine.toml"
+    words = ("plan", "--registry", file, "--cache", tmp_path / "cache", "--preset", "x")
+    for head, said in (
+        ("", True),
+        ('extends = "nothing"\n', False),
+        ('extends = "default"\n', False),
+    ):
+        file.write_text(head + REGISTRY)
+        assert ("leaves out the default registry" in ddbench(*words, code=2)[1]) == said
 
 
 # -- seeing what went wrong ------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The answer to "which method, at what cost, for my data", and what the report says beside it."""
 
+import json
+
 import pytest
 from ddbench.reporting import markdown as report
 from ddbench.reporting.leaderboard import answer, load
@@ -41,9 +43,10 @@ def test_where_it_is_not_the_answer_says_how_many_seeds_and_minutes_would_settle
     rows(made, {"dm": [[0.80], [0.84], [0.82]], "gm": [[0.80], [0.81], [0.79]]})
     text = said(made)
     assert "dm (82.0% for 11.0 s) and gm (80.0% for 11.0 s) cannot be told apart on 800" in text
-    # half the interval is 3.6 points at 3 seeds, the difference 2: 3 * 1.8**2 = 10 seeds
-    assert "About 7 more seeds, 3 min 18 s of computing, would settle it" in text
-    assert "--method dm --method gm --seed 0 --seed 1" in text and "--seed 9." in text
+    # Half the interval is 5.55 points at 3 seeds, t(2) = 4.303; the difference is 2. At 8 seeds,
+    # t(7) = 2.365, it is 5.55 * 2.365 / 4.303 * sqrt(3 / 8) = 1.87. A set takes 11 s, networks 3.2.
+    assert "About 5 more seeds, 2 min 22 s of computing, would settle it" in text
+    assert "--method dm --method gm --seed 0 --seed 1" in text and "--seed 7." in text
 
 
 def test_random_images_that_cannot_be_told_from_the_best_are_the_cheapest(made):
@@ -62,6 +65,12 @@ def test_where_random_images_are_the_best_no_method_is_recommended(made):
     assert said(made).startswith("Take random real images: no method gives more than their 90.0%")
 
 
+def test_rows_below_the_largest_class_are_called_so(made):
+    rows(made, {"dm": [[0.6], [0.6], [0.6]]}, on=SPLIT | {"majority": 0.7})
+    assert "No row reaches the 70.0% of always naming the largest class" in said(made)
+    assert "the balanced accuracy, 60.0% of the first." in said(made)
+
+
 def test_the_settings_of_a_method_are_no_rivals_of_each_other(made):
     for rate, accuracy in ((1.0, 0.80), (10.0, 0.81)):
         for seed in range(3):
@@ -72,7 +81,7 @@ def test_the_settings_of_a_method_are_no_rivals_of_each_other(made):
 
 
 def test_seeds_go_on_with_the_budget_that_each_condensation_had(made):
-    rows(made, {"dm": [[0.80], [0.84]], "gm": [[0.80], [0.81]]}, budget_s=12.0)
+    rows(made, {"dm": [[0.80], [0.84], [0.82]], "gm": [[0.80], [0.81], [0.79]]}, budget_s=12.0)
     assert "--budget 12s." in said(made)
 
 
@@ -106,6 +115,15 @@ def test_unequal_classes_are_named_counted_and_weighed(made):
     assert "| oak | 90 | 70 |" in text and "| elm | 10 | 30 |" in text
     assert "(balanced accuracy) is 60.0%, and always naming the largest class gives 70.0%" in text
     assert "From left to right: oak, elm." in text
+
+
+def test_what_is_left_out_of_the_data_is_said(made):
+    rows(made, {"dm": [[0.8]]})
+    assert "left out" not in text_of(made)
+    [path] = (made.folder.root / "evaluations").glob("*.json")
+    notes = "3 files or folders left out: a|b.txt"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data_notes": notes}))
+    assert "\n\n3 files or folders left out: a\\|b.txt.\n\n" in text_of(made)
 
 
 def test_equal_classes_are_folded_away(made):

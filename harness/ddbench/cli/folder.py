@@ -115,13 +115,16 @@ def clean(folder: Path, cache: Path | None, yes: bool) -> None:
 @click.option("--preview", is_flag=True, help="Only show what would be copied.")
 @explained
 def merge(into: Path, others: tuple[Path, ...], preview: bool) -> None:
-    """Bring the results of other run folders into INTO; refuses different sets under one id."""
+    """Bring the results of other run folders into INTO, which is made if it is not there.
+
+    Different sets under one id are refused.
+    """
     from ddbench.store.housekeeping import left_out
     from ddbench.store.housekeeping import merge as join
-    from ddbench.store.run_folder import open_run
+    from ddbench.store.run_folder import RunFolder, open_run
 
     folders = [open_run(other) for other in others]
-    copies = join(open_run(into), folders, preview)
+    copies = join(open_run(into) if into.exists() else RunFolder(into), folders, preview)
     for path in left_out(folders):
         click.echo(f"{path}: is no file; left out", err=True)
     for copy in copies:

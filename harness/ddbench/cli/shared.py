@@ -131,6 +131,14 @@ def stacked(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
     )
 
 
+PLUGIN = click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A Python file that is a method, or brings datasets and the like; repeatable.",
+)
+
 PLACES = (
     click.option(
         "--registry",
@@ -150,13 +158,7 @@ PLACES = (
         type=click.Path(path_type=Path),
         help="What runs share: artifacts, prepared data.  [default: ~/.cache/ddbench]",
     ),
-    click.option(
-        "--plugin",
-        "plugins",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        help="A Python file that is a method, or brings datasets and the like; repeatable.",
-    ),
+    PLUGIN,
 )
 
 CHOICES = (
@@ -306,11 +308,11 @@ RUN = (
 )
 
 
-def read_registry(path: Path | None) -> Registry:
+def read_registry(path: Path | None, *, lenient: bool = False) -> Registry:
     """Return the registry at `path`, or the default one."""
     from ddbench.planning.registry import read
 
-    return read(path)
+    return read(path, lenient=lenient)
 
 
 def open_session(
@@ -318,12 +320,22 @@ def open_session(
     data: tuple[Path, ...],
     cache: Path | None,
     plugins: tuple[Path, ...],
+    *,
+    planning: bool = False,
 ) -> Session:
-    """Return a session over what is installed."""
+    """Return a session over what is installed; `planning`: the plan will tell what is wrong."""
     from ddbench.execution.run import Places, Session
 
     folder = writable(cache_of(cache))
-    return Session.installed(read_registry(registry_path), Places(folder, roots_of(data), plugins))
+    registry = read_registry(registry_path, lenient=planning)
+    if planning and (lost := registry.lost()):
+        click.echo(
+            f"{registry.path}: leaves out the default registry's {len(lost)} tables of methods "
+            f'({lost[0]}, ...); extends = "default" in its first line takes them in, '
+            f'extends = "nothing" ends this message',
+            err=True,
+        )
+    return Session.installed(registry, Places(folder, roots_of(data), plugins))
 
 
 def writable(cache: Path) -> Path:

@@ -110,6 +110,18 @@ def class_counts(dataset: Dataset) -> NDArray[np.int64]:
     return np.bincount(dataset.train_labels, minlength=dataset.num_classes).astype(np.int64)
 
 
+EPOCH_IMAGES = 3600  # that an epoch goes over at least: nine tenths of mnist-mini
+
+
+def passes(images: int) -> int:
+    """Return how often an epoch goes over a training set of so many images: once if it is large.
+
+    Settings in epochs were chosen on thousands of images. An epoch of 200 would be one step or a
+    few, and a network trained for some of them no better than chance.
+    """
+    return -(-EPOCH_IMAGES // max(1, images))
+
+
 def facts_of(dataset: Dataset) -> dict[str, Any]:
     """Return what a report says of a dataset, as plain values.
 
@@ -147,6 +159,8 @@ def check(dataset: Dataset, where: str) -> None:
     Raises:
         DatasetError: Naming `where`, the value and what would do.
     """
+    if not all(isinstance(name, str) for name in dataset.classes):
+        raise DatasetError(f"{where}: classes are {dataset.classes!r}; expected names as strings")
     if dataset.num_classes < 2:
         raise DatasetError(
             f"{where}: has {dataset.num_classes} class ({', '.join(dataset.classes) or 'none'});"
@@ -176,6 +190,12 @@ def check(dataset: Dataset, where: str) -> None:
 def _check_split(
     dataset: Dataset, split: str, images: np.ndarray, labels: np.ndarray, where: str
 ) -> None:
+    for array in (images, labels):
+        if not isinstance(array, np.ndarray):
+            raise DatasetError(
+                f"{where}: {split} images or labels are {type(array).__name__}; expected numpy"
+                " arrays"
+            )
     if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape[1:]:
         raise DatasetError(
             f"{where}: {split} images are {images.dtype} of shape {images.shape};"
@@ -197,6 +217,8 @@ def _check_split(
 def _check_labels(dataset: Dataset, split: str, labels: np.ndarray, where: str) -> None:
     classes = dataset.num_classes
     outside = labels[(labels < 0) | (labels >= classes)]
+    if len(outside) and labels.min() == 1 and labels.max() == classes:
+        raise DatasetError(f"{where}: {split} labels start at 1; they must count from 0")
     if len(outside):
         raise DatasetError(
             f"{where}: {len(outside)} {split} labels are outside 0..{classes - 1}"

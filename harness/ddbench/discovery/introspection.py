@@ -45,7 +45,8 @@ DESCRIBED = (
     "published_at", "published", "balanced", "controls", "paper", "bibtex",
 )  # fmt: skip
 CONFIGURED = (
-    "problems", "config", "published", "alike", "steps", "published_steps", "cycle", "needs",
+    "problems", "config", "published", "alike", "canonical", "steps", "published_steps", "cycle",
+    "needs", "own_init",
 )  # fmt: skip
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -89,6 +90,14 @@ def _reason(needs: Any) -> str | None:  # noqa: ANN401
     return needs and lines.shortened(lines.one_line(needs) or lines.NO_REASON)
 
 
+def _own_init(info: MethodInfo, config: Any) -> str | None:  # noqa: ANN401
+    own = info.own_init(config)
+    if own is None or (isinstance(own, str) and own in (info.inits or (own,))):
+        return own
+    expected = f"one of {', '.join(info.inits)}" if info.inits else "the name of an init"
+    raise MethodError(f"MethodInfo.own_init gives {brief(own)}; expected {expected}, or None")
+
+
 def _steps(info: MethodInfo) -> dict[str, int]:
     """Return the published steps by ipc, {} where the rule fails; planning says why."""
     try:
@@ -125,29 +134,29 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
         own = question["published_steps"]  # of the registry; else the rule at these options
         given = info.steps(config, ipc) if own is None else own
         steps = _whole(given, "MethodInfo.steps", 0, MOST_STEPS)
+    own_init = _own_init(info, config)
     known = dict(question["facts"]) | {"steps": steps}
+    known["init"] = own_init or known["init"]
     for key in ("shape", "class_counts"):
         known[key] = tuple(known[key])
     facts = Facts(**known)
+    ours, theirs = (_canonical(info, one, facts) for one in (config, published))
     return {
         "problems": [],
         "config": plain_options(config),
         "published": plain_options(published),
-        "alike": _alike(info, config, published, facts),
+        "alike": [name for name, value in ours.items() if value == theirs[name]],
+        "canonical": ours,
         "steps": steps,
         "published_steps": published_steps,
         "cycle": _whole(info.cycle(config, ipc), "MethodInfo.cycle", 1, LONGEST_CYCLE),
         "needs": _reason(info.needs(config, facts)),
+        "own_init": own_init,
     }
 
 
-def _alike(info: MethodInfo, config: Any, published: Any, facts: Facts) -> list[str]:  # noqa: ANN401
-    """Return the options that give the same result at both values, as the method says."""
-    ours, theirs = (_canonical(info, one, facts) for one in (config, published))
-    return [name for name, value in ours.items() if value == theirs[name]]
-
-
 def _canonical(info: MethodInfo, config: Any, facts: Facts) -> dict[str, Any]:  # noqa: ANN401
+    """Return the options with those that leave the result as it is at one value, by the method."""
     made = info.canonical(config, facts)
     if not isinstance(made, info.config):
         raise MethodError(

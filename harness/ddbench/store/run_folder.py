@@ -120,8 +120,15 @@ class RunFolder:
                 pass
         except OSError as error:
             raise RunError(
-                f"--out {self.root}: cannot be written ({error.strerror}); name another folder"
+                f"{self.root}: cannot be written ({error.strerror}); name another folder"
             ) from error
+
+    def ids(self) -> tuple[set[str], set[str]]:
+        """Return the ids of condensations and of evaluations that have left something here."""
+        sets, evaluations = self.root / "condensations", self.root / "evaluations"
+        return {path.name for path in sets.glob("*")}, {
+            path.stem for path in evaluations.glob("*.json")
+        }
 
     def is_run(self) -> bool:
         """Say whether the folder looks like a run; its manifests may have been removed."""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from scipy.special import stdtrit  # the quantiles of Student's t
+
 from ddbench.reporting.leaderboard import number_format, table_format
 from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
@@ -32,8 +34,10 @@ def answer(boards: Sequence[Board], shown: Callable[[str], str] = str) -> str:
     rivals = [_Rival.of(boards[0], top, place) for place in others]
     tied = [rival for rival in rivals if not rival.below.decided]
     if not tied:
-        return writer.decided(top, rivals[0] if rivals else None)
-    return f"{writer.undecided(top, tied)} {writer.what_would_settle_it(top, tied)}"
+        sentences = [writer.decided(top, rivals[0] if rivals else None)]
+    else:
+        sentences = [writer.undecided(top, tied), writer.what_would_settle_it(top, tied)]
+    return " ".join(filter(None, [*sentences, writer.warning(top)]))
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,19 @@ class _Rival:
 
 
 def _seeds_needed(below: Difference, seeds: int) -> float:
-    """Return how many seeds would bring half the interval below the difference.
+    """Return how many seeds would bring half the interval below the difference; inf of too many.
 
-    An interval of n seeds narrows as 1 / sqrt(n). One seed does not tell how much another differs.
+    An interval of n seeds is taken to narrow as t(n - 1) / sqrt(n), with Student's t. One seed does
+    not tell how much another differs.
     """
     if not below.known or seeds < 2:
         return max(LEAST_SEEDS, seeds + 1)
-    if below.mean == 0:
-        return math.inf
-    return max(seeds + 1, math.ceil(seeds * (below.half / below.mean) ** 2))
+
+    def width(n: int) -> float:
+        return float(stdtrit(n - 1, 0.975)) / math.sqrt(n)
+
+    enough = abs(below.mean) / below.half * width(seeds)
+    return next((n for n in range(seeds + 1, MOST_SEEDS + 1) if width(n) < enough), math.inf)
 
 
 def _of_different_sets(places: Iterable[RankedRow]) -> list[RankedRow]:
@@ -74,6 +82,7 @@ class _Writer:
     def __init__(self, boards: Sequence[Board], shown: Callable[[str], str]) -> None:
         self.boards, self.shown = boards, shown
         data = boards[0].data
+        self.majority = data.majority
         self.tested = f"{data.n_test:,} {data.images}"
 
     def decided(self, top: RankedRow, following: _Rival | None) -> str:
@@ -108,8 +117,8 @@ class _Writer:
 
     def what_would_settle_it(self, top: RankedRow, tied: Sequence[_Rival]) -> str:
         """Return how many more seeds, and how much computing, would tell the rows apart."""
-        apart = [rival for rival in tied if rival.seeds <= MOST_SEEDS]
-        near = [rival for rival in tied if rival.seeds > MOST_SEEDS]
+        apart = [rival for rival in tied if math.isfinite(rival.seeds)]
+        near = [rival for rival in tied if math.isinf(rival.seeds)]
         sentences = []
         if apart:
             places = [top, *(rival.place for rival in apart)]
@@ -125,6 +134,17 @@ class _Writer:
             names = number_format.listed([self.name(rival.place) for rival in near])
             sentences.append(f"From {names}, {MOST_SEEDS} seeds would not tell the best.")
         return " ".join(sentences)
+
+    def warning(self, top: RankedRow) -> str:
+        """Return that no row is of use, where unequal classes hide it."""
+        if top.score.mean > self.majority:
+            return ""
+        largest = number_format.points(self.majority)
+        return (
+            f"No row reaches the {largest}% of always naming the largest class: train the networks "
+            "longer or on more images per class, or go by the balanced accuracy, "
+            f"{number_format.points(top.score.balanced)}% of the first."
+        )
 
     def seconds_of_a_seed(self, place: RankedRow) -> float:
         """Return the seconds of one more seed of a row: its set, and its networks on all boards."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ddbench.planning.jobs import Condensation, Plan
 
 NAMED = 3  # stale results that are named; the rest is counted
+EVERY_S = 60.0  # seconds between two lines about an artifact that is built
 
 
 class Progress:
@@ -37,9 +38,11 @@ class Progress:
         self.tracebacks = tracebacks
         self.jobs: Jobs | None = None
         self.condensed: Mapping[str, Condensation] = {}
+        self.labels: Mapping[str, str] = {}
         self.overall = TaskID(0)
         self.started: dict[str, float] = {}
         self.shown: dict[str, TaskID] = {}
+        self.said: dict[tuple[str, str], float] = {}  # (job, artifact) -> when it was last named
         self.ended = self.failed = 0
 
     def __enter__(self) -> Progress:
@@ -70,8 +73,10 @@ class Progress:
 
     def _on_plan(self, event: Event) -> None:
         from ddbench.execution.engines.job_queue import by_id
+        from ddbench.planning.jobs import row_labels
 
         self.jobs, self.condensed = event["jobs"], by_id(event["plan"].condensations)
+        self.labels = row_labels(event["plan"].condensations)
         for line in stale_lines(event["plan"], self.jobs, event.get("stale") or {}):
             self._say(line)
         for line in data_notes(event["plan"]):
@@ -89,9 +94,18 @@ class Progress:
 
     def _on_step(self, event: Event) -> None:
         task = self.shown.get(event["job"].id)
+        if "artifact" in event and not self.bars:
+            self._say_building(event)
         if self.bars and task is not None:
-            text = metrics_text(event["metrics"])
+            text = building(event) if "artifact" in event else metrics_text(event["metrics"])
             self.bars.update(task, completed=event["step"], total=event["of"] or None, metrics=text)
+
+    def _say_building(self, event: Event) -> None:
+        """Say once a minute how far an artifact is that takes longer than that."""
+        key, now = (event["job"].id, event["artifact"]), time.monotonic()
+        if now - self.said.setdefault(key, now) >= EVERY_S:
+            self.said[key] = now
+            self._say(f"{self._words(event['job'])}: {building(event)}{_share(event)}")
 
     def _on_switched_off(self, event: Event) -> None:
         self._say(event["reason"])
@@ -120,7 +134,7 @@ class Progress:
     def _words(self, job: Job) -> str:
         from ddbench.execution.engines.job_queue import describe
 
-        return describe(job, self.condensed)
+        return describe(job, self.condensed, self.labels)
 
     def _explained(self, job: Job, record: Mapping[str, Any]) -> str:
         """Return the command that explains a failure, if its record has been kept."""
@@ -184,6 +198,19 @@ def stale_lines(plan: Plan, jobs: Jobs, stale: Mapping[str, str]) -> list[str]:
 def _named(ids: Sequence[str]) -> str:
     more = [f"and {len(ids) - NAMED} more"] if len(ids) > NAMED else []
     return "\n".join(f"  {line}" for line in [*ids[:NAMED], *more])
+
+
+def building(event: Mapping[str, Any]) -> str:
+    """Return what is done for an artifact: built here, or waited for."""
+    name = printable(str(event["artifact"]))
+    return f"waits for another job to build {name}" if event.get("waiting") else f"builds {name}"
+
+
+def _share(event: Mapping[str, Any]) -> str:
+    if event.get("waiting"):
+        return ""
+    of = f" of {event['of']:,}" if event["of"] else ""
+    return f", step {event['step']:,}{of}"
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:

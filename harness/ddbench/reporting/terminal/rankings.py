@@ -169,8 +169,11 @@ def _left_out(leaderboard: Leaderboard) -> list[str]:
         see = f"; see: {leaderboard.folder.show_command(trouble.id)}" if _can_show(trouble) else ""
         lines.append(f"{trouble.status}: {trouble.what}{which}: {trouble.reason}{see}")
     if leaderboard.superseded:
+        from ddbench.reporting.leaderboard import number_format
+
         n = leaderboard.superseded
-        lines.append(f"left out: {n} condensations that other code has done again since")
+        what = number_format.several(n, "condensation")
+        lines.append(f"left out: {what} done again since by other code; --old-code shows them")
     if leaderboard.stale_evaluations:
         n = leaderboard.stale_evaluations
         lines.append(f"left out: {n} evaluations of sets that have changed since")
