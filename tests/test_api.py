@@ -75,7 +75,7 @@ def done(tmp_path_factory):
 
 def test_a_run_gives_tidy_frames(done):
     assert isinstance(done, ddbench.Run)
-    assert set(done.leaderboard["row"]) == {"still", "mean[batch_real=4]"}
+    assert set(done.leaderboard["row"]) == {"still", "mean"}
     assert len(done.condensations) == 4 and set(done.condensations["status"]) == {"done"}
     assert len(done.evaluations) == 4 and len(done.networks) == 8
     assert done.leaderboard["accuracy"].between(0, 1).all() and len(done.troubles) == 0

@@ -56,6 +56,7 @@ _HOMES = {
     "Run": "ddbench.api",
     "SyntheticSet": "ddbench.contract.synthetic_set",
     "Task": "ddbench.contract.task",
+    "OptionsError": "ddbench.contract.hookspecs",
     "Unsupported": "ddbench.contract.hookspecs",
     "BuildContext": "ddbench.contract.artifacts",
     "canonical_architecture": "ddbench.discovery.extensions",

@@ -326,7 +326,7 @@ def _settings(
 
 
 def _registry(path: PathLike | None) -> Registry:
-    return read(None if path is None else Path(path))
+    return read(None if path is None else Path(path), lenient=True)  # the plan tells what is wrong
 
 
 def _places(

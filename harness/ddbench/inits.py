@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 
-from ddbench.contract.hookspecs import Init, Unsupported
+from ddbench.contract.hookspecs import Init, MethodInfo, Unsupported
 from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.contract.task import Task
+
+if TYPE_CHECKING:
+    from ddbench.features.extractor import TrainedNetwork
 
 BLOCK = 256  # images that one step of spc's walk looks at
 
@@ -20,6 +25,11 @@ def register_inits() -> dict[str, Init]:
         Init("kmeans", kmeans, "training images nearest to the class's centroids, by k-means"),
     )
     return {init.name: init for init in inits}
+
+
+def initial_set(init: Init, task: Task, info: MethodInfo, config: Any) -> SyntheticSet | None:  # noqa: ANN401
+    """Return what a method starts from: the initial set, or None if it makes its own."""
+    return None if info.own_init(config) else init.build(task)
 
 
 def class_major_labels(task: Task) -> torch.Tensor:
@@ -57,10 +67,8 @@ def spc(task: Task) -> SyntheticSet:
         Unsupported: A class has fewer than ipc images.
         FeatureError: The network is not good enough to judge.
     """
-    from ddbench.features.extractor import trained_network
-
     _require_ipc(task, "spc")
-    trained = trained_network(task, task.architecture)
+    trained = _judge(task, "spc")
     generator = task.new_generator("init")
     walks = [_walk(task, trained.network, c, generator) for c in range(task.num_classes)]
     images = task.images[torch.cat([kept for kept, _ in walks])]
@@ -97,10 +105,10 @@ def kmeans(task: Task) -> SyntheticSet:
     """
     # Imported here: scikit-learn takes a second, which the other inits need not wait for.
     from ddbench.features import clustering as clusters
-    from ddbench.features.extractor import class_features, trained_network
+    from ddbench.features.extractor import class_features
 
     _require_ipc(task, "kmeans")
-    trained = trained_network(task, task.architecture)
+    trained = _judge(task, "kmeans")
     generator = task.new_generator("init")
     chosen = []
     for c in range(task.num_classes):
@@ -111,6 +119,19 @@ def kmeans(task: Task) -> SyntheticSet:
         chosen.append(task.class_indices(c)[nearest])
     images = task.images[torch.cat(chosen).to(task.device)]
     return SyntheticSet(images, class_major_labels(task), measures=trained.measures())
+
+
+def _judge(task: Task, init: str) -> TrainedNetwork:
+    """Return the shared network of the task's architecture; errors end in what would do."""
+    from ddbench.features.extractor import FeatureError, trained_network
+
+    try:
+        return trained_network(task, task.architecture)
+    except FeatureError as error:
+        raise FeatureError(
+            f"init {init}: {error}; the network is the condensation's own: try another --arch, or "
+            "--init real"
+        ) from error
 
 
 def _require_ipc(task: Task, init: str) -> None:

@@ -2,17 +2,24 @@
 
 import errno
 import json
+import logging
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.shell_completion import BashComplete, ZshComplete
 from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.cli.scaffold import text_of
+from ddbench.discovery.methods import MethodError
 from ddbench.execution.run import Priced
 from ddbench.planning.jobs import Plan, Skipped
 from ddbench.planning.registry import RegistryError
+from ddbench.store.run_folder import RunFolder
 
 
 def ddbench(*words, code=0):
@@ -26,7 +33,7 @@ def ddbench(*words, code=0):
 def session(monkeypatch):
     """The session that `run` and `plan` open; a test says what it answers."""
     session = SimpleNamespace(plan=lambda choices: Plan([], [], []))
-    monkeypatch.setattr("ddbench.cli.run.open_session", lambda *places: session)
+    monkeypatch.setattr("ddbench.cli.run.open_session", lambda *places, planning: session)
     return session
 
 
@@ -51,6 +58,37 @@ def test_fetch_says_of_made_up_data_that_they_need_no_files(tmp_path):
 
 
 # -- listings --------------------------------------------------------------------------------------
+
+
+def test_a_networks_costs_on_a_known_dataset_need_no_files(tmp_path, monkeypatch):
+    monkeypatch.delenv("DDBENCH_DATA", raising=False)
+    words = ("architectures", "convnet", "--dataset", "mnist", "--data", tmp_path / "none")
+    out, _ = ddbench(*words, "--cache", tmp_path)
+    for text in ("317,706", "49,246,208", "492,462,080,000", "10,000 test images (as published)"):
+        assert text in out
+    assert max(map(len, out.splitlines())) <= 80
+    (cost,) = json.loads(ddbench(*words, "--cache", tmp_path, "--json")[0])
+    assert (cost["macs_image"], cost["macs_test"]) == (49_246_208, 492_462_080_000)
+
+
+def test_a_networks_costs_on_data_that_are_here_are_those_of_the_files(tmp_path):
+    words = ("architectures", "mlp", "--dataset", "mnist-mini?size=14", "--cache", tmp_path)
+    (cost,) = json.loads(ddbench(*words, "--json")[0])
+    assert (cost["shape"], cost["sizes"], cost["test_images"]) == ([1, 14, 14], "measured", 1000)
+    assert cost["macs_test"] == 1000 * cost["macs_image"]
+
+
+def test_architectures_says_what_there_is_not(tmp_path):
+    words = ("architectures", "--cache", tmp_path)
+    assert "did you mean 'convnet'?" in ddbench(*words, "convet", code=2)[1]
+    assert "did you mean 'mnist'?" in ddbench(*words, "mlp", "--dataset", "mnst", code=2)[1]
+    assert "train/<class>/" in ddbench(*words, "mlp", "--dataset", f"folder:{tmp_path}", code=2)[1]
+
+
+def test_the_listing_of_architectures_has_readable_shapes(tmp_path):
+    out, _ = ddbench("architectures", "--cache", tmp_path)
+    assert "1×28×28: 317,706" in out and "3×32×32: 320,010" in out
+
 
 REGISTRY = """
 [protocols.short]
@@ -246,3 +284,158 @@ def test_a_cache_that_cannot_be_written_is_refused_with_the_reason(tmp_path, mon
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     _, err = ddbench("plan", "--method", "dm", "--cache", tmp_path, code=2)
     assert f"--cache {tmp_path}: cannot be written (Read-only file system); name another" in err
+
+
+# -- what is not installed, and what is in a file ------------------------------------------------
+
+
+def test_plan_exits_as_run_would(session):
+    left_out = [Skipped("dm", "mnist", "convnet", "real", 1, 0, "no data")]
+    broken = [Skipped("dm", "mnist", "convnet", "real", 1, 0, "does not import", failed=True)]
+    for skipped, code in ((left_out, 3), (broken, 1), ([], 0)):
+        session.plan = lambda choices, skipped=skipped: Plan([], [], skipped)
+        ddbench("plan", "--preset", "quick", code=code)
+
+
+def test_methods_names_the_packages_where_none_is_installed(monkeypatch, tmp_path):
+    monkeypatch.setattr("ddbench.execution.run.discover", lambda files: {})
+    _, said = ddbench("methods", "--cache", tmp_path)
+    assert "pip install ddbench-gm ddbench-dm ddbench-datm ddbench-fedd3 ddbench-coresets" in said
+
+
+EXTENSION = """
+from ddbench import Architecture, hookimpl
+from ddbench.architectures import Network
+from ddbench.datasets import Presence, Source
+from torch import nn
+
+
+class Leaves(Source):
+    name = "leaves"
+    summary = "dry ones"
+
+    def locate(self, roots):
+        return Presence(False, None, "collect them")
+
+    def load(self, roots, options):
+        raise NotImplementedError
+
+
+def twig(shape, num_classes, options):
+    pixels = shape[0] * shape[1] * shape[2]
+    return Network(nn.Flatten(), nn.Linear(pixels, num_classes))
+
+
+@hookimpl
+def register_datasets():
+    return {"leaves": Leaves()}
+
+
+@hookimpl
+def register_architectures():
+    return {"twig": Architecture("twig", twig, "a thin one")}
+"""
+
+
+def test_listings_show_what_a_file_brings(tmp_path):
+    file = tmp_path / "parts.py"
+    file.write_text(EXTENSION)
+    for command, name in (("datasets", "leaves"), ("architectures", "twig")):
+        out, _ = ddbench(command, "--plugin", file, "--json")
+        assert f'"{name}"' in out
+        assert f'"{name}"' not in ddbench(command, "--json")[0]
+
+
+def test_the_session_of_a_plan_says_what_a_registry_leaves_out(tmp_path):
+    file = tmp_path / "mine.toml"
+    words = ("plan", "--registry", file, "--cache", tmp_path / "cache", "--preset", "x")
+    for head, said in (
+        ("", True),
+        ('extends = "nothing"\n', False),
+        ('extends = "default"\n', False),
+    ):
+        file.write_text(head + REGISTRY)
+        assert ("leaves out the default registry" in ddbench(*words, code=2)[1]) == said
+
+
+# -- seeing what went wrong ------------------------------------------------------------------------
+
+
+def test_show_takes_a_job_or_says_which_ways_there_are(tmp_path):
+    RunFolder(tmp_path / "run").create()
+    for words in ([], ["dm", "--failed"]):
+        assert "--failed or --last" in ddbench("show", tmp_path / "run", *words, code=2)[1]
+    assert ddbench("show", tmp_path / "run", "--failed")[0] == "no job has failed\n"
+    assert "no job has ended yet" in ddbench("show", tmp_path / "run", "--last", code=2)[1]
+
+
+def test_debug_shows_the_traceback_behind_a_message(session, tmp_path, caplog):
+    def plan(choices):
+        raise MethodError("it does not import") from ImportError("no module")
+
+    session.plan = plan
+    run = ("plan", "--method", "dm")
+    _, plain = ddbench(*run, code=2)
+    assert plain == "ddbench: it does not import\n"
+    _, err = ddbench("--debug", *run, code=2)
+    assert "ImportError: no module" in err and err.endswith(plain)
+    logging.getLogger("ddbench").setLevel(logging.NOTSET)
+    assert not logging.getLogger("matplotlib").isEnabledFor(logging.DEBUG)
+
+
+# -- completion ------------------------------------------------------------------------------------
+
+TYPED = {
+    "ddbench lea": {"leaderboard"},
+    "ddbench show --fa": {"--failed"},
+    "ddbench run --preset smo": {"smoke"},
+    "ddbench plan --method kce": {"kcenter"},
+    "ddbench run --dataset mnist-": {"mnist-mini"},
+    "ddbench leaderboard runs/": {"runs/mine"},
+    "ddbench show runs/mine dm-": {"dm-1", "dm-on-mlp"},
+}
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """A working folder with a run below `runs/`."""
+    (tmp_path / "runs/mine/condensations/dm-1").mkdir(parents=True)
+    (tmp_path / "runs/mine/evaluations").mkdir()
+    (tmp_path / "runs/mine/evaluations/dm-on-mlp.json").touch()
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("typed", TYPED)
+@pytest.mark.parametrize("shell", [BashComplete, ZshComplete])
+def test_tab_completes_commands_options_and_names(typed, shell, runs, monkeypatch):
+    words = typed.split()
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    offered = shell(main, {}, "ddbench", "_DDBENCH_COMPLETE").complete()
+    lines = offered.splitlines()
+    found = lines[1::3] if shell is ZshComplete else [line.split(",")[1] for line in lines]
+    assert set(found) == TYPED[typed]
+
+
+def test_bash_completes_with_the_line_that_the_readme_gives(runs):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    line = next(line for line in readme.splitlines() if "bash_source" in line)
+    script = f"""{line}
+        COMP_WORDS=(ddbench leaderb) COMP_CWORD=1
+        _ddbench_completion ddbench
+        echo "offered: ${{COMPREPLY[*]}}"; complete -p ddbench"""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    words = ["bash", "--norc", "-c", script]
+    done = subprocess.run(words, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    assert "offered: leaderboard" in done.stdout and "-F _ddbench_completion" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_zsh_takes_the_line_that_the_readme_gives():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    line = next(line for line in readme.splitlines() if "zsh_source" in line)
+    script = f"autoload -U compinit; compinit -D; {line}\nprint ${{_comps[ddbench]}}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    words = ["zsh", "-f", "-c", script]
+    done = subprocess.run(words, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    assert done.stdout.strip() == "_ddbench_completion", done.stderr

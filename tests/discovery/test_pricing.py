@@ -7,7 +7,7 @@ import torch
 from ddbench import MethodInfo, SyntheticSet, hookimpl
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import bind
-from ddbench.discovery.pricing import condensation, evaluation
+from ddbench.discovery.pricing import condensation, evaluation, network_costs
 from ddbench.meter import count_flops
 from ddbench.testing import toy_task
 from ddbench.training.loop import Recipe, fit
@@ -123,3 +123,20 @@ def test_no_work_is_left_on_the_global_generator():
     state = torch.random.get_rng_state()
     condensation(JOB, FACTS, bind(Matches()), Extensions())
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters", "macs"),
+    [
+        ("convnet", (1, 28, 28), 317_706, 49_246_208),
+        ("convnet", (3, 32, 32), 320_010, 51_605_504),
+        ("lenet", (1, 28, 28), 61_706, 416_520),
+        ("convnet-bn", (1, 28, 28), 317_706, 48_730_112),
+        ("convnet-w32", (3, 32, 32), 24_714, 4_054_016),
+    ],
+)
+def test_a_network_costs_what_the_papers_networks_do(name, shape, parameters, macs):
+    costs = network_costs(name, shape, 10, 4)
+    assert (costs.parameters, costs.macs_image) == (parameters, macs)
+    step = network_costs(name, shape, 10, 8).flops_train_step
+    assert step == 2 * costs.flops_train_step > 2 * 2 * 4 * macs  # forward, and more of backward

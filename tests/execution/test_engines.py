@@ -5,8 +5,11 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -15,11 +18,13 @@ from ddbench.cli import main
 from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import load
-from ddbench.execution.engines import Jobs, crash_records
+from ddbench.execution.engines import Jobs, crash_records, local
+from ddbench.execution.engines.crash_records import StartError
 from ddbench.execution.engines.inline import run_inline
 from ddbench.execution.engines.limits import free_memory, memory_of_a_job, relieve_log, shorten_log
 from ddbench.execution.engines.local import slots
 from ddbench.execution.job_context import JobContext
+from ddbench.execution.run import Outcome
 from ddbench.execution.runner import Control, Stopped
 from ddbench.planning.jobs import Plan
 from ddbench.store.atomic_files import claimed
@@ -365,3 +370,76 @@ def test_a_log_that_grows_gives_the_disk_back_and_loses_nothing_at_its_end(tmp_p
 
 def test_an_empty_plan_leaves_nothing(tmp_path):
     assert Jobs.left(Plan(), RunFolder(tmp_path)).total == 0
+
+
+# -- processes that cannot be started --------------------------------------------------------------
+
+
+def cannot_start(number):
+    def start(process):
+        raise OSError(number, os.strerror(number))
+
+    return start
+
+
+@pytest.mark.parametrize("at_first", [True, False])
+def test_a_run_without_processes_ends_with_the_reason_and_keeps_its_jobs(
+    kills, tmp_path, monkeypatch, at_first
+):
+    jobs, setting, _ = left(kills, tmp_path / "run")
+    pending = len(jobs.pending)
+    monkeypatch.setattr(BaseProcess, "start", cannot_start(errno.EMFILE))
+    monkeypatch.setattr(local, "CLAIM_WAIT", 0.0)
+    if not at_first:
+        monkeypatch.setattr(local._Local, "_server_is_up", lambda self: True)
+    with pytest.raises(StartError, match=r"no process .*Too many open files.*ulimit -n"):
+        local.run_local(jobs, setting, {})
+    assert len(jobs.pending) == pending and not jobs.running and states(tmp_path / "run") == []
+
+
+def test_a_job_whose_process_cannot_start_waits_for_another_to_end(kills, tmp_path, monkeypatch):
+    jobs, setting, _ = left(kills, tmp_path / "run")
+    runner = local._Local(jobs, setting, {}, lambda event: None, lambda: False)
+    runner.workers = [object()]
+    job = next(iter(jobs.ready()))
+    for _ in range(2 * local.RETRIES):
+        jobs.start(job)
+        runner._could_not_start(job, OSError(errno.EAGAIN, "busy"))
+        assert job in jobs.pending and runner.not_before[job.id] > time.monotonic()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (EOFError(), "ended at once; what it said stands above"),
+        (OSError("AF_UNIX path too long"), "too long; set TMPDIR to a folder with a short name"),
+        (OSError(errno.EAGAIN, "busy"), "busy; allow more processes"),
+    ],
+)
+def test_why_no_process_starts_comes_with_a_remedy(error, words):
+    assert words in str(StartError.of(error))
+
+
+def test_jobs_that_are_left_are_no_success(kills, tmp_path):
+    jobs, _, _ = left(kills, tmp_path / "run")
+    ended = Outcome(jobs.folder, Plan([], [], []), jobs)
+    assert jobs.pending and ended.exit_code == 1
+    assert replace(ended, stopped="SIGTERM").exit_code == 4
+
+
+def test_a_run_needs_no_streams_no_short_folder_and_nothing_of_the_working_folder(
+    tmp_path, shared_cache
+):
+    for name in ("random", "types", "socket", "torch", "numpy", "signal", "tempfile"):
+        mine = f"open({str(tmp_path / 'ran')!r}, 'w').close(); raise SystemExit('mine')"
+        (tmp_path / f"{name}.py").write_text(mine)
+    long = tmp_path / "/".join(["a-long-name-of-a-folder"] * 4)
+    long.mkdir(parents=True)
+    program = Path(sys.executable).parent / "ddbench"
+    words = ["--method", "random", "--dataset", "toy", "--preset", "smoke", "--ipc", "1"]
+    words += ["--arch", "convnet-w8-d1", "--evaluate-on", "convnet-w8-d1", "--out", "run"]
+    script = f'exec "{program}" run {" ".join(words)} <&- >&- 2>&-'
+    environment = {**os.environ, "TMPDIR": str(long), "XDG_CACHE_HOME": str(shared_cache)}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment)
+    assert done.returncode == 0 and not (tmp_path / "ran").exists()
+    assert states(tmp_path / "run") == ["done", "done"]

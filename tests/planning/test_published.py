@@ -158,3 +158,14 @@ def test_published_architectures_have_their_canonical_names():
     said += [REGISTRY.published_at(row, where(at)).get("arch", ()) for row, at in HOMES]
     names = {name for names in said for name in names}
     assert names and all(canonical(name) == name for name in names)
+
+
+def test_the_packages_that_bring_methods_are_known_by_name():
+    from ddbench.discovery.methods import PACKAGES, package_of
+
+    brings = {name: {*methods} for name, methods in PACKAGES.items()}
+    found = {}
+    for name, method in METHODS.items():
+        found.setdefault(method.found.distribution, set()).add(name)
+    assert found == brings
+    assert (package_of("mtt"), package_of("other")) == ("ddbench-datm", "ddbench-other")

@@ -332,3 +332,49 @@ def test_any_text_reads_or_is_refused(text):
         parse(text, Path("registry.toml"))
     except RegistryError as error:
         assert error.problems
+
+
+# -- a registry that extends the default one -----------------------------------------------------
+
+
+def test_a_registry_may_extend_the_default_one():
+    own = 'extends = "default"\n[methods.gm]\nbatch_real = 64\n'
+    own += "[methods.gm.arch.mlp]\nmomentum = 0.1\n"
+    registry = parse(own + PROTOCOL + PRESET, Path("mine.toml"))
+    default = read()
+    assert {*default.presets} == {*registry.presets} and {*default.methods} == {*registry.methods}
+    assert registry.presets["quick"].protocol == ("short",)  # a preset of one's own replaces
+    assert [*registry.own_presets()] == ["quick"]
+    at = Where("mnist", "mlp", 1)
+    options = {k: v for layer in registry.layers("gm", at) for k, v in layer.options.items()}
+    assert options == {"batch_real": 64, "lr_images": 0.01, "momentum": 0.1}  # its tables join
+    assert registry.place("methods", "gm", "batch_real") == "mine.toml:3: [methods.gm] batch_real"
+    assert registry.place("methods", "gm", "arch", "mlp", "lr_images").startswith("registry.toml:")
+    assert registry.lost() == []
+
+
+def test_what_is_not_published_on_top_of_the_default_leaves_that_published():
+    own = 'extends = "default"\n[methods.gm]\npublished = false\nlr_images = 9.0\n'
+    registry = parse(own, Path("mine.toml"))
+    at = Where("mnist", "mlp", 1)
+    assert [layer.options for layer in registry.layers("gm", at, published=True)] == [
+        {"lr_images": 0.01}
+    ]
+    assert registry.layers("gm", at)[-1].options == {"lr_images": 9.0}
+
+
+def test_a_registry_without_the_default_says_so_or_is_told():
+    assert "datm@cifar10-ipc1" in parse(PROTOCOL + PRESET, Path("mine.toml")).lost()
+    assert parse('extends = "nothing"\n' + PROTOCOL, Path("mine.toml")).lost() == []
+    [problem] = problems('extends = "defualt"\n' + PROTOCOL)
+    assert problem.startswith("registry.toml:1: [extends]: is 'defualt'; expected 'default'")
+
+
+def test_read_leniently_a_registry_is_what_it_is_without_its_mistakes():
+    text = PROTOCOL + PRESET.replace('"dm"', '{ method = "dm", optons = {} }').replace("[1]", "[0]")
+    text += "[methods.dm]\nlr_images = 3\npublished_at = { datasets = [1] }\n"
+    text += "[methods.dm.ipc.x]\na = 1\n[protocols.other]\nnetworks = 0\n"
+    registry = parse(text, Path("registry.toml"), lenient=True)
+    assert list(registry.faults) == problems(text) and len(registry.faults) == 6
+    assert [row.method for row in registry.presets["quick"].rows] == ["dm", "gm"]
+    assert dict(registry.methods["dm"]) == {"lr_images": 3, "ipc": {}}

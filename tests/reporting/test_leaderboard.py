@@ -120,6 +120,89 @@ def test_rows_of_one_name_are_told_apart_by_what_differs(made):
     }
 
 
+# -- sweeps, and code that has been edited -----------------------------------------------------
+
+
+def test_rows_of_an_earlier_version_that_hold_options_in_their_name_join_the_others(made):
+    made.row("dm[lr_images=2.0]", [[0.8]], method="dm", config={"lr_images": 2.0})
+    made.row("dm", [[0.7]], config={"lr_images": 1.0})
+    made.row("dm", [[0.6]], steps=0, control_of="dm[lr_images=2.0]", config={"lr_images": 2.0})
+    board = load(made.folder).boards[0]
+    assert set(places(board)) == {
+        "dm [lr_images=2.0]", "dm [lr_images=1.0]", "dm [lr_images=2.0, steps=0]",
+    }  # fmt: skip
+
+
+def test_each_row_of_a_sweep_is_held_against_its_own_control(made):
+    for value, accuracy in ((1.0, 0.8), (2.0, 0.9)):
+        config = {"lr_images": value, "batch_real": 8}
+        made.row("dm", [[accuracy, accuracy]], config=config)
+        start = [[accuracy - 0.1 * value] * 2]
+        made.row("dm", start, config=config, steps=0, control_of="dm")
+    lines = table_format.against_controls(load(made.folder).boards[0])
+    assert {line.partition(" points")[0] for line in lines} == {
+        "dm [lr_images=2.0] (real init) against dm [lr_images=2.0, steps=0] (real init): +20.0",
+        "dm [lr_images=1.0] (real init) against dm [lr_images=1.0, steps=0] (real init): +10.0",
+    }
+
+
+def test_one_control_stands_beside_all_rows_of_a_sweep(made):
+    for value in (2.0, 3.0):
+        made.row("dm", [[0.8, 0.8]], config={"lr_images": value})
+    made.row("dm", [[0.7, 0.7]], config={"lr_images": 1.0}, steps=0, control_of="dm")
+    assert len(table_format.against_controls(load(made.folder).boards[0])) == 2
+
+
+def test_controls_of_the_same_sets_are_one_row(made):
+    for value in (2.0, 3.0):
+        made.row("dm", [[0.8]], config={"lr_images": value})
+        id = made.condensation("dm", config={"lr_images": value}, steps=0, control_of="dm",
+                               set_sha256="start")  # fmt: skip
+        made.evaluation(id, [0.7], set_sha256="start")
+    found = load(made.folder)
+    assert [entry.is_control for entry in found.entries].count(True) == 1
+    assert len(found.boards[0].places) == 3
+
+
+def test_old_code_can_stand_beside_new(made):
+    old, new = "sha256:aaaaaaaaaa", "sha256:bbbbbbbbbb"
+    for code, accuracy in ((old, 0.7), (new, 0.8)):
+        for seed in (0, 1):
+            id = made.condensation("mine", seed, code=code, options_id=f"same-{seed}")
+            made.evaluation(id, [accuracy])
+    assert list(places(load(made.folder).boards[0])) == ["mine"]
+    both = load(made.folder, old_code=True)
+    assert both.superseded == 0
+    names = {
+        "mine [code=aaaaaa of 2026-01-01]": (0.7, 2, True),
+        "mine [code=bbbbbb of 2026-01-01]": (0.8, 2, False),
+    }
+    found = places(both.boards[0])
+    assert {
+        name: (place.score.mean, place.score.seeds, bool(place.entry.notes))
+        for name, place in found.items()
+    } == names
+
+
+def test_what_one_code_has_done_twice_stands_once_beside_other_code(made):
+    for id in ("mine-lr-1.0-abc", "mine-abc"):
+        made.evaluation(made.condensation("mine", id=id, options_id="same"), [0.8])
+    [entry] = load(made.folder, old_code=True).entries
+    assert entry.ids == ("mine-abc",)
+
+
+def test_rows_that_were_kept_stale_stay_marked_in_later_runs(made):
+    [kept] = made.row("dm", [[0.8]])
+    [other] = made.row("gm", [[0.7]])
+    plan = {"evaluations": [], "skipped": []}
+    made.manifest(plan={**plan, "condensations": [kept], "kept_stale": [kept]})
+    made.manifest(plan={**plan, "condensations": [other], "kept_stale": []}, started="2026-01-02")
+    notes = {entry.row: entry.notes for entry in load(made.folder).entries}
+    assert notes == {"dm": ("made by code that has been edited since",), "gm": ()}
+    made.manifest(plan={**plan, "condensations": [kept], "kept_stale": []}, started="2026-01-03")
+    assert not any(entry.notes for entry in load(made.folder).entries)  # the code is back
+
+
 # -- what is compared with what ----------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from ddbench.reporting.markdown import export, figures, write_report
 from ddbench.reporting.markdown.document import Document, escaped
 from ddbench.reporting.markdown.summary import summary
 from ddbench.reporting.terminal import print_leaderboard
-from ddbench.store.run_folder import RunError
+from ddbench.store.run_folder import RunError, read_run
 from matplotlib.text import Text
 from PIL import Image
 
@@ -395,6 +395,9 @@ def test_failed_and_skipped_jobs_stand_with_their_reasons(made):
     assert "| failed | condense gm on mnist-mini" in trouble
     assert r"ValueError: a \| b |" in trouble
     assert "| skipped | condense x on cifar10" in trouble and "no data here" in trouble
+    [failed] = [id for id, one in read_run(made.folder).condensations.items()
+                if one["status"] == "failed"]  # fmt: skip
+    assert f"`ddbench show {made.folder.name} {failed}`" in trouble
     assert row_of(text_of(made), "gm")["accuracy %"] == "failed"
 
 
@@ -606,6 +609,29 @@ def test_words_of_others_are_no_markdown():
     assert escaped("a|b *c* <d>\n# e") == r"a\|b \*c\* \<d\> \# e"
 
 
+def cells_of(line):
+    """Return the cells of a table's line, as GitHub splits it."""
+    return re.split(r"(?<!\\)\|", line.strip().strip("|"))
+
+
+def test_every_row_of_every_table_has_its_header_s_cells_whatever_names_hold(made):
+    odd = 'a|b/c`d"e\nf&lt;'
+    id = made.condensation(odd, id="odd", init=odd, bibtex="```", paper=odd)
+    made.evaluation(id, [0.5])
+    made.row("random", [[0.4]])
+    made.images(id)
+    made.condensation(odd, status="failed", reason=odd, id="odd-failed", seed=1)
+    made.manifest(command=["ddbench", "run", "--set", f"m.x=```{odd}"])
+    lines = text_of(made).splitlines()
+    size = 0
+    for line in lines:
+        cells = len(cells_of(line)) if line.startswith("|") else 0
+        assert not (cells and size) or cells == size, line
+        size = cells
+    assert {"````sh", "````bibtex"} <= {*lines}
+    assert any("a-b-c-d-e-f-lt" in name for name in pictures(made))
+
+
 def test_pictures_of_one_name_do_not_overwrite_each_other():
     document = Document("t", "files")
     assert document.picture("a.png", b"1") == "files/a.png"
@@ -677,7 +703,7 @@ def test_rows_on_one_spot_are_all_named_and_without_cost_all_in_the_legend(
     made.row("other", [[0.3]], costs={"flops_condense": None})
     board = load(made.folder).boards[0]
     figure, texts = drawn_texts(monkeypatch, lambda: figures.cost_plot(board))
-    assert texts.count("herding = kcenter = kmeans") == 2
+    assert texts.count("herding =\nkcenter =\nkmeans") == 2
     for row in ("herding", "kcenter", "kmeans", "dm", "random", "other"):
         assert texts.count(f"{row} (real)") == 1
     flops, seconds = (len(axes.containers) for axes in figure.axes)
@@ -685,6 +711,24 @@ def test_rows_on_one_spot_are_all_named_and_without_cost_all_in_the_legend(
     assert "Not drawn over FLOPs, which are unknown: `other` (real)." in (
         section(text_of(made), "### Accuracy against cost")
     )
+
+
+def test_plots_have_room_for_many_rows_on_one_spot_with_long_names_in_any_script(
+    made, drawn, monkeypatch
+):
+    for n in range(30):
+        made.row(f"metode-{n}-{'x' * 200}", [[0.5]], config={"mode": "条件$"}, init="真实")
+    board = load(made.folder).boards[0]
+    figure, texts = drawn_texts(monkeypatch, lambda: figures.cost_plot(board))
+    monkeypatch.undo()
+    figures._png(figure)  # a warning of no room, or of no glyph, is an error here
+    [spot, *_] = [text for text in texts if "more" in text]
+    assert spot.endswith("and 27 more") and spot.count("metode") == 3
+    assert all(len(line) < 60 for text in texts for line in text.splitlines())
+    assert r"(\u771f\u5b9e)" in "".join(texts).replace("\n", "")
+    curve = pd.DataFrame({"step": [0.0, 1.0], "损失": [2.0, 1.0]})
+    content, _ = figures.curve_plot([(place.entry, [curve]) for place in board.places])
+    assert content.startswith(b"\x89PNG")
 
 
 def test_metrics_that_never_change_have_no_panel(made, drawn, monkeypatch):

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,12 +18,14 @@ from ddbench.reporting.terminal import (
     print_leaderboard,
     print_plan,
     print_table,
+    show_failed,
     show_job,
+    show_last,
 )
 from ddbench.reporting.terminal.chart import binned, chart
 from ddbench.reporting.terminal.jobs import find_job
 from ddbench.reporting.terminal.progress import outcome, stale_lines
-from ddbench.store.run_folder import RunError, read_run
+from ddbench.store.run_folder import RunError, RunFolder, read_run
 from rich.console import Console
 
 # -- tables ------------------------------------------------------------------------------------
@@ -108,7 +111,8 @@ def test_the_leaderboard_shows_every_architecture_and_what_failed(made, capsys):
     row = next(line for line in out.splitlines() if " dm †" in line)
     assert "81.0 ± 1.4" in row and "51.0 ± 1.4" in row
     assert "steps 100 (published 20,000)" in out
-    assert "failed: condense gm on mnist-mini" in out and "ValueError: [boom]" in out
+    [failed] = [line for line in out.splitlines() if "failed: condense gm on mnist-mini" in line]
+    assert re.search(r"ValueError: \[boom\]; see: ddbench show \S+ gm-s0-\d+$", failed)
     assert "not read:" in out and "torn.json" in out
     assert "chance 10.0%" in out
 
@@ -290,6 +294,38 @@ def test_a_job_is_found_by_the_beginning_of_its_id(made):
         find_job(records, "dm_1")
 
 
+def test_the_beginning_of_a_row_and_its_control_means_the_row(made):
+    row = made.condensation("datm", id="datm-ipc1-s0-ab")
+    for name in ("cd", "ef"):
+        made.condensation("datm", id=f"datm-ipc1-s0-steps0-{name}", control_of="datm")
+    records = read_run(made.folder)
+    assert find_job(records, "datm")["id"] == row
+    assert find_job(records, "datm-ipc1-s0-steps0-c")["control_of"] == "datm"
+    with pytest.raises(RunError, match="2 jobs begin so"):
+        find_job(records, "datm-ipc1-s0-steps0")
+    made.condensation("datm", 1, id="datm-ipc1-s1-gh")
+    with pytest.raises(RunError, match="2 jobs begin so"):
+        find_job(read_run(made.folder), "datm")
+
+
+def test_failed_jobs_are_shown_one_for_each_reason_and_the_last_alone(made, capsys):
+    show_failed(made.folder)
+    assert capsys.readouterr().out == "no job has failed\n"
+    with pytest.raises(RunError, match="no job has ended yet"):
+        show_last(made.folder)
+    fault = {"status": "failed", "reason": "boom", "traceback": "Traceback\n  boom"}
+    ids = [made.condensation("dm", seed, **fault) for seed in range(2)]
+    done = made.condensation("gm")
+    show_failed(made.folder)
+    out = capsys.readouterr().out
+    assert out.count("Traceback") == 1 and all(id in out for id in ids) and done not in out
+    show_failed(made.folder, as_json=True)
+    assert [one["id"] for one in json.loads(capsys.readouterr().out)] == ids
+    for failed, last in ((False, done), (True, ids[1])):
+        show_last(made.folder, failed=failed, as_json=True)
+        assert json.loads(capsys.readouterr().out)["id"] == last
+
+
 def test_a_condensation_goes_before_evaluations_whose_ids_begin_alike(made):
     id = made.condensation("dm", id="dm-toy-convnet-real-ipc1-s0-ab")
     made.evaluation(id, [0.8], id="dm-real-ipc1-s0-on-convnet-cd")
@@ -328,10 +364,11 @@ class FakeJobs:
     kept: int = 1
     blocked: dict = field(default_factory=dict)
     outdated: list = field(default_factory=list)
+    folder: RunFolder = RunFolder(Path("no run"))
 
 
-def events(progress, records):
-    jobs = FakeJobs()
+def events(progress, records, jobs=None):
+    jobs = jobs or FakeJobs()
     plan = Plan([condensation()], [evaluation()], [])
     with progress:
         progress({"event": "plan", "jobs": jobs, "plan": plan})
@@ -380,6 +417,19 @@ def test_a_failure_is_told_with_its_reason():
     assert outcome({"status": "failed", "reason": "boom"}, 3) == "failed: boom"
     assert outcome({"status": "skipped", "reason": "no"}, 3) == "skipped: no"
     assert outcome({"status": "done"}, 3) == "3.0 s"
+
+
+def test_a_failure_ends_in_the_command_that_explains_it_if_it_is_kept(made, capsys):
+    job = condensation()
+    fields = {"status": "failed", "reason": "boom", "traceback": "Traceback\n  boom"}
+    made.condensation("dm", id=job.id, **fields)
+    for tracebacks, folder in ((False, made.folder), (True, RunFolder(Path("gone")))):
+        events(Progress(tracebacks=tracebacks), [(job, fields)], FakeJobs(folder=folder))
+        lines = capsys.readouterr().err.splitlines()[1:]
+        see = f"; see: ddbench show {made.folder.root} {job.id}" * (not tracebacks)
+        assert lines[0].endswith(f": failed: boom{see}")
+        assert lines[1:4] == ([f"{job.id}:", "Traceback", "  boom"] if tracebacks else lines[1:4])
+        assert ("Traceback" in lines) == tracebacks
 
 
 def test_a_terminal_gets_bars_that_vanish():

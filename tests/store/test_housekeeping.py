@@ -406,6 +406,18 @@ def test_merge_joins_what_two_machines_have_done(folder, other):
     assert merge(folder, [other]) == [] and files_of(folder) == settled
 
 
+def test_merge_makes_the_folder_that_it_merges_into(tmp_path, other):
+    condense(other, "a")
+    new = tmp_path / "below" / "new"
+    code, _ = invoke("merge", new, other.root, "--preview")
+    assert code == 0 and not new.exists()
+    code, _ = invoke("merge", new, other.root)
+    assert code == 0 and read_run(RunFolder(new)).condensations.keys() == {"a"}
+    (tmp_path / "things").mkdir()
+    (tmp_path / "things" / "letter.txt").write_text("")
+    assert invoke("merge", tmp_path / "things", other.root)[0] == 2
+
+
 def test_merge_leaves_out_what_is_no_file_by_name(folder, other):
     for part in ("manifests", "logs"):
         (other.root / part / "sub").mkdir(parents=True)

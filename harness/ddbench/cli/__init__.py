@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import click
 
 import ddbench
 from ddbench.cli import artifacts, datasets, folder, listing, methods, plugins, results, run
 from ddbench.cli.shared import Suggesting
+from ddbench.text import streams
+
+
+class Program(Suggesting):
+    """The command line as a program of its own."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Be the program `ddbench`."""
+        streams.prepare_program()
+        return super().__call__(*args, **kwargs)
 
 
 @click.group(
-    cls=Suggesting,
+    cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(ddbench.__version__, prog_name="ddbench")
-@click.option("--debug", is_flag=True, help="Show tracebacks and log lines.")
+@click.option(
+    "--debug", is_flag=True, help="Say what ddbench does, and show the tracebacks of all errors."
+)
 def main(debug: bool) -> None:
     """Benchmark dataset distillation methods: which one, at what cost, for your data?"""
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING, format="ddbench: %(message)s"
-    )
+    logging.basicConfig(format="%(name)s %(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if debug:  # of this program alone: other libraries would say thousands of lines
+        logging.getLogger("ddbench").setLevel(logging.DEBUG)
 
 
 for command in (

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ddbench.cli.shared import JSON, Suggesting, explained, fail, roots_of
+from ddbench.cli.shared import JSON, PLUGIN, Suggesting, explained, fail, roots_of
 
 _ROOTS = click.option(
     "--data",
@@ -21,10 +21,13 @@ _NAME = click.argument("name")
 
 @click.group(cls=Suggesting, invoke_without_command=True)
 @_ROOTS
+@PLUGIN
 @JSON
 @click.pass_context
 @explained
-def datasets(context: click.Context, data: tuple[Path, ...], as_json: bool) -> None:
+def datasets(
+    context: click.Context, data: tuple[Path, ...], plugins: tuple[Path, ...], as_json: bool
+) -> None:
     """List the datasets that are here and what the others need; fetch and import them."""
     if context.invoked_subcommand is not None:
         return
@@ -32,7 +35,7 @@ def datasets(context: click.Context, data: tuple[Path, ...], as_json: bool) -> N
     from ddbench.discovery.extensions import Extensions
     from ddbench.reporting.terminal import print_table
 
-    lines = listing(roots=roots_of(data), sources=Extensions.installed().datasets)
+    lines = listing(roots=roots_of(data), sources=Extensions.installed(files=plugins).datasets)
     rows = [dataclasses.asdict(line) for line in lines]
     if not as_json:
         rows = [_short(row) for row in rows]
@@ -55,13 +58,14 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
 @datasets.command()
 @_NAME
 @_ROOTS
+@PLUGIN
 @explained
-def fetch(name: str, data: tuple[Path, ...]) -> None:
+def fetch(name: str, data: tuple[Path, ...], plugins: tuple[Path, ...]) -> None:
     """Download the dataset NAME into the first data folder, with progress and checks."""
     from ddbench.datasets import fetch as fetch_dataset
     from ddbench.discovery.extensions import Extensions
 
-    sources = Extensions.installed().datasets
+    sources = Extensions.installed(files=plugins).datasets
     where = fetch_dataset(name, root=_first(data), progress=_say, sources=sources)
     click.echo(f"{name} needs no files" if where is None else f"{name} is in {where}")
 
@@ -70,13 +74,14 @@ def fetch(name: str, data: tuple[Path, ...]) -> None:
 @_NAME
 @click.argument("path", type=click.Path(path_type=Path))
 @_ROOTS
+@PLUGIN
 @explained
-def import_(name: str, path: Path, data: tuple[Path, ...]) -> None:
+def import_(name: str, path: Path, data: tuple[Path, ...], plugins: tuple[Path, ...]) -> None:
     """Take the dataset NAME from files at PATH, unpacked or not, into the first data folder."""
     from ddbench.datasets import adopt
     from ddbench.discovery.extensions import Extensions
 
-    sources = Extensions.installed().datasets
+    sources = Extensions.installed(files=plugins).datasets
     where = adopt(name, path, root=_first(data), progress=_say, sources=sources)
     click.echo(f"{name} is in {where}")
 

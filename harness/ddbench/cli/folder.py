@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ddbench.cli.completion import complete_job
 from ddbench.cli.shared import FOLDER, JSON, cache_of, explained, fail
 
 YES = click.option("--yes", is_flag=True, help="Do it; without this, only show what would be done.")
@@ -53,7 +54,7 @@ def status(folder: Path, everything: bool, verify: bool, as_json: bool) -> None:
 
 @click.command()
 @FOLDER
-@click.argument("jobs", nargs=-1)
+@click.argument("jobs", nargs=-1, shell_complete=complete_job)
 @click.option("--failed", is_flag=True, help="Every failed job.")
 @click.option("--skipped", is_flag=True, help="Every skipped job.")
 @click.option("--afresh", is_flag=True, help="From the start, not from the last checkpoint.")
@@ -114,13 +115,16 @@ def clean(folder: Path, cache: Path | None, yes: bool) -> None:
 @click.option("--preview", is_flag=True, help="Only show what would be copied.")
 @explained
 def merge(into: Path, others: tuple[Path, ...], preview: bool) -> None:
-    """Bring the results of other run folders into INTO; refuses different sets under one id."""
+    """Bring the results of other run folders into INTO, which is made if it is not there.
+
+    Different sets under one id are refused.
+    """
     from ddbench.store.housekeeping import left_out
     from ddbench.store.housekeeping import merge as join
-    from ddbench.store.run_folder import open_run
+    from ddbench.store.run_folder import RunFolder, open_run
 
     folders = [open_run(other) for other in others]
-    copies = join(open_run(into), folders, preview)
+    copies = join(open_run(into) if into.exists() else RunFolder(into), folders, preview)
     for path in left_out(folders):
         click.echo(f"{path}: is no file; left out", err=True)
     for copy in copies:

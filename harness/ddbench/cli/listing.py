@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddbench.cli.shared import JSON, explained, read_registry
+from ddbench.cli.shared import JSON, PLACES, explained, fail, open_session, read_registry, stacked
 
 if TYPE_CHECKING:
+    from ddbench.architectures import Listed
+    from ddbench.execution.run import Session
     from ddbench.planning.registry import Preset, Registry
 
 
@@ -62,13 +65,109 @@ def _methods_text(preset: Preset, registry: Registry) -> str:
 
 
 @click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--dataset", "on", multiple=True, help="Whose images it sees; repeatable.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 2**20),
+    default=256,
+    show_default=True,
+    help="Images of a training step.",
+)
+@stacked(PLACES)
 @JSON
 @explained
-def architectures(as_json: bool) -> None:
-    """List the architecture families and the tokens that vary them."""
-    from ddbench import architectures as zoo
-    from ddbench.discovery.extensions import Extensions
-    from ddbench.reporting.terminal import print_table
+def architectures(
+    names: tuple[str, ...],
+    on: tuple[str, ...],
+    batch: int,
+    registry_path: Path | None,
+    data: tuple[Path, ...],
+    cache: Path | None,
+    plugins: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """List the architecture families; of those NAMEd tell the parameters and what images cost.
 
-    rows = [vars(listed) for listed in zoo.listing(Extensions.installed().architectures)]
+    Where a known dataset's files are not here, its published sizes are taken.
+    """
+    from ddbench import architectures as zoo
+    from ddbench.reporting.terminal import print_json, print_table
+
+    session = open_session(registry_path, data, cache, plugins)
+    families = zoo.listing(session.extensions.architectures)
+    if names or on:
+        wanted = names or tuple(family.name for family in families)
+        costs = [cost for name in wanted for cost in _costs(session, name, on, batch)]
+        if as_json:
+            print_json(costs)
+        else:
+            click.echo("\n\n".join(map(_cost_text, costs)))
+        return
+    rows = [{**vars(family), "parameters": _counts(family, as_json)} for family in families]
     print_table(rows, as_json=as_json)
+    if not as_json:
+        click.echo("`ddbench architectures NAME --dataset DATASET` shows what one costs", err=True)
+
+
+def _counts(family: Listed, as_json: bool) -> Any:  # noqa: ANN401
+    """Return the parameters by the shape of an image: as text "1×28×28: 317,706"."""
+    known = {_shape_text(shape): count for shape, count in family.parameters.items()}
+    if as_json:
+        return known
+    return "\n".join(f"{s}: {'too small' if n is None else f'{n:,}'}" for s, n in known.items())
+
+
+def _shape_text(shape: Iterable[int]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _costs(
+    session: Session, name: str, on: tuple[str, ...], batch: int
+) -> Iterator[dict[str, Any]]:
+    """Go through what a network costs on each dataset, or on the listed kinds of images."""
+    from ddbench import architectures as zoo
+    from ddbench.discovery.pricing import network_costs
+
+    known = session.extensions.architectures
+    sizes = {dataset: session.sizes(dataset) for dataset in on}
+    shapes = [(dataset, size.shape, size.num_classes) for dataset, size in sizes.items()]
+    shapes = shapes or [("", shape, zoo.LISTED_CLASSES) for shape in zoo.LISTED_SHAPES]
+    for dataset, shape, classes in shapes:
+        size = sizes.get(dataset)
+        try:
+            costs = network_costs(name, shape, classes, batch, known)
+        except zoo.ArchitectureError as error:
+            fail(str(error))
+        yield {
+            "architecture": zoo.canonical(name, known),
+            "dataset": dataset or None,
+            "shape": list(shape),
+            "classes": classes,
+            "sizes": None if size is None else "measured" if size.measured else "published",
+            "parameters": costs.parameters,
+            "macs_image": costs.macs_image,
+            "test_images": size and size.test,
+            "macs_test": size and size.test * costs.macs_image,
+            "macs_tool": "fvcore",
+            "batch": batch,
+            "flops_train_step": costs.flops_train_step,
+        }
+
+
+def _cost_text(cost: dict[str, Any]) -> str:
+    images = f"{_shape_text(cost['shape'])}, {cost['classes']} classes"
+    if cost["dataset"]:
+        published = " (as published)" if cost["sizes"] == "published" else ""
+        images = f"{cost['dataset']}: {images}, {cost['test_images']:,} test images{published}"
+    lines = [
+        ("parameters", cost["parameters"], ""),
+        ("multiply-adds of one image", cost["macs_image"], "  (fvcore)"),
+        ("multiply-adds of the test set", cost["macs_test"], "  (fvcore)"),
+        ("FLOPs of a training step", cost["flops_train_step"],
+         f"  ({cost['batch']} images; 2 per multiply-add)"),
+    ]  # fmt: skip
+    known = [line for line in lines if line[1] is not None]
+    wide = max(len(f"{number:,}") for _, number, _ in known)
+    rows = [f"  {what:<30}{number:>{wide},}{about}" for what, number, about in known]
+    return "\n".join([f"{cost['architecture']} on {images}", *rows])

@@ -68,7 +68,11 @@ def _print_methods(rows: list[dict[str, Any]], as_json: bool) -> None:
     columns = ["method", "source", "inits", "paper"]
     columns += ["error"] if any("error" in row for row in rows) else []
     print_table(rows, columns, as_json=as_json)
-    if not as_json:
+    if not rows:
+        from ddbench.discovery.methods import PACKAGES, install
+
+        click.echo(f"no method is installed; {install(' '.join(PACKAGES))}", err=True)
+    elif not as_json:
         click.echo("`ddbench methods NAME` shows the options of one", err=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +77,7 @@ def check(
     Exit codes: 0 it does, 1 it does not, 2 it cannot be loaded.
     """
     from ddbench.discovery.methods import discover, find, from_file, load
+    from ddbench.reporting.terminal import print_json
     from ddbench.testing import findings
 
     options = dict(_setting(text) for text in settings)
@@ -90,7 +90,7 @@ def check(
             click.echo(_line(finding))
     broken = [finding for finding in seen if not finding.passed]
     if as_json:
-        click.echo(json.dumps([_record(finding) for finding in seen], indent=1))
+        print_json([_record(finding) for finding in seen])
     else:
         click.echo(f"{found.name}: {len(seen) - len(broken)} of {len(seen)} checks passed")
     raise SystemExit(FAILED if broken else 0)

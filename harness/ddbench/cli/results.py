@@ -6,20 +6,26 @@ from pathlib import Path
 
 import click
 
-from ddbench.cli.shared import FOLDER, JSON, explained
+from ddbench.cli.completion import complete_job
+from ddbench.cli.shared import FOLDER, JSON, explained, fail
+
+OLD_CODE = click.option(
+    "--old-code", is_flag=True, help="With rows for what other code has done again since."
+)
 
 
 @click.command()
 @FOLDER
+@OLD_CODE
 @JSON
 @explained
-def leaderboard(folder: Path, as_json: bool) -> None:
+def leaderboard(folder: Path, old_code: bool, as_json: bool) -> None:
     """Print the leaderboard of a run folder."""
     from ddbench.reporting.leaderboard import load
     from ddbench.reporting.terminal import print_leaderboard
     from ddbench.store.run_folder import open_run
 
-    print_leaderboard(load(open_run(folder)), as_json=as_json)
+    print_leaderboard(load(open_run(folder), old_code=old_code), as_json=as_json)
 
 
 @click.command()
@@ -30,24 +36,38 @@ def leaderboard(folder: Path, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="A copy to write, pictures beside it.",
 )
+@OLD_CODE
 @explained
-def report(folder: Path, target: Path | None) -> None:
+def report(folder: Path, target: Path | None, old_code: bool) -> None:
     """Write the markdown report of a run folder again, from its results alone."""
     from ddbench.reporting.markdown import export, write_report
     from ddbench.store.run_folder import open_run
 
     run_folder = open_run(folder)
-    click.echo(export(run_folder, target) if target else write_report(run_folder))
+    if target:
+        click.echo(export(run_folder, target, old_code=old_code))
+    else:
+        click.echo(write_report(run_folder, old_code=old_code))
 
 
 @click.command()
 @FOLDER
-@click.argument("job")
+@click.argument("job", required=False, shell_complete=complete_job)
+@click.option("--failed", is_flag=True, help="Show every job that failed, with its traceback.")
+@click.option("--last", is_flag=True, help="Show the job that ended last; with --failed, of those.")
 @JSON
 @explained
-def show(folder: Path, job: str, as_json: bool) -> None:
+def show(folder: Path, job: str | None, failed: bool, last: bool, as_json: bool) -> None:
     """Show one job in full; JOB is an id or the beginning of one."""
-    from ddbench.reporting.terminal import show_job
+    from ddbench.reporting.terminal import show_failed, show_job, show_last
     from ddbench.store.run_folder import open_run
 
-    show_job(open_run(folder), job, as_json=as_json)
+    if (job is None) != (failed or last):
+        fail("say which job to show: the beginning of its id, --failed or --last")
+    run = open_run(folder)
+    if job is not None:
+        show_job(run, job, as_json=as_json)
+    elif last:
+        show_last(run, failed=failed, as_json=as_json)
+    else:
+        show_failed(run, as_json=as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from ddbench.cli.shared import (
     PLACES,
     RUN,
     choices_of,
+    debugging,
     explained,
     fail,
     open_session,
@@ -24,7 +24,7 @@ from ddbench.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from ddbench.execution.run import Priced, RunOptions, Session
+    from ddbench.execution.run import Outcome, Priced, RunOptions, Session
     from ddbench.execution.signals import Stop
     from ddbench.planning.jobs import Plan
 
@@ -75,6 +75,8 @@ def run(
     with more to do, 130 interrupted.
     """
     from ddbench.execution import run as sessions
+    from ddbench.planning.test_set import with_tests
+    from ddbench.reporting.leaderboard import load
 
     if print_registry:
         _print_registry(registry_path)
@@ -103,30 +105,26 @@ def run(
             preset=preset,
         )
         chosen = choices_of(workers=sessions.jobs_at_once(options), **choices)
-        session = open_session(registry_path, data, cache, plugins)
+        session = open_session(registry_path, data, cache, plugins, planning=True)
         plan = session.plan(chosen)
         if require_all and plan.skipped:
             reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
             fail("\n  ".join(["--require-all:", *reasons]))
         if test:
             _require_validation(plan)
-        _close(_carry_out(session, plan, options, stop, test), as_json)
+        outcome = _carry_out(session, plan, options, stop)
+        if test and not outcome.stopped:
+            tests = with_tests(outcome.plan, load(outcome.folder).chosen)
+            outcome = _carry_out(session, tests, options, stop)
+        _close(outcome, as_json)
 
 
-def _carry_out(session: Session, plan: Plan, options: RunOptions, stop: Stop, test: bool) -> Any:  # noqa: ANN401
-    """Do what is missing of a plan; with `test`, then test what its validations chose."""
+def _carry_out(session: Session, plan: Plan, options: RunOptions, stop: Stop) -> Outcome:
     from ddbench.execution.run import carry_out
-    from ddbench.planning.test_set import with_tests
-    from ddbench.reporting.leaderboard import load
     from ddbench.reporting.terminal import Progress
 
-    with Progress() as progress:
-        outcome = carry_out(session, plan, options, progress, stop)
-    if test and not outcome.stopped:
-        tests = with_tests(plan, load(outcome.folder).chosen)
-        with Progress() as progress:
-            outcome = carry_out(session, tests, options, progress, stop)
-    return outcome
+    with Progress(tracebacks=options.inline or debugging()) as progress:
+        return carry_out(session, plan, options, progress, stop)
 
 
 def _require_validation(plan: Plan) -> None:
@@ -196,15 +194,19 @@ def plan(
     rate: float,
     **choices: Any,  # noqa: ANN401
 ) -> None:
-    """Show what `run` with the same options would do, and with --price at what cost."""
+    """Show what `run` with the same options would do, and with --price at what cost.
+
+    Exit codes: as `run` would give them for what cannot run: 1 a broken plugin, 3 nothing can run.
+    """
     from ddbench.reporting.terminal import print_plan
 
-    session = open_session(registry_path, data, cache, plugins)
+    session = open_session(registry_path, data, cache, plugins, planning=True)
     planned = session.plan(choices_of(**choices))
     if price:
         _print_prices(session.price(planned), rate, as_json)
     else:
         print_plan(planned, as_json=as_json)
+    raise SystemExit(planned.exit_code)
 
 
 def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
@@ -218,12 +220,23 @@ def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
         rows = [_price_row(one, rate, why=some) for one in prices]
         print_table(rows, right=("FLOPs", "time"))
     total = sum(one.flops for one in prices)
+    least = "at least " if any(one.lower_bound or one.unpriced for one in prices) else ""
     click.echo(
-        f"{number_format.flops(total)}, "
+        f"{least}{number_format.flops(total)}, "
         f"{number_format.duration(total / 1e12 / rate)} at {rate:g} TFLOP/s "
-        "(matrix products and convolutions, 2 per multiply-add; testing is not counted)",
+        f"(matrix products and convolutions, 2 per multiply-add). Left out: {_left_out(prices)}",
         err=True,
     )
+
+
+def _left_out(prices: list[Priced]) -> str:
+    """Return what a total does not count, in words."""
+    left = ["testing"]
+    if missing := list(dict.fromkeys(one.row for one in prices if one.unpriced)):
+        left.append(f"what is not priced ({'; '.join(missing)})")
+    if some := list(dict.fromkeys(one.row for one in prices if one.lower_bound)):
+        left.append(f"work whose amount the images decide ({'; '.join(some)})")
+    return ", ".join(left)
 
 
 def _price(one: Priced, rate: float) -> dict[str, Any]:
@@ -234,6 +247,7 @@ def _price(one: Priced, rate: float) -> dict[str, Any]:
         "jobs": one.jobs,
         "flops": None if one.unpriced else one.flops,
         "hours": None if one.unpriced else one.flops / 1e12 / rate / 3600,
+        "lower_bound": one.lower_bound,
         "why": one.unpriced or None,
     }
 
@@ -246,7 +260,7 @@ def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
     if one.unpriced:
         return row | {"FLOPs": "not priced", "why": one.unpriced}
     counted = {
-        "FLOPs": number_format.count(one.flops),
+        "FLOPs": ("≥ " if one.lower_bound else "") + number_format.count(one.flops),
         "time": number_format.duration(one.flops / 1e12 / rate),
     }
     return row | counted | ({"why": ""} if why else {})
@@ -269,5 +283,7 @@ def init_registry(path: Path) -> None:
 
 
 def _print_registry(path: Path | None) -> None:
+    from ddbench.reporting.terminal import print_json
+
     registry = read_registry(path)
-    click.echo(json.dumps({"path": str(registry.path), **registry.dump()}, indent=1))
+    print_json({"path": str(registry.path), **registry.dump()})

@@ -7,12 +7,16 @@ import functools
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from ddbench.cli.completion import complete_folder, completing, datasets_of, rows_of
+from ddbench.text import streams
 from ddbench.text.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -24,14 +28,25 @@ USAGE, STOPPED, INTERRUPTED = 2, 4, 130
 DEFAULT_PRESET = "quick"
 
 
+def debugging() -> bool:
+    """Say whether `ddbench --debug` was asked for."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.find_root().params.get("debug"))
+
+
 def fail(message: str, code: int = USAGE) -> NoReturn:
     """Say what is wrong and end."""
+    if debugging() and sys.exc_info()[0] is not None:
+        click.echo(traceback.format_exc(), err=True)
     click.echo(f"ddbench: {message}", err=True)
     raise SystemExit(code)
 
 
 def explained(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn the errors that users cause into a message and exit code 2."""
+    """Turn the errors that users cause into a message and exit code 2.
+
+    With --json, standard output holds what the command prints there and nothing else.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -42,22 +57,34 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         from ddbench.store.run_folder import RunError
 
         try:
-            return command(*args, **kwargs)
+            with streams.data_alone() if kwargs.get("as_json") else nullcontext():
+                _see_working_folder()
+                try:
+                    return command(*args, **kwargs)
+                finally:
+                    streams.data().flush()
         except RegistryError as error:
             fail("\n  ".join(["this cannot be planned:", *error.problems]))
-        except (MethodError, RunError, DatasetError, DatasetMissing) as error:
+        except (MethodError, DatasetError, DatasetMissing) as error:
             fail(str(error))
+        except RunError as error:
+            fail(str(error), error.exit_code)
         except ToldToStop as told:
             fail(f"stopped ({told}); the same command goes on", STOPPED)
         except KeyboardInterrupt:
             fail("interrupted; no finished job is lost, the same command goes on", INTERRUPTED)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(INTERRUPTED) from None
         except OSError as error:
             fail(_of_the_system(error))
 
     return wrapped
+
+
+def _see_working_folder() -> None:
+    """End where the working folder has been removed: paths would mean nothing."""
+    try:
+        os.getcwd()
+    except OSError:
+        fail("the working folder is not there any more; change to another (cd) and run again")
 
 
 class Suggesting(click.Group):
@@ -77,6 +104,7 @@ class Suggesting(click.Group):
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+TOO_MANY = {errno.EMFILE, errno.ENFILE}
 
 
 def _of_the_system(error: OSError) -> str:
@@ -88,6 +116,8 @@ def _of_the_system(error: OSError) -> str:
         remedy = "make room there"
     elif error.errno in REFUSED:
         remedy = "make it writable, or name another place"
+    elif error.errno in TOO_MANY:
+        remedy = "allow more open files (`ulimit -n 1024`)"
     else:
         remedy = "see that its disk is there and whole"
     again = "and run the same command again"
@@ -100,6 +130,14 @@ def stacked(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
         lambda made, option: option(made), options[::-1], command
     )
 
+
+PLUGIN = click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A Python file that is a method, or brings datasets and the like; repeatable.",
+)
 
 PLACES = (
     click.option(
@@ -120,13 +158,7 @@ PLACES = (
         type=click.Path(path_type=Path),
         help="What runs share: artifacts, prepared data.  [default: ~/.cache/ddbench]",
     ),
-    click.option(
-        "--plugin",
-        "plugins",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        help="A Python file that is a method, or brings datasets and the like; repeatable.",
-    ),
+    PLUGIN,
 )
 
 CHOICES = (
@@ -136,14 +168,23 @@ CHOICES = (
         is_flag=True,
         help="Every row of the preset and every installed method.",
     ),
-    click.option("--preset", help="Which preset of the registry.  [default: quick]"),
     click.option(
-        "--method", "rows", multiple=True, help="A method or a variant of the registry; repeatable."
+        "--preset",
+        shell_complete=completing(lambda registry: registry.presets),
+        help="Which preset of the registry.  [default: quick]",
+    ),
+    click.option(
+        "--method",
+        "rows",
+        multiple=True,
+        shell_complete=completing(rows_of),
+        help="A method or a variant of the registry; repeatable.",
     ),
     click.option(
         "--dataset",
         "datasets",
         multiple=True,
+        shell_complete=completing(datasets_of),
         help="Dataset, with options as in 'folder:/path?size=32'; repeatable.",
     ),
     click.option(
@@ -162,7 +203,12 @@ CHOICES = (
     click.option(
         "--seed", "seeds", multiple=True, type=int, help="Seed of a condensation; repeatable."
     ),
-    click.option("--protocol", multiple=True, help="How sets are evaluated; repeatable."),
+    click.option(
+        "--protocol",
+        multiple=True,
+        shell_complete=completing(lambda registry: registry.protocols),
+        help="How sets are evaluated; repeatable.",
+    ),
     click.option(
         "--published",
         is_flag=True,
@@ -262,11 +308,11 @@ RUN = (
 )
 
 
-def read_registry(path: Path | None) -> Registry:
+def read_registry(path: Path | None, *, lenient: bool = False) -> Registry:
     """Return the registry at `path`, or the default one."""
     from ddbench.planning.registry import read
 
-    return read(path)
+    return read(path, lenient=lenient)
 
 
 def open_session(
@@ -274,12 +320,22 @@ def open_session(
     data: tuple[Path, ...],
     cache: Path | None,
     plugins: tuple[Path, ...],
+    *,
+    planning: bool = False,
 ) -> Session:
-    """Return a session over what is installed."""
+    """Return a session over what is installed; `planning`: the plan will tell what is wrong."""
     from ddbench.execution.run import Places, Session
 
     folder = writable(cache_of(cache))
-    return Session.installed(read_registry(registry_path), Places(folder, roots_of(data), plugins))
+    registry = read_registry(registry_path, lenient=planning)
+    if planning and (lost := registry.lost()):
+        click.echo(
+            f"{registry.path}: leaves out the default registry's {len(lost)} tables of methods "
+            f'({lost[0]}, ...); extends = "default" in its first line takes them in, '
+            f'extends = "nothing" ends this message',
+            err=True,
+        )
+    return Session.installed(registry, Places(folder, roots_of(data), plugins))
 
 
 def writable(cache: Path) -> Path:
@@ -364,4 +420,4 @@ def choices_of(
     )
 
 
-FOLDER = click.argument("folder", type=click.Path(path_type=Path))
+FOLDER = click.argument("folder", type=click.Path(path_type=Path), shell_complete=complete_folder)

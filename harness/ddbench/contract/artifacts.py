@@ -72,6 +72,16 @@ class Artifact(Manifest):
     folder: Path
 
 
+class _ReportingMeter(StepMeter):
+    def __init__(self, device: torch.device, report: Callable[[int], None]) -> None:
+        super().__init__(device)
+        self._report = report
+
+    def __exit__(self, *error: Any) -> None:  # noqa: ANN401
+        super().__exit__(*error)
+        self._report(self.steps)
+
+
 class BuildContext:
     """What a builder gets: a folder that outlives a kill, and the meter of its cost.
 
@@ -85,15 +95,20 @@ class BuildContext:
         meter: The meter of the cost.
     """
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        """Take up the work in `folder`, with the costs of earlier attempts."""
+    def __init__(
+        self, folder: Path, device: torch.device, report: Callable[[int], None] = lambda done: None
+    ) -> None:
+        """Take up the work in `folder`, with the costs of earlier attempts.
+
+        `report` is told the number of steps after each of them.
+        """
         self.folder, self.progress = folder, folder / PROGRESS
-        self.meter = StepMeter(device)
+        self.meter: StepMeter = _ReportingMeter(device, report)
         self._elsewhere = 0.0
         self._since = time.perf_counter()
         with suppress(*_NOT_OURS):  # else it starts from nothing
             saved = json.loads((folder / METER).read_bytes())
-            meter, seconds = StepMeter(device), float(saved["seconds"])
+            meter, seconds = _ReportingMeter(device, report), float(saved["seconds"])
             meter.load(saved["meter"])
             if math.isfinite(seconds + meter.seconds + meter.waited + meter.flops):
                 self.meter, self._elsewhere = meter, seconds
@@ -136,11 +151,12 @@ class ArtifactStore:
         device: torch.device,
         dataset: str = "",
         waiting: Callable[[], None] = lambda: None,
+        report: Callable[[int], None] = lambda done: None,
     ) -> Artifact:
         """Return the artifact, built by `build` if nobody has; others wait for the builder.
 
         `dataset` is the name of its dataset, for listings. `waiting` is called at every poll while
-        another process builds it.
+        another process builds it, `report` after each step of a build with their number.
         """
         name = artifact_id(kind, spec)
         found = self.find(name)
@@ -149,7 +165,7 @@ class ArtifactStore:
                 found = self.find(name)
                 if found is None:
                     about = {"id": name, "kind": kind, "spec": dict(spec), "dataset": dataset}
-                    found = self._build(about, build, device)
+                    found = self._build(about, build, device, report)
         return found
 
     def find(self, name: str) -> Artifact | None:
@@ -192,11 +208,15 @@ class ArtifactStore:
             shutil.rmtree(self.root / name)
 
     def _build(
-        self, about: dict[str, Any], build: Callable[[BuildContext], None], device: torch.device
+        self,
+        about: dict[str, Any],
+        build: Callable[[BuildContext], None],
+        device: torch.device,
+        report: Callable[[int], None],
     ) -> Artifact:
         folder = self.root / about["id"]
         folder.mkdir(parents=True, exist_ok=True)
-        work = BuildContext(folder, device)
+        work = BuildContext(folder, device, report)
         with _costs_kept(work):
             build(work)
         files = _files(folder)

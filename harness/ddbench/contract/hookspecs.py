@@ -33,6 +33,19 @@ class Unsupported(Exception):
     """Raised by a method that cannot do this combination; the row is skipped with the reason."""
 
 
+class OptionsError(RuntimeError):
+    """Raised where other options of the method would help: the row's reason ends in them.
+
+    Attributes:
+        options: Values to try, by option; the harness writes them as `--set` takes them.
+    """
+
+    def __init__(self, message: str, options: Mapping[str, Any] | None = None) -> None:
+        """Say in `message` what is wrong, and in `options` what would do."""
+        super().__init__(message)
+        self.options = dict(options or {})
+
+
 class Converged(Exception):
     """Raised by `condense_step` after a step that was the last one needed; the step counts."""
 
@@ -165,6 +178,9 @@ class MethodInfo:
         config: A frozen dataclass of options whose defaults are the paper's.
         inits: Names of the inits it accepts, () for any.
         default_init: The init of a row that names none.
+        own_init: (config) -> None where the method starts from the initial set; else the name of
+            the init that it makes by itself: no initial set is built then, and the hook `init`
+            gets None for it.
         step: What one step is, in words.
         steps: (config, ipc) -> the published number of steps; 0 for selection methods.
         cycle: (config, ipc) -> after how many steps the cost pattern repeats (for metering).
@@ -192,6 +208,7 @@ class MethodInfo:
     config: type = NoOptions
     inits: tuple[str, ...] = ()
     default_init: str = "real"
+    own_init: Callable[[Any], str | None] = lambda config: None
     step: str = "step"
     steps: Callable[[Any, int], int] = lambda config, ipc: 1000
     cycle: Callable[[Any, int], int] = lambda config, ipc: 1
@@ -221,8 +238,17 @@ class MethodHooks:
         """Build the artifacts that `init` would ask for, and return True; for building ahead."""
 
     @hookspec(firstresult=True)
-    def init(self, task: Task, synthetic: SyntheticSet, config: Any) -> Any | None:  # noqa: ANN401
-        """Return the state to condense from, made of the initial set and the frozen options."""
+    def init(
+        self,
+        task: Task,
+        synthetic: SyntheticSet | None,
+        config: Any,  # noqa: ANN401
+    ) -> Any | None:  # noqa: ANN401
+        """Return the state to condense from, made of the initial set and the frozen options.
+
+        `synthetic` is None for a method that makes its own (`MethodInfo.own_init`). What `export`
+        returns before the first step is recorded as what the condensation started from.
+        """
 
     @hookspec(firstresult=True)
     def condense_step(

@@ -12,6 +12,7 @@ import torch
 
 from ddbench import architectures, augment
 from ddbench.contract.artifacts import Artifact, ArtifactStore, BuildContext
+from ddbench.datasets import passes
 from ddbench.datasets.source import seed_name
 from ddbench.store.hashing import seed_of
 
@@ -43,7 +44,12 @@ class Task:
         catalogue: Architecture families, None for the built-in ones.
         artifacts_used: What `artifact` has returned so far.
         chose_on_split: Whether `split` has been called.
+        shapes_only: Whether its images have a shape and no content, and no artifact is built: the
+            task is there to be priced.
+        on_build: Is told of the steps of an artifact's build. For the runner.
     """
+
+    shapes_only = False
 
     def __init__(
         self,
@@ -68,6 +74,7 @@ class Task:
         self.images, self.labels, self.device = images, labels, images.device
         self.artifacts_used: dict[str, Artifact] = {}
         self.chose_on_split = False
+        self.on_build: Callable[[Mapping[str, Any]], None] = lambda event: None
         self._store, self.catalogue = store, catalogue
         self._members = [torch.nonzero(labels.cpu() == c).flatten() for c in range(num_classes)]
         self._generators: dict[str, torch.Generator] = {}
@@ -99,6 +106,21 @@ class Task:
         for name, state in states.items():
             self._own(name).set_state(state)
 
+    @contextmanager
+    def without_a_trace(self) -> Iterator[None]:
+        """Let a block draw and compute, off every clock, as if it had never been run.
+
+        For the runner, which looks at the set between two steps.
+        """
+        before = self.generator_states()
+        try:
+            with self.metered_by(None):
+                yield
+        finally:
+            for name in self._generators.keys() - before.keys():
+                del self._generators[name]
+            self.restore_generators(before)
+
     # -- data ------------------------------------------------------------------------------
 
     def class_indices(self, c: int) -> torch.Tensor:
@@ -109,6 +131,11 @@ class Task:
     def class_counts(self) -> tuple[int, ...]:
         """Training images of each class, C numbers."""
         return tuple(len(members) for members in self._members)
+
+    @property
+    def passes(self) -> int:
+        """How often an epoch goes over the training images: several times where they are few."""
+        return passes(len(self.labels))
 
     def real_images(
         self, c: int, count: int, generator: torch.Generator | None = None
@@ -194,17 +221,36 @@ class Task:
     # -- costs that are shared or unseen -----------------------------------------------------
 
     def artifact(
-        self, kind: str, spec: Mapping[str, Any], build: Callable[[BuildContext], None]
+        self,
+        kind: str,
+        spec: Mapping[str, Any],
+        build: Callable[[BuildContext], None],
+        *,
+        steps: int = 0,
+        step: Callable[[], object] | None = None,
     ) -> Path:
         """Return the folder of something costly that several condensations share.
 
         `spec` (plain values) must hold everything that determines it; the dataset's fingerprint
         is added here. `build(work)` fills ``work.folder`` if nobody has yet. Neither building nor
         waiting for another builder counts as condensing; the build is metered once, by itself.
+
+        `steps` is how often `build` enters the meter: the progress shows it. `step` does one such
+        step on tensors of the task and keeps nothing: `plan --price` counts it. Where the task is
+        `shapes_only` nothing is built, and the folder is empty.
         """
         spec = {"dataset": self.fingerprint, **spec}
+        about = {"artifact": kind, "of": steps, "metrics": {}}
         with self.off_the_clock():
-            artifact = self._store.get(kind, spec, build, self.device, self.dataset)
+            artifact = self._store.get(
+                kind,
+                spec,
+                build,
+                self.device,
+                self.dataset,
+                waiting=lambda: self.on_build({**about, "step": 0, "waiting": True}),
+                report=lambda done: self.on_build({**about, "step": done}),
+            )
         self.artifacts_used[artifact.id] = artifact
         return artifact.folder
 

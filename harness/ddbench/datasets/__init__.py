@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ddbench.datasets.catalogue import (
     Listing,
+    Sizes,
     adopt,
     fetch,
     find,
@@ -15,6 +16,7 @@ from ddbench.datasets.catalogue import (
     load,
     locate,
     register_datasets,
+    sizes,
     split_options,
     suggested_path,
 )
@@ -26,6 +28,7 @@ from ddbench.datasets.dataset import (
     class_counts,
     facts_of,
     majority_accuracy,
+    passes,
     space_of,
 )
 from ddbench.datasets.errors import DatasetError, DatasetMissing
@@ -41,6 +44,7 @@ __all__ = [
     "Listing",
     "Option",
     "Presence",
+    "Sizes",
     "Source",
     "adopt",
     "chance",
@@ -53,8 +57,10 @@ __all__ = [
     "load",
     "locate",
     "majority_accuracy",
+    "passes",
     "register_datasets",
     "resolve_options",
+    "sizes",
     "space_of",
     "split_options",
     "suggested_path",

@@ -140,6 +140,64 @@ def fingerprint(
     return load(name, roots=folders, cache=cache, options=options, sources=sources).fingerprint
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What is known of a dataset's arrays.
+
+    Attributes:
+        num_classes: C.
+        shape: (ch, H, W).
+        train: Number of training images.
+        test: Number of test images.
+        measured: Whether the files were read, else these are the published sizes.
+    """
+
+    num_classes: int
+    shape: tuple[int, int, int]
+    train: int
+    test: int
+    measured: bool
+
+
+def sizes(
+    name: str,
+    *,
+    roots: Iterable[Path] = (),
+    cache: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    sources: Sources | None = None,
+) -> Sizes:
+    """Return the sizes of a dataset; the published ones where its files are not here.
+
+    Arguments and errors are those of `load`: files that are absent are one only where nothing is
+    published.
+    """
+    try:
+        dataset = load(name, roots=roots, cache=cache, options=options, sources=sources)
+    except DatasetMissing:
+        published = _published_sizes(name, options, sources)
+        if published is None:
+            raise
+        return published
+    counts = len(dataset.train_labels), len(dataset.test_labels)
+    return Sizes(dataset.num_classes, dataset.shape, *counts, measured=True)
+
+
+def _published_sizes(
+    name: str, options: Mapping[str, Any] | None, sources: Sources | None
+) -> Sizes | None:
+    name, named = split_options(name)
+    source = find(name, sources)
+    resolved = resolve_options(source, {**named, **(options or {})})
+    if None in (source.num_classes, source.shape, source.train_size, source.test_size):
+        return None
+    assert source.num_classes and source.shape and source.train_size and source.test_size  # noqa: S101
+    size, per_class, train = resolved["size"], resolved["train_per_class"], source.train_size
+    shape = (source.shape[0], size, size) if size else source.shape
+    train = min(train, per_class * source.num_classes) if per_class else train
+    return Sizes(source.num_classes, shape, train, source.test_size, measured=False)
+
+
 def _asked(
     name: str,
     roots: Iterable[Path],

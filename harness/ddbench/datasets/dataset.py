@@ -110,6 +110,18 @@ def class_counts(dataset: Dataset) -> NDArray[np.int64]:
     return np.bincount(dataset.train_labels, minlength=dataset.num_classes).astype(np.int64)
 
 
+EPOCH_IMAGES = 3600  # that an epoch goes over at least: nine tenths of mnist-mini
+
+
+def passes(images: int) -> int:
+    """Return how often an epoch goes over a training set of so many images: once if it is large.
+
+    Settings in epochs were chosen on thousands of images. An epoch of 200 would be one step or a
+    few, and a network trained for some of them no better than chance.
+    """
+    return -(-EPOCH_IMAGES // max(1, images))
+
+
 def facts_of(dataset: Dataset) -> dict[str, Any]:
     """Return what a report says of a dataset, as plain values.
 

@@ -10,11 +10,13 @@ import atexit
 import dataclasses
 import itertools
 import json
+import logging
 import os
 import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from numbers import Real
@@ -29,9 +31,10 @@ from ddbench.discovery.fingerprints import ChangedError, code_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, MethodError, load, plain_options
 from ddbench.store.atomic_files import write_json
 from ddbench.store.hashing import hash_of_text
-from ddbench.text import lines
+from ddbench.text import lines, streams
 from ddbench.text.lines import brief
 
+LOG = logging.getLogger(__name__)
 MOST_STEPS, LONGEST_CYCLE = 10**9, 10**6  # a meter keeps an account of each step of a cycle
 PATIENCE_S = 120.0  # for importing torch and every plugin on a slow disk
 SHOWN_IPC = (1, 10, 50)  # whose steps stand in a method's description
@@ -42,7 +45,8 @@ DESCRIBED = (
     "published_at", "published", "balanced", "controls", "paper", "bibtex",
 )  # fmt: skip
 CONFIGURED = (
-    "problems", "config", "published", "alike", "steps", "published_steps", "cycle", "needs",
+    "problems", "config", "published", "alike", "canonical", "steps", "published_steps", "cycle",
+    "needs", "own_init",
 )  # fmt: skip
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -86,6 +90,14 @@ def _reason(needs: Any) -> str | None:  # noqa: ANN401
     return needs and lines.shortened(lines.one_line(needs) or lines.NO_REASON)
 
 
+def _own_init(info: MethodInfo, config: Any) -> str | None:  # noqa: ANN401
+    own = info.own_init(config)
+    if own is None or (isinstance(own, str) and own in (info.inits or (own,))):
+        return own
+    expected = f"one of {', '.join(info.inits)}" if info.inits else "the name of an init"
+    raise MethodError(f"MethodInfo.own_init gives {brief(own)}; expected {expected}, or None")
+
+
 def _steps(info: MethodInfo) -> dict[str, int]:
     """Return the published steps by ipc, {} where the rule fails; planning says why."""
     try:
@@ -122,29 +134,29 @@ def configure(method: Method, question: Mapping[str, Any]) -> dict[str, Any]:
         own = question["published_steps"]  # of the registry; else the rule at these options
         given = info.steps(config, ipc) if own is None else own
         steps = _whole(given, "MethodInfo.steps", 0, MOST_STEPS)
+    own_init = _own_init(info, config)
     known = dict(question["facts"]) | {"steps": steps}
+    known["init"] = own_init or known["init"]
     for key in ("shape", "class_counts"):
         known[key] = tuple(known[key])
     facts = Facts(**known)
+    ours, theirs = (_canonical(info, one, facts) for one in (config, published))
     return {
         "problems": [],
         "config": plain_options(config),
         "published": plain_options(published),
-        "alike": _alike(info, config, published, facts),
+        "alike": [name for name, value in ours.items() if value == theirs[name]],
+        "canonical": ours,
         "steps": steps,
         "published_steps": published_steps,
         "cycle": _whole(info.cycle(config, ipc), "MethodInfo.cycle", 1, LONGEST_CYCLE),
         "needs": _reason(info.needs(config, facts)),
+        "own_init": own_init,
     }
 
 
-def _alike(info: MethodInfo, config: Any, published: Any, facts: Facts) -> list[str]:  # noqa: ANN401
-    """Return the options that give the same result at both values, as the method says."""
-    ours, theirs = (_canonical(info, one, facts) for one in (config, published))
-    return [name for name, value in ours.items() if value == theirs[name]]
-
-
 def _canonical(info: MethodInfo, config: Any, facts: Facts) -> dict[str, Any]:  # noqa: ANN401
+    """Return the options with those that leave the result as it is at one value, by the method."""
     made = info.canonical(config, facts)
     if not isinstance(made, info.config):
         raise MethodError(
@@ -277,8 +289,12 @@ class Child:
         with suppress(OSError, ValueError, RecursionError):
             answers = json.loads(kept.read_bytes())
             if _answers_to(request, answers):
+                LOG.debug("about %s: answers kept in %s", ", ".join(asked) or "no method", kept)
                 return answers
+        started = time.monotonic()
         answers = self._answers(request, asked)
+        LOG.debug("about %s: a process of its own answered in %.1f s",
+                  ", ".join(asked) or "no method", time.monotonic() - started)  # fmt: skip
         # a broken install may be mended without a trace
         if not any("error" in part for part in _parts(answers)):
             with suppress(OSError):  # where they cannot be kept they are asked for again
@@ -327,8 +343,8 @@ class Child:
         if self._process is not None and self._process.poll() is not None:
             self.close()
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "ddbench.discovery.introspection"],
+            self._process = subprocess.Popen(  # -P: it imports nothing of the working folder
+                [sys.executable, "-P", "-m", "ddbench.discovery.introspection"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
             )  # fmt: skip
             atexit.register(self.close)
@@ -397,6 +413,7 @@ class _Lost(Exception):
 def main() -> None:
     """Answer requests, one a line of standard input; what plugins print goes to stderr."""
     leave_signals_to_parent()
+    streams.prepare_program()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     loaded: dict[str, Method | str] = {}

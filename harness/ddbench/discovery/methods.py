@@ -158,10 +158,27 @@ def find(name: str, available: dict[str, MethodEntry]) -> MethodEntry:
 def unknown(name: str, available: Iterable[str]) -> str:
     """Return what to tell someone who named a method that is not installed."""
     names = sorted(available)
-    hint = did_you_mean(name, names) or f"{install(f'ddbench-{name}')}, if it exists."
+    package = package_of(name)
+    sure = "." if package in PACKAGES else ", if it exists."
+    hint = did_you_mean(name, names) or f"{install(package)}{sure}"
     if name.endswith(".py"):
         hint = f"for a file: --plugin {name} --method {Path(name).stem.replace('_', '-')}."
     return f"method {name!r} is not installed; {hint} Installed: {', '.join(names) or 'none'}"
+
+
+# The packages of this project, and what methods they bring: for those who have none of them.
+PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "ddbench-gm": ("gm", "dsa"),
+    "ddbench-dm": ("dm",),
+    "ddbench-datm": ("datm", "mtt"),
+    "ddbench-fedd3": ("fedd3",),
+    "ddbench-coresets": ("random", "herding", "kcenter", "kmeans"),
+}
+
+
+def package_of(method: str) -> str:
+    """Return the package that brings a method; of one that is not ours its likely name."""
+    return next((one for one, brings in PACKAGES.items() if method in brings), f"ddbench-{method}")
 
 
 def install(what: str) -> str:
@@ -300,6 +317,7 @@ _FUNCTIONS = {
     "cycle": "lambda config, ipc: 1",
     "canonical": "lambda config, facts: config",
     "needs": "lambda config, facts: None",
+    "own_init": "lambda config: None",
 }
 
 

@@ -1,15 +1,18 @@
 """Price a plan: count the FLOPs of its jobs without running them.
 
 Images and weights are tensors of the device "meta", which have a shape and no content, so a step at
-full width takes a moment. What depends on content cannot be priced: a method that reads such
-numbers to decide its course, or whose work torch does not see. It is then said so, never guessed.
+full width takes a moment. Artifacts are priced by one step of their build. What depends on content
+is said to be so, never guessed: work that a method declares makes a price a lower bound, and a
+method that cannot run without content has none.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_any, tree_map_only
 
-from ddbench.contract.artifacts import ArtifactStore
+from ddbench import architectures
+from ddbench.contract.artifacts import ArtifactStore, BuildContext, artifact_id
 from ddbench.contract.config import make_config
-from ddbench.contract.hookspecs import Converged
-from ddbench.contract.task import Task
+from ddbench.contract.hookspecs import Converged, Unsupported
+from ddbench.contract.task import Task, build_network
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import Method
-from ddbench.meter import count_flops
+from ddbench.inits import initial_set
+from ddbench.meter import count_flops, forward_macs
 from ddbench.text.lines import named, shortened
 from ddbench.training.loop import Recipe, fit
 
@@ -35,7 +40,8 @@ class _Shapes(TorchDispatchMode):
     """Let floating-point tensors have shapes only, while indices keep their values.
 
     Labels and indices decide the course of a method, and cost nothing: they stay on the CPU. A
-    number read from a shape-only tensor is 0.
+    number read from a shape-only tensor is 0, a truth value is False, and a copy of it in the CPU's
+    memory holds zeros.
     """
 
     def __torch_dispatch__(
@@ -49,9 +55,14 @@ class _Shapes(TorchDispatchMode):
         shapes = tree_any(_is_shape, (args, kwargs))
         if func is torch.ops.aten._local_scalar_dense.default and shapes:
             return 0.0
+        if func is torch.ops.aten._to_copy.default and shapes and _to_cpu(kwargs):
+            return torch.zeros_like(args[0], device="cpu", dtype=kwargs.get("dtype"))
+        if func is torch.ops.aten._to_copy.default and not shapes and _becomes_real(args, kwargs):
+            return torch.empty_like(args[0], device=META, dtype=kwargs["dtype"])
+        if shapes and func.overloadpacket in INDEXING:
+            args = (args[0], _as_numbers(args[1]), *args[2:])
+            shapes = tree_any(_is_shape, (args, kwargs))
         if shapes:
-            if func.overloadpacket in INDEXING:
-                args = (args[0], _as_numbers(args[1]), *args[2:])
             args, kwargs = tree_map_only(torch.Tensor, _as_shape, (args, kwargs))
         elif kwargs.get("device") == META and _whole_numbers(args, kwargs):
             kwargs["device"] = torch.device("cpu")
@@ -62,11 +73,23 @@ def _as_numbers(indices: Sequence[torch.Tensor | None]) -> list[torch.Tensor | N
     """Return indices with masks replaced by the places they choose, whose number is then known."""
     chosen: list[torch.Tensor | None] = []
     for index in indices:
-        if index is not None and index.dtype == torch.bool and index.device != META:
-            chosen += index.nonzero(as_tuple=True)
+        if index is not None and index.dtype == torch.bool:
+            known = index if index.device != META else torch.zeros_like(index, device="cpu")
+            chosen += known.nonzero(as_tuple=True)
         else:
             chosen.append(index)
     return chosen
+
+
+def _to_cpu(kwargs: Mapping[str, Any]) -> bool:
+    device = kwargs.get("device")
+    return device is not None and torch.device(device).type == "cpu"
+
+
+def _becomes_real(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Say whether whole numbers are made floating-point ones, as one-hot labels are."""
+    dtype = kwargs.get("dtype")
+    return dtype is not None and dtype.is_floating_point and not args[0].is_floating_point()
 
 
 def _is_shape(value: object) -> bool:
@@ -86,7 +109,7 @@ def _whole_numbers(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         if tensors:
             dtype = tensors[0].dtype
         else:
-            return all(isinstance(number, int) for number in numbers)
+            return bool(numbers) and all(isinstance(number, int) for number in numbers)
     return not dtype.is_floating_point
 
 
@@ -99,17 +122,19 @@ def _priced() -> Iterator[Any]:
 def condensation(
     job: Mapping[str, Any], facts: Mapping[str, Any], method: Method, extensions: Extensions
 ) -> dict[str, Any]:
-    """Return ``{"flops", "lower_bound"}`` of a condensation, or ``{"unpriced": why}``.
+    """Return ``{"flops", "lower_bound", "artifacts"}`` of a condensation, or ``{"unpriced": why}``.
 
     One cycle of steps is counted and taken for every other. `job` is a Condensation's record;
-    `facts` holds ``num_classes``, ``shape``, ``class_counts`` and ``augment``.
+    `facts` holds ``num_classes``, ``shape``, ``class_counts`` and ``augment``. ``artifacts`` are
+    what it shares with others, {id: {"kind", "flops"}}, whose FLOPs are in no other number.
     """
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of libraries that wonder about zeros
             task = _task(job, facts, extensions, Path(folder))
             config = make_config(method.info, job["config"])
             with _priced() as setup:
-                initial = extensions.inits[job["init"]].build(task)
+                initial = initial_set(extensions.inits[job["init"]], task, method.info, config)
                 state = method.hook.init(task=task, synthetic=initial, config=config)
             counted = min(job["cycle"], job["steps"])
             with _priced() as cycle:
@@ -120,17 +145,64 @@ def condensation(
                         return {"unpriced": "it decides by content when to end"}
     except Exception as error:  # the method is someone else's code, and content is missing
         return {"unpriced": shortened(named(error))}
+    known = setup.lower_bound or cycle.lower_bound or task.declared > 0
     steps = cycle.total * job["steps"] // counted if counted else 0
-    return {"flops": setup.total + steps, "lower_bound": setup.lower_bound or cycle.lower_bound}
+    flops = setup.total + steps
+    return {"flops": flops, "lower_bound": known, "artifacts": task.priced}
+
+
+class _PricedTask(Task):
+    """A task whose images have shapes alone, and whose artifacts are counted and not built.
+
+    Attributes:
+        priced: {id: {"kind", "flops"}} of the artifacts asked for.
+        declared: FLOPs that the method declared: their number depends on content, so that they
+            say little.
+    """
+
+    shapes_only = True
+
+    def __init__(self, **fields: Any) -> None:  # noqa: ANN401
+        super().__init__(**fields)
+        self.priced: dict[str, dict[str, Any]] = {}
+        self.declared = 0
+
+    def artifact(
+        self,
+        kind: str,
+        spec: Mapping[str, Any],
+        build: Callable[[BuildContext], None],
+        *,
+        steps: int = 0,
+        step: Callable[[], object] | None = None,
+    ) -> Path:
+        """Count one step of the build, times their number.
+
+        Raises:
+            Unsupported: It does not say what a step is.
+        """
+        if step is None or steps < 1:
+            raise Unsupported(f"artifact {kind!r} names no step to count (Task.artifact)")
+        name = artifact_id(kind, {"dataset": self.fingerprint, **spec})
+        if name not in self.priced:
+            with _priced() as count:
+                step()
+            what = " ".join((kind, *(str(spec[key]) for key in ("architecture",) if key in spec)))
+            self.priced[name] = {"kind": what, "flops": count.total * steps}
+        return self._store.root / name
+
+    def count_flops(self, count: int, why: str) -> None:
+        """Take note that something is declared."""
+        self.declared += count
 
 
 def _task(
     job: Mapping[str, Any], facts: Mapping[str, Any], extensions: Extensions, folder: Path
-) -> Task:
+) -> _PricedTask:
     channels, height, width = facts["shape"]
     counts = torch.tensor(facts["class_counts"])
     labels = torch.arange(facts["num_classes"]).repeat_interleave(counts)
-    return Task(
+    return _PricedTask(
         images=torch.empty(len(labels), channels, height, width, device=META),
         labels=labels,
         num_classes=facts["num_classes"],
@@ -145,6 +217,50 @@ def _task(
     )
 
 
+@dataclass(frozen=True)
+class NetworkCosts:
+    """What a network costs for images of one shape.
+
+    Attributes:
+        parameters: Number of weights.
+        macs_image: fvcore's multiply-adds of one forward of one image (see `forward_macs`).
+        flops_train_step: Matrix and convolution operations of one training step, forward and
+            backward, 2 per multiply-add.
+    """
+
+    parameters: int
+    macs_image: int
+    flops_train_step: int
+
+
+def network_costs(
+    name: str,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    batch: int,
+    catalogue: Mapping[str, architectures.Architecture] | None = None,
+) -> NetworkCosts:
+    """Return what the network `name` costs; a step is one of `batch` images.
+
+    Raises:
+        ArchitectureError: There is no such network, or not for such images.
+    """
+    with META:
+        network = architectures.build(name, shape, num_classes, catalogue=catalogue)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    recipe = Recipe(epochs=1, batch=batch)
+    with _priced() as count:
+        fit(
+            network,
+            torch.empty(batch, *shape, device=META),
+            torch.arange(batch) % num_classes,
+            recipe,
+            torch.Generator().manual_seed(0),
+        )
+    real = build_network(name, shape, num_classes, 0, torch.device("cpu"), catalogue)  # to trace
+    return NetworkCosts(parameters, forward_macs(real, shape), count.total)
+
+
 def evaluation(
     job: Mapping[str, Any], facts: Mapping[str, Any], images: int, extensions: Extensions
 ) -> dict[str, Any]:
@@ -152,8 +268,6 @@ def evaluation(
 
     One epoch is counted and taken for every other; testing is not in it.
     """
-    from ddbench import architectures
-
     recipe = Recipe.of({**job["recipe"], "epochs": 1, "drop": None})
     channels, height, width = facts["shape"]
     shape = (channels, height, width)

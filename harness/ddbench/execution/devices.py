@@ -39,8 +39,7 @@ def _count(visible: str | None) -> int:
     if not any(Path(path).exists() for path in ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")):
         return 0
     environment = dict(os.environ) | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
-    done = subprocess.run(
-        [sys.executable, "-c", ASK], capture_output=True, text=True, check=False, env=environment
-    )
+    words = [sys.executable, "-P", "-c", ASK]  # -P: nothing of the working folder
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     last = done.stdout.split()[-1:]  # a driver may warn before
     return int(last[0]) if last and last[0].isdecimal() else 0

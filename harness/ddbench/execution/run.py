@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import re
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,14 +26,15 @@ from ddbench.execution.devices import cuda_devices
 from ddbench.execution.engines import Jobs, Observer, memory_of_a_job, run_local
 from ddbench.execution.signals import Stop
 from ddbench.machine import usable_cores
-from ddbench.planning.job_ids import keeping
-from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan
+from ddbench.planning.job_ids import adopting, keeping
+from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan, row_labels
 from ddbench.planning.planner import MissingData, PlanningContext, make
 from ddbench.planning.registry import Registry, RegistryError
 from ddbench.store import run_folder
 from ddbench.store.atomic_files import write_json
 from ddbench.store.run_folder import RunFolder
 
+LOG = logging.getLogger(__name__)
 LONGEST_S = 3650 * 86400.0  # that an option may ask for: ten years
 
 
@@ -51,9 +54,19 @@ class Places:
 
 
 def default_cache() -> Path:
-    """Return the user's cache folder for ddbench."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "ddbench"
+    """Return the user's cache folder for ddbench.
+
+    Raises:
+        RunError: The user has no home folder: in a container, under a number without a name.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "ddbench"
+    except RuntimeError as error:
+        raise run_folder.RunError(
+            "no place for what runs share: neither XDG_CACHE_HOME nor HOME is set, and this user "
+            "has no home folder; name a folder with --cache, or set XDG_CACHE_HOME"
+        ) from error
 
 
 @dataclass
@@ -82,6 +95,9 @@ class Session:
         found = discover(places.plugins)
         extensions = Extensions.installed(files=places.plugins)
         ask = Child(found, places.cache, places.plugins)
+        LOG.debug("registry %s, cache %s, data in %s", registry.path, places.cache,
+                  ", ".join(map(str, places.roots)) or "no folder")  # fmt: skip
+        LOG.debug("methods: %s", ", ".join(f"{one.name} ({one.source})" for one in found.values()))
         return cls(registry, places, found, extensions, ask)
 
     @classmethod
@@ -117,7 +133,8 @@ class Session:
     def price(self, plan: Plan) -> list[Priced]:
         """Return the FLOPs of each row of a plan and of its evaluations, counted on shapes alone.
 
-        Jobs that differ by seed alone are counted once. What cannot be priced says why.
+        Jobs that differ by seed alone are counted once, and so is each artifact, whoever shares it.
+        What cannot be priced says why.
         """
         questions, about = [], []
         sources = self.named_datasets()
@@ -128,12 +145,17 @@ class Session:
                 about.append((kind, row, jobs))
                 questions.append(question)
         answers = self.ask({"price": questions})["price"] if questions else []
-        return [
-            Priced(kind, row, jobs, answer.get("flops", 0) * jobs, answer.get("unpriced", ""))
+        prices = [
+            Priced(
+                kind, row, jobs, answer.get("flops", 0) * jobs, answer.get("unpriced", ""),
+                bool(answer.get("lower_bound")),
+            )
             for (kind, row, jobs), answer in zip(about, answers, strict=True)
-        ]
+        ]  # fmt: skip
+        return [*_shared(answers), *prices]
 
     def _facts(self, name: str, options: Mapping[str, Any]) -> DatasetFacts:
+        started = time.monotonic()
         try:
             dataset = datasets.load(
                 name,
@@ -144,6 +166,8 @@ class Session:
             )
         except datasets.DatasetMissing as missing:
             raise MissingData(str(missing)) from missing
+        LOG.debug("dataset %s: %d + %d images in %.1f s", name, len(dataset.train_images),
+                  len(dataset.test_images), time.monotonic() - started)  # fmt: skip
         about = datasets.facts_of(dataset)
         return DatasetFacts(
             name,
@@ -158,6 +182,19 @@ class Session:
             dataset.options.get("validate"),
         )
 
+    def sizes(self, name: str) -> datasets.Sizes:
+        """Return the sizes of a dataset, known or read.
+
+        Raises:
+            DatasetError: An unknown name; files that are absent, of which nothing is published.
+        """
+        source, options = self.named_datasets().get(name, (name, {}))
+        places = self.places
+        known = self.extensions.datasets
+        return datasets.sizes(
+            source, roots=places.roots, cache=places.cache, options=options, sources=known
+        )
+
     def named_datasets(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """Return the registry's own datasets, as jobs need them."""
         return {k: (d.source, d.options) for k, d in self.registry.datasets.items()}
@@ -165,13 +202,29 @@ class Session:
 
 @dataclass(frozen=True)
 class Priced:
-    """The FLOPs of some jobs of a plan that cost the same: `kind` is condense or evaluate."""
+    """The FLOPs of some jobs of a plan that cost the same.
+
+    `kind` is condense or evaluate, or artifact: `jobs` are then the artifacts of a kind. With
+    `lower_bound` they are at least as many, because content decides about some of the work.
+    """
 
     kind: str
     row: str
     jobs: int
     flops: int
     unpriced: str = ""
+    lower_bound: bool = False
+
+
+def _shared(answers: Iterable[Mapping[str, Any]]) -> list[Priced]:
+    """Return the artifacts of all answers, each once, by what they are."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for answer in answers:
+        found |= answer.get("artifacts", {})
+    kinds: dict[str, list[int]] = {}
+    for one in found.values():
+        kinds.setdefault(one["kind"], []).append(one["flops"])
+    return [Priced("artifact", kind, len(flops), sum(flops)) for kind, flops in kinds.items()]
 
 
 def _price_questions(
@@ -184,14 +237,16 @@ def _price_questions(
         "class_counts": list(facts.class_counts),
         "augment": facts.augment,
     }
+    labels = row_labels(plan.condensations)
     alike: dict[str, list[Condensation]] = {}
     for job in plan.condensations:
         if job.dataset == dataset:
             key = repr(replace(job, id="", options_id="", series_id="", seed=0, control_of=None))
             alike.setdefault(key, []).append(job)
     for jobs in alike.values():
+        row = labels[jobs[0].id]
         job = replace(jobs[0], id="", options_id="", seed=0)
-        row = f"{job.row}, {job.architecture}, {job.init}, ipc {job.ipc}"
+        row = f"{row}, {job.architecture}, {job.init}, ipc {job.ipc}"
         yield "condense", row, len(jobs), {
             "method": job.method, "job": job.record(), "facts": known
         }  # fmt: skip
@@ -267,13 +322,10 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 1 some job failed, 3 nothing could run, 4 more to do, 130 interrupted."""
+        """0 all done, 1 some job is not, 3 nothing could run, 4 more to do, 130 interrupted."""
         if self.stopped:
             return 130 if self.stopped == "interrupted" else 4
-        broken = any(skipped.failed for skipped in self.plan.skipped)
-        if self.plan.skipped and not (self.plan.condensations and self.plan.evaluations):
-            return 1 if broken else 3
-        return 1 if self.jobs.failed or broken else 0
+        return self.plan.exit_code or int(bool(self.jobs.failed or self.jobs.pending))
 
 
 def carry_out(
@@ -291,9 +343,10 @@ def carry_out(
     folder = RunFolder(options.out)
     folder.create()
     run_folder.refuse_newer(folder, "run")
+    plan = adopting(plan, *folder.ids())
     stale = stale_results(plan, folder)
     if options.keep_stale:
-        plan = keeping(plan, stale)
+        plan = adopting(keeping(plan, stale), *folder.ids())
     session.close()
     started = datetime.now(UTC)
     commit, dirty = git_commit()

@@ -21,6 +21,7 @@ from safetensors.torch import save as to_safetensors
 from ddbench import NUMERICS
 from ddbench.contract.artifacts import BuildContext
 from ddbench.contract.task import Split, Task, build_network
+from ddbench.datasets import passes
 from ddbench.store.atomic_files import write_json, write_whole
 from ddbench.store.hashing import seed_of
 from ddbench.store.tensor_trees import load_tree, save_tree
@@ -73,7 +74,8 @@ def trained_network(
     """Return the shared network of `task`'s dataset, trained now if nobody has yet.
 
     It is trained by `RECIPE` on nine tenths of the training images and judged on the rest, class
-    by class. `floor` is the least accuracy taken, as a share of the way from chance (1/C) to 1.
+    by class. `floor` is the least accuracy taken, as a share of the way from chance (1/C) to 1. Of
+    few images an epoch is several passes (`datasets.passes`).
 
     Raises:
         FeatureError: The network stays below the floor, no class has two images, or the stored
@@ -87,7 +89,19 @@ def trained_network(
         "numerics": NUMERICS,
         **asdict(recipe),
     }
-    folder = task.artifact("network", spec, lambda work: _build(task, architecture, recipe, work))
+    split = _split(task)
+    if (several := passes(len(split.fit))) > 1:
+        spec["passes"] = several
+    folder = task.artifact(
+        "network",
+        spec,
+        lambda work: _build(task, architecture, recipe, split, work),
+        steps=epochs * several * math.ceil(len(split.fit) / recipe.batch),
+        step=lambda: _one_step(task, architecture, recipe, split),
+    )
+    if task.shapes_only:
+        network = _untrained(task, architecture).eval()
+        return TrainedNetwork(network, architecture, epochs, 1.0, len(split.held_out))
     trained = _load(task, architecture, epochs, folder)
     _check_floor(task, trained, floor)
     return trained
@@ -154,9 +168,8 @@ class _Progress:
         self.epochs_done = tree["epochs_done"]
 
 
-def _build(task: Task, architecture: str, recipe: Recipe, work: BuildContext) -> None:
+def _build(task: Task, architecture: str, recipe: Recipe, split: Split, work: BuildContext) -> None:
     """Train the network, or go on from the last epoch that an earlier attempt kept."""
-    split = _split(task)
     progress = _begin(task, architecture, recipe)
     if work.progress.exists():
         progress.restore(work.progress)
@@ -206,15 +219,26 @@ def _untrained(task: Task, architecture: str) -> torch.nn.Module:
 def _train_epoch(
     progress: _Progress, task: Task, fit: torch.Tensor, batch: int, work: BuildContext
 ) -> None:
-    network, optimizer = progress.network.train(), progress.optimizer
-    order = fit[torch.randperm(len(fit), generator=progress.generator)].to(task.device)
-    # equal batches, at most `batch` large: no tiny last step, and steps of equal cost to meter
-    for chosen in order.tensor_split(math.ceil(len(order) / batch)):
-        with work.meter:
-            loss = cross_entropy(network(task.images[chosen]), task.labels[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    progress.network.train()
+    for _ in range(passes(len(fit))):
+        order = fit[torch.randperm(len(fit), generator=progress.generator)].to(task.device)
+        # equal batches, at most `batch` large: no tiny last step, and steps of equal cost to meter
+        for chosen in order.tensor_split(math.ceil(len(order) / batch)):
+            with work.meter:
+                _train_step(progress, task, chosen)
+
+
+def _train_step(progress: _Progress, task: Task, chosen: torch.Tensor) -> None:
+    loss = cross_entropy(progress.network(task.images[chosen]), task.labels[chosen])
+    progress.optimizer.zero_grad()
+    loss.backward()
+    progress.optimizer.step()
+
+
+def _one_step(task: Task, architecture: str, recipe: Recipe, split: Split) -> None:
+    """Train a new network for one step, to price what a build costs."""
+    first = split.fit.tensor_split(math.ceil(len(split.fit) / recipe.batch))[0]
+    _train_step(_begin(task, architecture, recipe), task, first.to(task.device))
 
 
 def _finish(task: Task, network: torch.nn.Module, held_out: torch.Tensor, folder: Path) -> None:
@@ -260,6 +284,5 @@ def _check_floor(task: Task, trained: TrainedNetwork, floor: float) -> None:
             f"feature network on {task.dataset}: {trained.architecture} after {trained.epochs} "
             f"epochs classifies {trained.accuracy:.1%} of {trained.held_out} held-out training "
             f"images (mean over the classes), the floor is {least:.1%} (chance {chance:.1%}); "
-            "train it longer or take another network (an init trains the condensation's own "
-            "architecture), or lower the floor"
+            "train it longer, take another network, or lower the floor"
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ddbench import NUMERICS
@@ -61,6 +62,40 @@ def with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:
     split = () if job.tested_on == TEST else (job.tested_on,)
     name = slug(*what, *at, "on", job.architecture, job.protocol, *own, *split)
     return replace(job, id=f"{name}-{hash_of_values(record)}")
+
+
+def adopting(plan: Plan, condensations: Iterable[str], evaluations: Iterable[str]) -> Plan:
+    """Return the plan with jobs under the ids that a run folder has them by.
+
+    What determines a result is in the hash; the readable part in front of it may have been made
+    otherwise, from a variant's name, or by an earlier version with the options of `--set` in it.
+    """
+    others = _by_hash(condensations, [job.id for job in plan.condensations])
+    kept = {
+        job.id: replace(job, id=others.get(_hash(job.id), job.id)) for job in plan.condensations
+    }
+    moved = [
+        with_evaluation_id(replace(evaluation, condensation=kept[of].id), kept[of])
+        if (of := evaluation.condensation) is not None and kept[of].id != of
+        else evaluation
+        for evaluation in plan.evaluations
+    ]
+    others = _by_hash(evaluations, [evaluation.id for evaluation in moved])
+    named = [replace(one, id=others.get(_hash(one.id), one.id)) for one in moved]
+    return replace(plan, condensations=[*kept.values()], evaluations=named)
+
+
+def _by_hash(there: Iterable[str], planned: Sequence[str]) -> dict[str, str]:
+    """Return hash -> id of what is there; what is planned under its own id, or twice, is not."""
+    planned_as = Counter(map(_hash, planned))
+    own = {_hash(id) for id in {*there} & {*planned}}
+    return {
+        _hash(id): id for id in sorted(there) if planned_as[_hash(id)] == 1 and _hash(id) not in own
+    }
+
+
+def _hash(id: str) -> str:
+    return id.rpartition("-")[2]
 
 
 def keeping(plan: Plan, stale: Mapping[str, str]) -> Plan:

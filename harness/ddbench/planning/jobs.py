@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ddbench import NUMERICS
 from ddbench.store.run_folder import TEST
+from ddbench.text.labels import Named, labels
 
 PRECISION = "float32"
 
@@ -136,6 +137,21 @@ class Condensation:
         return asdict(self)
 
 
+def row_labels(jobs: Iterable[Condensation]) -> dict[str, str]:
+    """Return the label of each condensation's row, by id: where rows share a name, what differs."""
+    return labels(
+        {
+            job.id: Named(
+                name=job.row,
+                place=(job.dataset, job.ipc, job.init, job.architecture),
+                traits={**job.config, "steps": job.steps},
+                is_control=job.control_of is not None,
+            )
+            for job in jobs
+        }
+    )
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Fresh networks of one architecture trained on one set under one protocol.
@@ -177,6 +193,7 @@ class Skipped:
     reason: str
     failed: bool = False  # a broken plugin, rather than something impossible or absent
     evaluate_on: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)  # that `--set` gives it
 
 
 @dataclass
@@ -196,6 +213,14 @@ class Plan:
     skipped: list[Skipped] = field(default_factory=list)
     kept_stale: list[str] = field(default_factory=list)
     datasets: dict[str, DatasetFacts] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0; 1 if a broken plugin costs rows; 3 if nothing can run."""
+        broken = any(skipped.failed for skipped in self.skipped)
+        if self.skipped and not (self.condensations and self.evaluations):
+            return 1 if broken else 3
+        return int(broken)
 
     def record(self) -> dict[str, Any]:
         """Return what a manifest keeps."""

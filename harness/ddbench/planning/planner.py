@@ -9,14 +9,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ddbench.contract.rows import Row
-from ddbench.datasets import split_options, suggested_path
+from ddbench.datasets import passes, split_options, suggested_path
 from ddbench.discovery.introspection import Answer
-from ddbench.discovery.methods import MethodEntry, install, unknown
+from ddbench.discovery.methods import MethodEntry, install, package_of, unknown
 from ddbench.planning import budgets
 from ddbench.planning.job_ids import with_evaluation_id, with_ids
 from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
 from ddbench.planning.overrides import at_ipc, chosen, impossible, rows_named
-from ddbench.planning.registry import Layer, Protocol, Registry, RegistryError, Where
+from ddbench.planning.registry import (
+    Layer,
+    Preset,
+    Protocol,
+    Registry,
+    RegistryError,
+    Where,
+    default_path,
+)
 from ddbench.planning.snapshots import snapshot_steps
 from ddbench.store.run_folder import TEST, VALIDATION
 from ddbench.text.suggestions import did_you_mean, nearest, unknown_at
@@ -88,10 +96,10 @@ class _Planner:
         if choices.preset not in registry.presets:
             place = f"--preset ({registry.path.name})"
             unknown_preset = unknown_at(place, choices.preset, registry.presets)
-            raise RegistryError([*choices.faults, unknown_preset])
+            raise RegistryError([*registry.faults, *choices.faults, unknown_preset])
         self.as_written = registry.presets[choices.preset]
         self.preset = chosen(self.as_written, choices)
-        self.problems = [*choices.faults, *impossible(choices)]
+        self.problems = [*registry.faults, *choices.faults, *impossible(choices)]
         self.budget = choices.budget
         self.result = Plan()
 
@@ -99,6 +107,8 @@ class _Planner:
         rows = self._rows()
         self.info = self._describe(rows)
         self._check_names()
+        if self.registry.path != default_path():
+            self._check_all_tables()
         self.facts = self._datasets()
         self.result.datasets = {
             name: facts for name, facts in self.facts.items() if not isinstance(facts, str)
@@ -207,12 +217,86 @@ class _Planner:
                 if name not in known and _typo(name, known):
                     place = registry.place(*keys, "dataset", name)
                     self.problems.append(unknown_at(place, name, known))
-        for name in preset.protocol:
+        for name in self.choices.protocol or ():
             if name not in registry.protocols:
                 self.problems.append(unknown_at("--protocol", name, registry.protocols))
         for row, option, _ in self.choices.settings:
             self._check_setting(row, option)
         self._snapshots(0, None)  # which finds what is wrong whatever the method
+
+    def _check_all_tables(self) -> None:
+        """Check those tables of a registry of one's own too that this run makes no use of."""
+        registry, found = self.registry, self.world.found
+        presets = registry.own_presets()
+        settings = [(row, at, keys, Layer({})) for row, at, keys in registry.own_settings()]
+        for preset, table in presets.items():
+            for i, row in enumerate(table.rows):
+                keys = ("presets", preset, "rows", str(i))
+                settings.append((row.method, {}, keys, Layer(row.options, keys)))
+                method = registry.method_of(row.method)
+                if method not in found and _typo(method, found):
+                    self.problems.append(f"{registry.place(*keys)}: {unknown(method, found)}")
+        for name, named in registry.datasets.items():
+            if not self._is_dataset(named.source):
+                place, known = (
+                    registry.place("datasets", name, "source"),
+                    self.world.dataset_names(),
+                )
+                self.problems.append(unknown_at(place, named.source, known))
+        self._check_options(settings)
+        self._check_places(presets)
+
+    def _check_options(
+        self, settings: Iterable[tuple[str, Mapping[str, str], tuple[str, ...], Layer]]
+    ) -> None:
+        """Ask the methods about options: (row, where they hold, its table, options over them)."""
+        registry, asked, about = self.registry, list[Any](), list[Any]()
+        for row, at, keys, above in settings:
+            method, plain = registry.method_of(row), row.partition("@")[0]
+            if method not in self.world.found:
+                if keys[0] == "methods" and method == row != plain and plain in self.world.found:
+                    text = f'is missing; add method = "{plain}"'
+                    self.problems.append(f"{registry.place(*keys)} method: {text}")
+                continue
+            where = Where(at.get("dataset", ""), at.get("arch", ""), int(at.get("ipc", 1)))
+            layers = [*registry.layers(row, where), above]
+            about.append((row, self._places(layers)))
+            facts = {"dataset": where.dataset, "num_classes": 10, "shape": [1, 32, 32],
+                     "class_counts": [6000] * 10, "architecture": where.arch, "init": "real",
+                     "ipc": where.ipc}  # fmt: skip
+            asked.append({"method": method, "options": _merged(layers), "published": {},
+                          "steps": None, "published_steps": None, "facts": facts})  # fmt: skip
+        answers = self.world.ask({"configure": asked})["configure"] if asked else []
+        for (row, places), answer in zip(about, answers, strict=True):
+            for option, text in answer.get("problems", ()):
+                place = _place_of(option, text, places)
+                self.problems.append(f"{place or row}: {text}")
+
+    def _check_places(self, presets: Mapping[str, Preset]) -> None:
+        """Check the names of datasets, networks and inits."""
+        registry = self.registry
+        known = {*self.world.dataset_names(), *registry.datasets}
+        networks: dict[str, str] = {}
+        for preset, table in presets.items():
+            for name in table.datasets:
+                if not self._is_dataset(name):
+                    place = registry.place("presets", preset, "datasets")
+                    self.problems.append(unknown_at(place, split_options(name)[0], known))
+            for key in ("architectures", "evaluate_on"):
+                place = registry.place("presets", preset, key)
+                networks |= {name: place for name in getattr(table, key) if name not in networks}
+        asked = [[name, [1, 32, 32], 10] for name in networks]
+        answers = self.world.ask({"architectures": asked, "inits": True})
+        for place, answer in zip(networks.values(), answers["architectures"], strict=True):
+            if "unknown" in answer:
+                self.problems.append(f"{place}: {answer['unknown']}")
+        inits = [(place, init) for place, init in registry.own_inits()]
+        inits += [(registry.place("presets", preset, "rows", str(i)) + " init", row.init)
+                  for preset, table in presets.items() for i, row in enumerate(table.rows)
+                  if row.init]  # fmt: skip
+        for place, init in inits:
+            if init not in answers["inits"]:
+                self.problems.append(unknown_at(place, init, answers["inits"]))
 
     def _check_setting(self, row: str, option: str) -> None:
         info = self.info.get(self.registry.method_of(row))
@@ -358,10 +442,9 @@ class _Planner:
             name = fits.get("canonical", architecture)
             for init in self._inits(row, Where(dataset, name, ipc), fixed="init" in places):
                 for settings, seed in itertools.product(itertools.product(*axes.values()), seeds):
-                    of = control_of and _label(control_of, settings)
                     left = tuple(setting for setting in settings if setting[1] not in forced)
                     where = (dataset, architecture, init, ipc, seed)
-                    yield _Cell(row, *where, left, of, forced, places)
+                    yield _Cell(row, *where, left, control_of, forced, places)
 
     def _inits(self, row: Row, where: Where, fixed: bool) -> tuple[str, ...]:
         """Return the inits of a row; `--init` passes over methods that it was not meant for.
@@ -382,23 +465,45 @@ class _Planner:
 
     def _add_condensations(self, cells: Sequence[_Cell]) -> None:
         ready = [(cell, self._question(cell)) for cell in cells if self._possible(cell)]
-        questions = [question for _, question in ready]
-        answers = self.world.ask({"configure": questions})["configure"] if ready else []
+        answers = self._answers(ready)
         if self.choices.budget_total is not None:
             self.budget = self._part_of_total(ready, answers)
-        planned: set[str] = set()
-        for (cell, question), answer in zip(ready, answers, strict=True):
+        planned: set[tuple[str, str]] = set()
+        for (asked, question), answer in zip(ready, answers, strict=True):
+            cell = replace(asked, init=answer.get("own_init") or asked.init)
             if "error" in answer:
                 self._skip(cell, answer["error"], failed=True)
             elif answer["problems"]:
                 self._refuse(cell, question["places"], answer["problems"])
             elif answer["needs"]:
                 self._skip(cell, answer["needs"])
+            elif cell.init != asked.init and asked.init in (self.choices.inits or ()):
+                own = f"these options make a start of their own, {cell.init}"
+                self._skip(asked, f"{own}, and take no --init {asked.init}; use --init {cell.init}")
             else:
                 job = self._condensation(cell, answer)
-                if not (job.control_of and job.options_id in planned):  # it stands there anyway
+                name = "" if job.control_of else job.row  # a control may stand there by any name
+                if (name, job.options_id) not in planned:
                     self.result.condensations.append(job)
-                    planned.add(job.options_id)
+                    planned |= {("", job.options_id), (job.row, job.options_id)}
+
+    def _answers(self, ready: Sequence[tuple[_Cell, dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Return what the methods answer for each cell.
+
+        A control that comes out the same without what `--set` changes in its row is the control
+        of that row as it is without: one of all values of a sweep.
+        """
+        swept = [i for i, (cell, _) in enumerate(ready) if cell.control_of and cell.settings]
+        plain = [self._question(replace(ready[i][0], settings=())) for i in swept]
+        questions = [question for _, question in ready]
+        if not questions:
+            return []
+        answers = self.world.ask({"configure": questions + plain})["configure"]
+        for i, without in zip(swept, answers[len(questions) :], strict=True):
+            parts = ("canonical", "steps", "needs")
+            if "canonical" in without and all(without[k] == answers[i].get(k) for k in parts):
+                answers[i] = without
+        return list(answers[: len(questions)])
 
     def _part_of_total(
         self, ready: Sequence[tuple[_Cell, Any]], answers: Sequence[Mapping[str, Any]]
@@ -440,7 +545,7 @@ class _Planner:
         facts = self.facts[cell.dataset]
         if info is None:
             method = method.partition("@")[0]  # of a variant that the registry lacks
-            self._skip(cell, f"method {method!r} is not installed; {install(f'ddbench-{method}')}")
+            self._skip(cell, f"method {method!r} is not installed; {install(package_of(method))}")
         elif "error" in info:
             self._skip(cell, info["error"], failed=True)
         elif isinstance(facts, str):
@@ -468,13 +573,17 @@ class _Planner:
             return "--init"
         if row.init is not None and "init" in cell.places:
             return cell.places["init"]
-        if row.init or self.registry.table_value(row.method, "init", where):
+        if row.init:
             return f"{self._row_place(row)} init"
+        if keys := self.registry.keys_of_init(row.method, where):
+            return self.registry.place(*keys)
         return self.registry.method_of(row.method) + DEFAULT_INIT
 
     def _skip(self, cell: _Cell, reason: str, failed: bool = False) -> None:
         where = (cell.dataset, cell.architecture, cell.init, cell.ipc, cell.seed)
-        self.result.skipped.append(Skipped(cell.row.method, *where, reason, failed))
+        given = {option: value for _, option, value in cell.settings}
+        skipped = Skipped(cell.row.method, *where, reason, failed, options=given)
+        self.result.skipped.append(skipped)
 
     def _question(self, cell: _Cell) -> dict[str, Any]:
         """Return what to ask the method: options merged from weak to strong, and the facts."""
@@ -537,7 +646,7 @@ class _Planner:
         job = Condensation(
             id="",
             options_id="",
-            row=_label(cell.row.method, cell.settings),
+            row=cell.row.method,
             method=method,
             source=found.source,
             code=found.code,
@@ -664,6 +773,9 @@ class _Planner:
                 self.result.skipped.append(skipped)
             return
         constants = self.registry.protocols[protocol]
+        recipe = recipe_of(constants, facts.augment)
+        if job is None:
+            recipe = _repeated(recipe, passes(sum(facts.class_counts)))
         evaluation = Evaluation(
             id="",
             condensation=job.id if job else None,
@@ -672,7 +784,7 @@ class _Planner:
             dataset_fingerprint=facts.fingerprint,
             architecture=fits["canonical"],
             protocol=protocol,
-            recipe=recipe_of(constants, facts.augment),
+            recipe=recipe,
             own_recipe=own_recipe,
             networks=constants.networks,
             extensions=self._extensions(architecture, dataset),
@@ -701,12 +813,6 @@ def _unknown_dataset(place: str, name: str, known: Collection[str]) -> str:
     if meant := suggested_path(bare, known):
         return f"{place}: unknown {bare!r}; did you mean {meant + name.removeprefix(bare)!r}?"
     return unknown_at(place, bare, known)
-
-
-def _label(row: str, settings: Iterable[tuple[str, str, Any]]) -> str:
-    """Return the name that a row goes by: with what `--set` has changed in it."""
-    labels = [f"{option}={value}" for _, option, value in settings]
-    return row + (f"[{','.join(labels)}]" if labels else "")
 
 
 def _typo(name: str, known: Iterable[str]) -> bool:
@@ -756,6 +862,14 @@ def _short_of(facts: DatasetFacts, ipc: int) -> str | None:
 def _either(values: Sequence[Any]) -> Any:  # noqa: ANN401
     """Return a single value as it is, several in words."""
     return values[0] if len(values) == 1 else " or ".join(map(str, values))
+
+
+def _repeated(recipe: Mapping[str, Any], times: int) -> dict[str, Any]:
+    """Return the recipe with every epoch `times` over: for a whole set of few images."""
+    drop = recipe["drop"]
+    if drop:
+        drop = drop | {"after_epochs": times * drop["after_epochs"]}
+    return {**recipe, "epochs": times * recipe["epochs"], "drop": drop}
 
 
 def recipe_of(protocol: Protocol, strategy: str) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,6 +128,10 @@ class Registry:
         path: Where it came from.
         presets, protocols, methods, datasets: Its tables.
         lines: Line number of each key path.
+        base: The registry that it extends, whose tables are among its own.
+        own: Its method tables without those of the base.
+        faults: What is wrong with it; the tables are then what they would be without.
+        extends: What it says of that, "" if nothing.
     """
 
     path: Path
@@ -134,9 +140,15 @@ class Registry:
     methods: Mapping[str, Mapping[str, Any]]
     datasets: Mapping[str, NamedDataset]
     lines: Mapping[tuple[str, ...], int]
+    base: Registry | None = None
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+    extends: str = ""
 
     def place(self, *keys: str) -> str:
         """Return `registry.toml:12: [methods.gm] batch_real`, for messages."""
+        if self.base is not None and keys not in self.lines and keys in self.base.lines:
+            return self.base.place(*keys)
         return _place(self.path, self.lines, keys)
 
     def method_of(self, row: str) -> str:
@@ -153,6 +165,25 @@ class Registry:
         The settings are options, steps and init; {} is everywhere.
         """
         return list(_narrowing(self.methods.get(name, {}), {}))
+
+    def own_settings(self) -> Iterator[tuple[str, dict[str, str], tuple[str, ...]]]:
+        """Go through the method tables that are not of the base: row, {axis: value}, keys."""
+        for row, table in self.own.items():
+            for at, _ in _narrowing(table, {}):
+                yield row, at, ("methods", row, *itertools.chain.from_iterable(at.items()))
+
+    def own_inits(self) -> Iterator[tuple[str, str]]:
+        """Go through the inits of method tables that are not of the base: place, init."""
+        for row, table in self.own.items():
+            for at, settings in _narrowing(table, {}):
+                keys = ("methods", row, *itertools.chain.from_iterable(at.items()), "init")
+                if "init" in settings:
+                    yield self.place(*keys), settings["init"]
+
+    def own_presets(self) -> dict[str, Preset]:
+        """Return the presets without those of the base."""
+        base = self.base.presets if self.base is not None else {}
+        return {name: one for name, one in self.presets.items() if base.get(name) is not one}
 
     def layers(self, row: str, at: Where, *, published: bool = False) -> list[Layer]:
         """Return the options of a row from weak to strong: its method's tables, then its own.
@@ -173,6 +204,12 @@ class Registry:
             value = table.get(key, value)
         return value
 
+    def keys_of_init(self, row: str, at: Where) -> tuple[str, ...]:
+        """Return the keys of the init that `table_value` returns, () if there is none."""
+        tables = self._tables(row, at, published=False)
+        found = [(*keys, "init") for keys, table in tables if "init" in table]
+        return found[-1] if found else ()
+
     def published_at(self, row: str, at: Where) -> dict[str, list[Any]]:
         """Return where the tables say that a row's settings were published: axis -> values.
 
@@ -192,8 +229,10 @@ class Registry:
         self, row: str, at: Where, published: bool
     ) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
         values = {"dataset": at.dataset, "arch": at.arch, "ipc": str(at.ipc)}
-        for name in dict.fromkeys((self.method_of(row), row)):
-            table = self.methods.get(name, {})
+        base = [self.base.own] if self.base is not None else []
+        names = dict.fromkeys((self.method_of(row), row))
+        for name, own in itertools.product(names, (*base, self.own)):
+            table = own.get(name, {})
             if published and not table.get("published", True):
                 continue
             yield ("methods", name), table
@@ -203,6 +242,18 @@ class Registry:
             inner = table.get("dataset", {}).get(at.dataset, {}).get("ipc", {})
             keys = ("methods", name, "dataset", at.dataset, "ipc", str(at.ipc))
             yield keys, inner.get(str(at.ipc), {})
+
+    def lost(self) -> list[str]:
+        """Return the default registry's method tables that a registry is without, unasked."""
+        return [] if self.extends else [name for name in read().methods if name not in self.methods]
+
+    def without(self, faults: Iterable[tuple[str, ...]]) -> Registry:
+        """Return the registry without what is at some keys of method tables."""
+        tables = copy.deepcopy({"own": self.own, "methods": self.methods})
+        for keys in faults:
+            for kind in tables:
+                _take_out(tables, (kind, *keys[1:]), {})
+        return replace(self, own=tables["own"], methods=tables["methods"])
 
     def dump(self) -> dict[str, Any]:
         """Return the whole registry as plain values."""
@@ -233,11 +284,13 @@ def default_path() -> Path:
     return packaged if packaged.exists() else Path(__file__).parents[3] / "registry.toml"
 
 
-def read(path: Path | None = None) -> Registry:
+def read(path: Path | None = None, *, lenient: bool = False) -> Registry:
     """Read and check a registry; None is the default one.
 
+    With `lenient`, mistakes are in `Registry.faults`, to be told with what a plan finds.
+
     Raises:
-        RegistryError: All mistakes of the file at once.
+        RegistryError: All mistakes of the file at once; `lenient`: it cannot be read at all.
     """
     path = path or default_path()
     try:
@@ -247,10 +300,10 @@ def read(path: Path | None = None) -> Registry:
         raise RegistryError(
             [f"{path}: cannot be read ({reason}); `ddbench init-registry` writes a copy to start"]
         ) from error
-    return parse(text, path)
+    return parse(text, path, lenient=lenient)
 
 
-def parse(text: str, path: Path) -> Registry:
+def parse(text: str, path: Path, *, lenient: bool = False) -> Registry:
     """Read a registry from its text; `path` is for messages.
 
     Raises:
@@ -261,17 +314,63 @@ def parse(text: str, path: Path) -> Registry:
     except tomllib.TOMLDecodeError as error:
         raise RegistryError([f"{path}: is not TOML: {error}"]) from error
     lines = line_numbers(text)
+    extends = raw.pop("extends", "")
+    base = read() if extends == DEFAULT else None
     file, found = _validated(raw, path, lines)
-    registry = Registry(path, file.presets, file.protocols, file.methods, file.datasets, lines)
-    found += _dangling(registry, raw)
+    registry = _on_top(base, file, path, lines)
+    if extends not in ("", DEFAULT, NOTHING):
+        place = registry.place("extends")
+        wrong = f"is {extends!r}; expected {DEFAULT!r} or {NOTHING!r}"
+        found.append((_line(lines, ("extends",)), f"{place}: {wrong}"))
+    dangling = list(_dangling(registry, file, raw))
+    found += [(_line(lines, keys), f"{registry.place(*keys)}: {text}") for keys, text in dangling]
+    unsound = [keys for keys, _ in dangling]
     told = {problem for _, problem in found}
     for keys, wrong in _unfit(raw):
         place = registry.place(*keys)
         if not any(problem.startswith(f"{place}: ") for problem in told):
             found.append((_line(lines, keys), f"{place}: {wrong}"))
-    if found:
-        raise RegistryError(problem for _, problem in sorted(found))
-    return registry
+            unsound.append(keys)
+    faults = tuple(problem for _, problem in sorted(found))
+    if faults and not lenient:
+        raise RegistryError(faults)
+    unsound = [keys for keys in unsound if keys[0] == "methods" and len(keys) > 2]
+    return replace(registry.without(unsound), faults=faults, extends=str(extends))
+
+
+DEFAULT, NOTHING = "default", "nothing"  # what a registry may extend
+
+
+def _on_top(
+    base: Registry | None, file: _File, path: Path, lines: Mapping[tuple[str, ...], int]
+) -> Registry:
+    """Return the registry of a file: its presets, protocols and datasets replace those of the base.
+
+    Method tables join those of the same name.
+    """
+    if base is None:
+        tables = (file.presets, file.protocols, file.methods, file.datasets)
+        return Registry(path, *tables, lines, own=file.methods)
+    return Registry(
+        path,
+        {**base.presets, **file.presets},
+        {**base.protocols, **file.protocols},
+        _joined(base.methods, file.methods),
+        {**base.datasets, **file.datasets},
+        lines,
+        base,
+        file.methods,
+    )
+
+
+def _joined(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two trees of tables as one; what is in `above` is stronger."""
+    both = {
+        key: _joined(below[key], value)
+        for key, value in above.items()
+        if isinstance(below.get(key), Mapping) and isinstance(value, Mapping)
+    }
+    return {**below, **above, **both}
 
 
 def _unfit(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:  # noqa: ANN401
@@ -292,20 +391,57 @@ Problem = tuple[int, str]  # line, and what is wrong there
 def _validated(
     raw: dict[str, Any], path: Path, lines: Mapping[tuple[str, ...], int]
 ) -> tuple[_File, list[Problem]]:
-    """Return the tables that are sound, and what is wrong with the others."""
+    """Return the tables as they are without what is wrong, and what that is."""
     found: list[Problem] = []
-    raw = raw | {"presets": _written_out(raw.get("presets", {}))}
+    told: set[tuple[Any, ...]] = set()
+    raw = copy.deepcopy(raw | {"presets": _written_out(raw.get("presets", {}))})
     while True:  # JSON's strict mode: no "3" for 3, but a list for a tuple and 1 for 1.0
         try:
             return _File.model_validate_json(json.dumps(raw, default=str), strict=True), found
         except ValidationError as error:
+            faults = [one for one in error.errors() if not _follows(tuple(one["loc"]), told)]
             found += [
                 _problem(path, lines, one)
-                for one in error.errors()
+                for one in faults
                 if not (one["type"] == "too_short" and one["input"])  # its elements are wrong
             ]
-            for keys in {tuple(one["loc"][:2]) for one in error.errors()}:
-                raw = _without(raw, keys)
+            told |= {tuple(one["loc"]) for one in faults}
+            for one in sorted(
+                error.errors(), key=lambda one: [*map(str, one["loc"])], reverse=True
+            ):
+                _take_out(raw, tuple(one["loc"]), STANDING_IN)
+
+
+# What stands for a key that must be given, so that the rest of its table can be checked.
+STANDING_IN: Mapping[str, Any] = {
+    "datasets": ["mnist-mini"], "architectures": ["convnet"], "evaluate_on": ["convnet"],
+    "ipc": [1], "protocol": [""], "epochs": 1, "networks": 1, "after_epochs": 1,
+    "source": "mnist-mini",
+}  # fmt: skip
+
+
+def _follows(keys: tuple[Any, ...], told: Iterable[tuple[Any, ...]]) -> bool:
+    """Say whether a fault is there because of another, which has been told."""
+    return any(one[: len(keys)] == keys[: len(one)] for one in told)
+
+
+def _take_out(raw: Any, keys: tuple[Any, ...], instead: Mapping[str, Any]) -> None:  # noqa: ANN401
+    """Remove what is at `keys`, or put in what stands for it."""
+    *above, last = keys
+    inner = raw
+    for key in above:
+        try:
+            inner = inner[int(key) if isinstance(inner, list) else key]
+        except (KeyError, IndexError, TypeError):  # it is out already
+            return
+    if isinstance(inner, dict) and last in instead and inner.get(last) != instead[last]:
+        inner[last] = instead[last]
+    elif isinstance(inner, dict) and last in inner:
+        del inner[last]
+    elif isinstance(inner, list) and int(last) < len(inner):
+        del inner[int(last)]
+    elif above and instead:  # it must be given, and nothing can stand for it
+        _take_out(raw, tuple(above), instead)
 
 
 def _written_out(presets: Any) -> Any:  # noqa: ANN401
@@ -323,42 +459,27 @@ def _written_out(presets: Any) -> Any:  # noqa: ANN401
     return written
 
 
-def _without(raw: Mapping[str, Any], keys: tuple[Any, ...]) -> dict[str, Any]:
-    """Return the tables without one of them: (kind, name) or (kind,)."""
-    kept = dict(raw)
-    if len(keys) > 1 and isinstance(kept[keys[0]], dict):
-        kept[keys[0]] = {name: table for name, table in kept[keys[0]].items() if name != keys[1]}
-    else:
-        del kept[keys[0]]
-    return kept
-
-
-def _dangling(registry: Registry, raw: Mapping[str, Any]) -> list[Problem]:
-    """Return what is wrong between the tables of one registry, and within method tables."""
-    found: list[Problem] = []
-
-    def problem(keys: tuple[str, ...], text: str) -> None:
-        place = registry.place(*keys)
-        found.append((_line(registry.lines, keys), f"{place}: {text}"))
-
-    protocols = raw.get("protocols", {})  # one with mistakes of its own is there all the same
-    for name, preset in registry.presets.items():
-        named = [("protocol", protocol) for protocol in preset.protocol]
+def _dangling(
+    registry: Registry, file: _File, raw: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Go through what is wrong between the tables of one registry, and within method tables."""
+    # one with mistakes of its own is there all the same
+    protocols = {*registry.protocols, *raw.get("protocols", {})}
+    for name, preset in file.presets.items():
+        named = [("protocol", protocol) for protocol in preset.protocol if protocol]
         named += [("reference", preset.reference)] if preset.reference else []
         for key, protocol in named:
             if protocol not in protocols:
-                problem(("presets", name, key), unknown_name(protocol, protocols))
-    for name, recipe in registry.protocols.items():
+                yield ("presets", name, key), unknown_name(protocol, protocols)
+    for name, recipe in file.protocols.items():
         if wrong := _wrong_augment(recipe.augment):
-            problem(("protocols", name, "augment"), wrong)
-    for name, table in registry.methods.items():
-        for keys, text in _wrong_in_table(("methods", name), table, AXES):
-            problem(keys, text)
+            yield ("protocols", name, "augment"), wrong
+    for name, table in file.methods.items():
+        yield from _wrong_in_table(("methods", name), table, AXES)
         if "published" in table and not isinstance(table["published"], bool):
-            problem(("methods", name, "published"), "expected true or false")
+            yield ("methods", name, "published"), "expected true or false"
         if "method" in table and not isinstance(table["method"], str):
-            problem(("methods", name, "method"), "expected the name of a method")
-    return found
+            yield ("methods", name, "method"), "expected the name of a method"
 
 
 def _wrong_published_at(value: Any) -> str:  # noqa: ANN401

@@ -20,6 +20,7 @@ import csv
 import errno
 import io
 import json
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ CURVE = "curve.csv"
 
 class RunError(Exception):
     """A folder that is no run, or cannot be one; says which and what to do."""
+
+    exit_code = 2  # of a command that ends so
 
 
 class UnopenedError(ValueError):
@@ -90,6 +93,10 @@ class RunFolder:
             return self.condensation(id) / "log.txt"
         return self.root / "logs" / f"{id}.txt"
 
+    def show_command(self, id: str) -> str:
+        """Return the command that explains what became of a job."""
+        return shlex.join(["ddbench", "show", str(self.root), id])
+
     def claim(self, id: str) -> Path:
         """Return the lock file of a job."""
         return self.root / "claims" / id
@@ -113,8 +120,15 @@ class RunFolder:
                 pass
         except OSError as error:
             raise RunError(
-                f"--out {self.root}: cannot be written ({error.strerror}); name another folder"
+                f"{self.root}: cannot be written ({error.strerror}); name another folder"
             ) from error
+
+    def ids(self) -> tuple[set[str], set[str]]:
+        """Return the ids of condensations and of evaluations that have left something here."""
+        sets, evaluations = self.root / "condensations", self.root / "evaluations"
+        return {path.name for path in sets.glob("*")}, {
+            path.stem for path in evaluations.glob("*.json")
+        }
 
     def is_run(self) -> bool:
         """Say whether the folder looks like a run; its manifests may have been removed."""

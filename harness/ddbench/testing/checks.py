@@ -94,6 +94,9 @@ def describes_itself(subject: Subject) -> Faults:
         yield 'MethodInfo.labels to be "hard" or "soft"', repr(info.labels)
     if info.inits and info.default_init not in info.inits:
         yield f"MethodInfo.default_init to be one of {info.inits}", repr(info.default_init)
+    own = info.own_init(config)
+    if own is not None and (not isinstance(own, str) or info.inits and own not in info.inits):
+        yield f"MethodInfo.own_init to give None or one of {info.inits}", repr(own)
 
 
 # -- the set ---------------------------------------------------------------------------------
@@ -187,7 +190,7 @@ def globals_are_left_alone(subject: Subject) -> Faults:
     """No hook uses or changes what the whole process shares."""
     with ambient_seed(3):
         task = subject.task()
-        initial = register_inits()[subject.init].build(task)
+        initial = subject.initial_set(task)
         before = global_state()
         Trial(subject, task, initial).go(subject.steps).export()
         after = global_state()
@@ -457,6 +460,8 @@ def takes_soft_labels(subject: Subject) -> Faults:
     """An init may give logits; synthetic.hard_labels() serves for both kinds."""
     if subject.method.info.inits:  # those that come with ddbench give hard labels
         raise Unsupported(f"it starts from {' or '.join(subject.method.info.inits)} alone")
+    if subject.method.info.own_init(subject.config):
+        raise Unsupported("it makes its own initial set")
     task = subject.task()
     initial = register_inits()[subject.init].build(task)
     logits = 5 * torch.nn.functional.one_hot(initial.hard_labels(), task.num_classes).float()

@@ -17,7 +17,7 @@ from ddbench.contract.hookspecs import Converged, Facts, Unsupported
 from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.contract.task import Task
 from ddbench.discovery.methods import Method
-from ddbench.inits import register_inits
+from ddbench.inits import initial_set, register_inits
 from ddbench.testing.tasks import toy_task
 
 PER_CLASS = 20  # training images of each class
@@ -82,6 +82,11 @@ class Subject:
             device=self.device,
         )
 
+    def initial_set(self, task: Task) -> SyntheticSet | None:
+        """Return what the method starts from on `task`; None if it makes its own."""
+        init = register_inits()[self.init]
+        return initial_set(init, task, self.method.info, self.config)
+
     def refusal(self) -> str | None:
         """Return why the method says, before any work, that it cannot do this shape."""
         facts = Facts(
@@ -119,7 +124,7 @@ class Trial:
         self.hook = subject.method.hook
         self.task = subject.task() if task is None else task
         if initial is None:
-            initial = register_inits()[subject.init].build(self.task)
+            initial = subject.initial_set(self.task)
         self.state = self.hook.init(task=self.task, synthetic=initial, config=subject.config)
         self.step, self.converged = 0, False
 

@@ -18,7 +18,7 @@ from ddbench.contract.artifacts import ArtifactStore
 from ddbench.contract.hookspecs import Converged
 from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.contract.task import Task
-from ddbench.inits import register_inits
+from ddbench.inits import initial_set, register_inits
 
 
 def toy_task(
@@ -77,8 +77,9 @@ def condense(method: Any, task: Task, config: Any, steps: int, init: str = "real
     """
     from ddbench.discovery.methods import bind
 
-    hook = bind(method).hook
-    state = hook.init(task=task, synthetic=register_inits()[init].build(task), config=config)
+    bound = bind(method)
+    hook, start = bound.hook, initial_set(register_inits()[init], task, bound.info, config)
+    state = hook.init(task=task, synthetic=start, config=config)
     for step in range(steps):
         try:
             hook.condense_step(state=state, task=task, step=step)

@@ -14,6 +14,7 @@ import torch
 from ddbench import (
     Converged,
     MethodInfo,
+    OptionsError,
     SyntheticSet,
     Task,
     Unsupported,
@@ -21,7 +22,7 @@ from ddbench import (
     require,
     shortage,
 )
-from ddbench.features import FLOOR, TrainedNetwork, class_features, trained_network
+from ddbench.features import FLOOR, FeatureError, TrainedNetwork, class_features, trained_network
 
 Rule = Callable[[torch.Tensor, int], torch.Tensor]  # (n_c, d) features, ipc -> (ipc,) int64
 
@@ -30,7 +31,7 @@ Rule = Callable[[torch.Tensor, int], torch.Tensor]  # (n_c, d) features, ipc -> 
 class Config:
     """Which network the features come from; the defaults are the harness's shared recipe."""
 
-    network: str = "convnet"  # architecture
+    network: str = ""  # architecture; "": the one that is condensed for
     network_epochs: int = 20
     floor: float = FLOOR  # least accuracy, as a share of the way from chance to perfect
 
@@ -53,7 +54,12 @@ class State:
 
 def network_of(task: Task, config: Config) -> TrainedNetwork:
     """Return the network whose features count, trained now if nobody has yet."""
-    return trained_network(task, config.network, config.network_epochs, config.floor)
+    network = config.network or task.architecture
+    try:
+        return trained_network(task, network, config.network_epochs, config.floor)
+    except FeatureError as error:
+        longer = {"network_epochs": 5 * config.network_epochs}
+        raise OptionsError(str(error), longer) from error
 
 
 @hookimpl
@@ -94,11 +100,11 @@ def information(paper: str, bibtex: str = "", config: type[Config] = Config) -> 
     """Return what these methods tell about themselves."""
     return MethodInfo(
         config=config,
-        inits=("real",),  # not looked at: a selection starts from the whole training set
+        inits=("real",),
+        own_init=lambda config: "real",  # out of the whole training set
         step="none",
         steps=lambda config, ipc: 0,
         quick=QUICK,
-        check={"network_epochs": 40},  # what the network needs to be of use on tiny data
         canonical=lambda config, facts: replace(config, floor=FLOOR),  # which refuses, or not
         needs=shortage,
         published=False,  # the features' network was never described: its recipe here is ours

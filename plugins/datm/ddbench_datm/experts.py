@@ -7,7 +7,7 @@ Made once, as artifacts that do not depend on the condensation's seed. The exper
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from ddbench.augment import augment
 
 from .flat import FlatNetwork
 from .gsam import direction
-from .storage import ExpertError, Experts, Recorder, trajectory_name
+from .storage import ExpertError, Experts, Recorder, ShapesOfExperts, trajectory_name
 
 KIND = "experts"
 FORMAT = 1  # raised whenever a change here alters trajectories or their files
@@ -48,6 +48,7 @@ class ExpertRecipe:
         adaptive: Whether the ascent is in units of the weights.
         seed: Seed of all experts; number and seed together give one expert.
         kept: The epochs whose snapshots are stored; None for all.
+        passes: How often an epoch goes over the images: more than once where they are few.
     """
 
     augment: str
@@ -59,6 +60,7 @@ class ExpertRecipe:
     adaptive: bool = True
     seed: int = 0
     kept: tuple[int, ...] | None = None
+    passes: int = 1
 
     @property
     def snapshots(self) -> tuple[int, ...]:
@@ -71,6 +73,8 @@ class ExpertRecipe:
         if self.rho == 0:
             for unused in ("alpha", "adaptive"):
                 del record[unused]
+        if self.passes == 1:
+            del record["passes"]
         record["kept"] = list(self.snapshots)
         versions: dict[str, Any] = {"format": FORMAT, "numerics": ddbench.NUMERICS}
         code = edited_code("ddbench-datm", "ddbench_datm", *SOURCES)
@@ -89,13 +93,18 @@ def trajectories(
     tens on CUDA. `together` other than 0 is the size of a block.
     """
     files = []
+    an_epoch = recipe.passes * -(-len(task.labels) // recipe.batch)
     for block in blocks(count, together or (TOGETHER_ON_CUDA if task.device.type == "cuda" else 1)):
         folder = task.artifact(
             KIND,
             {**recipe.spec(task.architecture), "first": block.start, "count": len(block)},
             partial(build, task, network, recipe, block),
+            steps=recipe.epochs * an_epoch,
+            step=partial(one_step, task, network, recipe, block),
         )
         files += [folder / trajectory_name(number) for number in block]
+    if task.shapes_only:
+        return ShapesOfExperts(count, network.count, task.device)
     return Experts(files, recipe.snapshots, task.device)
 
 
@@ -167,17 +176,37 @@ def train_epoch(
     meter: AbstractContextManager[object],
 ) -> None:
     """Train every expert for one epoch, each on its own order and augmentation of the images."""
-    streams = [task.batches(recipe.batch, generator) for generator in training.generators]
-    for batches in zip(*streams, strict=True):
-        with meter:
-            drawn = zip(batches, training.generators, strict=True)
-            images = torch.stack([augment(recipe.augment, g, batch[0]) for batch, g in drawn])
-            labels = torch.stack([batch[1] for batch in batches])
-            gradient = partial(gradients, network, images=images, labels=labels)
-            step = direction(gradient, training.weights, recipe.rho, recipe.alpha, recipe.adaptive)
-            # A new tensor, never in place: a snapshot that shares memory would move with it.
-            training.weights = training.weights - recipe.lr * step
+    for _ in range(recipe.passes):
+        streams = [task.batches(recipe.batch, generator) for generator in training.generators]
+        for batches in zip(*streams, strict=True):
+            with meter:
+                train_step(network, recipe, training, batches)
     training.epoch += 1
+
+
+def train_step(
+    network: FlatNetwork,
+    recipe: ExpertRecipe,
+    training: Training,
+    batches: Sequence[tuple[torch.Tensor, torch.Tensor]],
+) -> None:
+    """Train every expert for one step, each on its own batch: (B, ch, H, W) images, (B,) labels."""
+    drawn = zip(batches, training.generators, strict=True)
+    images = torch.stack([augment(recipe.augment, g, batch[0]) for batch, g in drawn])
+    labels = torch.stack([batch[1] for batch in batches])
+    gradient = partial(gradients, network, images=images, labels=labels)
+    step = direction(gradient, training.weights, recipe.rho, recipe.alpha, recipe.adaptive)
+    # A new tensor, never in place: a snapshot that shares memory would move with it.
+    training.weights = training.weights - recipe.lr * step
+
+
+def one_step(task: Task, network: FlatNetwork, recipe: ExpertRecipe, block: range) -> None:
+    """Train new experts for one step of mean size, to price what a build costs."""
+    training = Training.begin(task, recipe, block)
+    images = len(task.labels)
+    size = round(images / -(-images // recipe.batch))
+    batch = next(task.batches(size, training.generators[0]))
+    train_step(network, recipe, training, [batch] * len(block))
 
 
 def gradients(
@@ -209,5 +238,6 @@ def _require_finite(training: Training, recipe: ExpertRecipe, block: range) -> N
             gsam = f", or rho ({recipe.rho:g})" if recipe.rho else ""
             raise ExpertError(
                 f"expert {number} has weights that are not finite after epoch {training.epoch}; "
-                f"its training diverged: lower expert_lr ({recipe.lr:g}){gsam}"
+                f"its training diverged: lower expert_lr ({recipe.lr:g}){gsam}",
+                {"expert_lr": f"{recipe.lr / 10:g}"},
             )

@@ -133,15 +133,18 @@ class DATM(MTT):
 
     @hookimpl
     def init(  # type: ignore[override]  # its options are more than MTT's
-        self, task: Task, synthetic: SyntheticSet, config: DATMConfig
+        self, task: Task, synthetic: SyntheticSet | None, config: DATMConfig
     ) -> State:
         """Start from the experts' choice of images, if asked for, and from their labels."""
         network = student_network(task)
         experts = experts_of(task, network, config)
-        images, classes = synthetic.images.detach().clone(), synthetic.hard_labels()
-        if config.select == "expert":
+        if synthetic is None or own_init(config):
             generator = task.new_generator("expert's choice")
-            images = predicted_correctly(task, network, experts, config.label_epoch, generator)
+            images, classes = predicted_correctly(
+                task, network, experts, config.label_epoch, generator
+            )
+        else:
+            images, classes = synthetic.images.detach().clone(), synthetic.hard_labels()
         labels = LABELS[config.label_init](network, experts, config.label_epoch, images, classes)
         require_labels(config, labels)
         require_experts(config, experts)
@@ -150,6 +153,11 @@ class DATM(MTT):
             torch.optim.SGD([labels], lr=config.lr_labels, momentum=config.momentum_labels)
         )
         return state
+
+
+def own_init(config: DATMConfig) -> str | None:
+    """Return the init that DATM makes by itself: the images that an expert knows."""
+    return "spc" if config.select == "expert" else None
 
 
 def experts_of(task: Task, network: FlatNetwork, config: MTTConfig) -> Experts:
@@ -243,6 +251,7 @@ datm = DATM(
         config=DATMConfig,
         inits=("spc", "real", "noise"),
         default_init="spc",
+        own_init=own_init,
         step="matching iteration",
         steps=lambda config, ipc: 10_000,
         quick=QUICK_DATM,

@@ -12,6 +12,11 @@ from .experts import ExpertRecipe
 from .matching import GRADIENTS
 from .start import LABELS
 
+OF_STEPS = (  # and of nothing else: neither of the experts, nor of the start, nor of the export
+    "student_steps", "expand_until", "threshold", "lr_images", "lr_labels", "lr_lr", "lr_floor",
+    "momentum", "momentum_labels", "first_max_start_epoch",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class MTTConfig:
@@ -77,6 +82,7 @@ class MTTConfig:
             epochs=self.expert_epochs,
             seed=self.expert_seed,
             kept=None if self.keep == "all" else tuple(sorted(self.epochs_read())),
+            passes=task.passes,
         )
 
     def canonical(self, facts: Facts) -> Self:
@@ -84,11 +90,14 @@ class MTTConfig:
 
         The exact gradients agree; how many experts train at once and which snapshots are stored
         changes none that is read; a student's batch of the whole set is one whatever its number.
+        Without a step, the options of steps do nothing.
         """
-        whole = self.batch_synthetic >= facts.ipc * facts.num_classes
+        usual = vars(type(self)())
+        idle = {} if facts.steps else {name: usual[name] for name in OF_STEPS if name in usual}
+        whole = not facts.steps or self.batch_synthetic >= facts.ipc * facts.num_classes
         return replace(
-            self,
-            grad_mode="adjoint" if self.grad_mode == "unroll" else self.grad_mode,
+            replace(self, **idle),
+            grad_mode=self.grad_mode if facts.steps and self.grad_mode == "tesla" else "adjoint",
             batch_synthetic=0 if whole else self.batch_synthetic,
             experts_together=0,
             keep="all",
@@ -173,11 +182,6 @@ class DATMConfig(MTTConfig):
 
     def obstacle(self, facts: Facts) -> str | None:
         """Return why no condensation can follow from these options, or None."""
-        if self.select == "expert" and facts.init != "spc":
-            return (
-                f"init is {facts.init!r}, but with select = 'expert' an expert chooses the images; "
-                "use init = 'spc', or select = 'init'"
-            )
         if not -1 <= self.label_epoch <= self.expert_epochs:
             return f"label_epoch is {self.label_epoch}; expected -1..{self.expert_epochs}"
         return super().obstacle(facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from ddbench import Task
+from ddbench import Task, Unsupported
 
 from .flat import FlatNetwork
 from .storage import Experts
@@ -16,13 +16,22 @@ FALLBACK_LOGIT = 10.0  # of the right class where no expert is right: softmax 0.
 
 def predicted_correctly(
     task: Task, network: FlatNetwork, experts: Experts, epoch: int, generator: torch.Generator
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ipc real images of each class that an expert classifies correctly, class by class.
 
     Each class is walked in random order with expert 0. Where it runs out, the next expert takes
     over, for the later classes too, and walks it again; what was kept stays. A class of which the
-    experts together know fewer than ipc images is filled up in walking order. (C*ipc, ch, H, W).
+    experts together know fewer than ipc images is filled up in walking order. (C*ipc, ch, H, W)
+    and their classes, (C*ipc,) int64.
+
+    Raises:
+        Unsupported: A class has fewer than ipc images.
     """
+    if min(task.class_counts) < task.ipc:
+        raise Unsupported(
+            f"select = 'expert': the smallest class has {min(task.class_counts)} training images, "
+            f"ipc is {task.ipc}; use a smaller ipc"
+        )
     judge = 0
     chosen = []
     for c in range(task.num_classes):
@@ -36,7 +45,8 @@ def predicted_correctly(
                 break
         kept += [row for row in order.tolist() if row not in kept][: task.ipc - len(kept)]
         chosen += kept
-    return task.images[torch.tensor(chosen, device=task.device)].clone()
+    rows = torch.tensor(chosen, device=task.device)
+    return task.images[rows].clone(), task.labels[rows].clone()
 
 
 @torch.no_grad()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ddbench import OptionsError
 
 
-class ExpertError(RuntimeError):
+class ExpertError(OptionsError):
     """A trajectory that is missing, damaged or too short; says which and what to do."""
 
 
@@ -48,6 +49,22 @@ class Experts:
             )
         # A copy: torch may not share memory with a file opened for reading.
         return torch.from_numpy(np.array(self._arrays[expert][row])).to(self._device)
+
+
+class ShapesOfExperts(Experts):
+    """Experts that nobody has trained, for a price: weights without content."""
+
+    def __init__(self, count: int, parameters: int, device: torch.device) -> None:
+        """Stand for `count` experts of so many parameters."""
+        self._count, self._parameters, self._device = count, parameters, device
+
+    def __len__(self) -> int:
+        """Return the number of experts."""
+        return self._count
+
+    def weights(self, expert: int, epoch: int) -> torch.Tensor:
+        """Return (P,) float32 of the device "meta"."""
+        return torch.empty(self._parameters, device=self._device)
 
 
 def _opened(file: Path, rows: int) -> np.ndarray:

@@ -400,10 +400,10 @@ def test_datm_has_the_options_of_mtt_and_more():
     assert not any(name in vars(MTTConfig) for name in names[1] - names[0])
 
 
-def test_an_experts_choice_needs_the_init_it_stands_for():
-    config = DATMConfig(select="expert")
-    assert config.obstacle(facts()) is None
-    assert "init is 'noise'" in config.obstacle(facts(init="noise"))
+def test_an_experts_choice_is_an_init_of_its_own():
+    own_init = bind(datm).info.own_init
+    assert own_init(DATMConfig(select="expert")) == "spc" and own_init(DATMConfig()) is None
+    assert bind(mtt).info.own_init(MTTConfig()) is None
 
 
 @pytest.mark.parametrize("architecture", ["convnet-w8-d1-bn"])

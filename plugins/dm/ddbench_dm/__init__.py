@@ -84,7 +84,12 @@ def describe() -> MethodInfo:
 
 
 def canonical(config: Config, facts: Facts) -> Config:
-    """Return the options with the real batch as it can be: all images of a class at most."""
+    """Return the options with the real batch as it can be: all images of a class at most.
+
+    Without a step no option does anything.
+    """
+    if not facts.steps:
+        return Config()
     return replace(config, batch_real=min(config.batch_real, max(facts.class_counts)))
 
 

@@ -31,6 +31,7 @@ BIBTEX = """@inproceedings{song2023federated,
   booktitle = {International Joint Conference on Neural Networks (IJCNN)},
   year = {2023}
 }"""
+OF_KIP = "depth", "w_std", "b_std", "ridge", "lr_images", "stop_accuracy", "learn_labels"
 REMADE = {"checkpoint": False}  # made again by init, and no step changes it
 
 
@@ -104,6 +105,7 @@ def describe() -> MethodInfo:
     return MethodInfo(
         config=Config,
         inits=("real",),
+        own_init=lambda config: "real",  # each client's own
         step="local step of all active clients (kip), or one client's fit",
         steps=lambda config, ipc: DISTILLERS[config.client_distiller].steps(config),
         quick={"clients": 5, "classes_per_client": 2, "steps": 3000},
@@ -122,7 +124,11 @@ def describe() -> MethodInfo:
 def _canonical(config: Config, facts: Facts) -> Config:
     """Return the options with those that no image depends on at their defaults."""
     alpha = config.alpha if config.partition == "dirichlet" else Config.alpha
-    return replace(config, alpha=alpha, server=Config.server)
+    config = replace(config, alpha=alpha, server=Config.server)
+    if config.client_distiller == "kip" and facts.steps:
+        return config
+    usual = Config()
+    return replace(config, **{name: getattr(usual, name) for name in OF_KIP})
 
 
 def _needs(config: Config, facts: Facts) -> str | None:
@@ -133,7 +139,7 @@ def _needs(config: Config, facts: Facts) -> str | None:
 def init(task: Task, config: Config) -> State:
     """Partition the data; start every client from random images of its own.
 
-    The harness's initial set is not used: no client may start from another one's images.
+    That is the init of its own: no client may start from another one's images.
     """
     obstacle = budget.obstacle(config, task.class_counts, task.ipc)
     if obstacle:

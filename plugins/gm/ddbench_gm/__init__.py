@@ -181,7 +181,10 @@ def canonical(config: GM, facts: Facts) -> GM:
 
     Loops of None are those of the ipc. A network that is matched once is never trained. Iterations
     are told by the steps, and a batch of all real images of each class is one whatever its number.
+    Without a step no option does anything.
     """
+    if not facts.steps:
+        return type(config)()
     outer, inner_epochs = loops(config, facts.ipc)
     batch_real = min(config.batch_real, max(facts.class_counts))
     same = replace(

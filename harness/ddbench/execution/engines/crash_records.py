@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import time
 from contextlib import suppress
@@ -11,12 +12,36 @@ from ddbench.discovery.fingerprints import ChangedError
 from ddbench.execution.engines.job_queue import Job, record_of
 from ddbench.planning.jobs import Condensation
 from ddbench.store.atomic_files import claimed
-from ddbench.store.run_folder import FAILED, RunFolder, hash_of_set, stands, write_record
+from ddbench.store.run_folder import FAILED, RunError, RunFolder, hash_of_set, stands, write_record
 
 SERVER_LOST = 255  # what multiprocessing says of a process whose fork server has gone
 # Deaths that are nobody's fault in here: another process killed it, or its server went.
 INFRASTRUCTURE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGUSR1, SERVER_LOST)
 CLAIM_S = 2.0  # in which the claim of a worker is free that has been killed with all it started
+
+
+class StartError(RunError):
+    """No process can be started in which jobs could be done; says why and what to do."""
+
+    exit_code = 1  # jobs are left
+
+    @classmethod
+    def of(cls, error: Exception) -> StartError:
+        """Return the error to raise for what the system, or the fork server, has said."""
+        words = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None)
+        if isinstance(error, EOFError):
+            words = "the first one ended at once"
+            remedy = "what it said stands above"
+        elif number in (errno.EMFILE, errno.ENFILE):
+            remedy = "allow more open files (`ulimit -n 1024`)"
+        elif number in (errno.EAGAIN, errno.ENOMEM):
+            remedy = "allow more processes (`ulimit -u`) or memory, or end others"
+        elif "AF_UNIX path too long" in words:
+            remedy = "set TMPDIR to a folder with a short name"
+        else:
+            remedy = "mend that"
+        return cls(f"no process can be started for a job: {words}; {remedy}, and run again")
 
 
 def dead(job: Job, run: RunFolder, reason: str, traceback: str | None = None) -> dict[str, Any]:

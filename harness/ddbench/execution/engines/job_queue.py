@@ -137,22 +137,25 @@ def job_from(record: Mapping[str, Any]) -> Job:
     return kind(**values)
 
 
-def describe(job: Job, condensed: Mapping[str, Condensation]) -> str:
-    """Return a job in a few words, for progress lines."""
+def describe(
+    job: Job, condensed: Mapping[str, Condensation], labels: Mapping[str, str] | None = None
+) -> str:
+    """Return a job in a few words, for progress lines; `labels` of rows, by their ids."""
+    labels = labels or {}
     if isinstance(job, Condensation):
-        return f"condense {row_words(job)}"
+        return f"condense {row_words(job, labels.get(job.id, job.row))}"
     if job.condensation is None:
         return f"evaluate the whole of {job.dataset} on {job.architecture}"
     of = condensed[job.condensation]
     extra = " by its own recipe" if job.own_recipe else ""
     at = f" after {job.snapshot} steps" if job.snapshot is not None else ""
-    return f"evaluate {row_words(of)}{at} on {job.architecture}{extra}"
+    return f"evaluate {row_words(of, labels.get(of.id, of.row))}{at} on {job.architecture}{extra}"
 
 
-def row_words(job: Condensation) -> str:
+def row_words(job: Condensation, label: str) -> str:
     """Return a condensation's place in the table, in words."""
     control = f" ({job.steps} steps, control)" if job.control_of else ""
-    where = f"{job.row}{control} on {job.dataset}, {job.architecture}"
+    where = f"{label}{control} on {job.dataset}, {job.architecture}"
     return f"{where}, {job.init} init, ipc {job.ipc}, seed {job.seed}"
 
 

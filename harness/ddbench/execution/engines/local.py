@@ -6,34 +6,45 @@ loses its runner ends within two seconds; a worker that dies costs its own job a
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ddbench.discovery.methods import MethodEntry
 from ddbench.execution.engines import worker_channel
-from ddbench.execution.engines.crash_records import INFRASTRUCTURE, SERVER_LOST, dead, exit_words
+from ddbench.execution.engines.crash_records import (
+    INFRASTRUCTURE,
+    SERVER_LOST,
+    StartError,
+    dead,
+    exit_words,
+)
 from ddbench.execution.engines.job_queue import Job, Jobs, Observer
 from ddbench.execution.engines.limits import exceeds, relieve_log, shorten_log
 from ddbench.execution.engines.reaper import Reaper, kill_family
 from ddbench.planning.jobs import Condensation
 from ddbench.store.atomic_files import is_claimed
+from ddbench.text import streams
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess, SpawnProcess
 
     from ddbench.execution.job_context import JobContext
+
+LOG = logging.getLogger(__name__)
 
 # glibc keeps freed memory instead of giving it back at each step: 1.15 to 1.48 times faster here.
 ALLOCATOR = {
@@ -45,6 +56,12 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 GRACE = 6.0  # seconds a stopped worker has to end its step and save; batch systems allow ten
 CLAIM_WAIT = 1.0  # seconds before a job that another run has claimed is looked at again
 RETRIES = 2  # of a job whose process somebody else has killed
+# The working folder is on the path of `python -c`, and may hold a random.py of the user's. A worker
+# takes the variable away again: programs of a plugin have the path that they would have anyhow.
+SAFE_PATH = {"PYTHONSAFEPATH": "ddbench"}
+SOCKET_PATH = 107  # bytes that the name of a Unix socket may have
+SOCKET_NAME = len("/pymp-12345678/listener-12345678")
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  (a folder of our own is made there)
 
 
 @dataclass
@@ -110,6 +127,7 @@ class _Local:
         self.workers: list[_Worker] = []
         self.not_before: dict[str, float] = {}
         self.retries: dict[str, int] = {}
+        self.not_started = 0  # processes in a row that could not be started
         self.suspects: set[str] = set()  # jobs that ran when a fork server was lost
         self.asked_to_stop = 0.0
         self.switched_off: dict[str, str] = {}  # extensions that have raised, and what
@@ -118,9 +136,14 @@ class _Local:
         # Any: typeshed's BaseContext has no Process
         self.context: Any = multiprocessing.get_context(start_method())
         self.context.set_forkserver_preload(["ddbench.execution.engines.preload"])
+        streams.open_closed()  # workers have what is open here
+        fixed = dict.fromkeys(THREADS, str(self.setting.threads))
+        if not os.environ.get("PYTHONSAFEPATH"):
+            fixed |= SAFE_PATH
         self.reaper = Reaper()
         try:
-            with _environment(ALLOCATOR, dict.fromkeys(THREADS, str(self.setting.threads))):
+            with _environment(ALLOCATOR, fixed):
+                _have_short_folder()
                 if self._server_is_up():
                     while self._turn():
                         pass
@@ -134,17 +157,30 @@ class _Local:
         """Start the fork server; say whether it was up before the run was asked to stop.
 
         It takes the seconds of importing torch, in which a signal must not go unheard.
+
+        Raises:
+            StartError: It cannot be started, or a worker cannot import what it needs.
         """
-        first = self.context.Process(target=_nothing)
-        starting = threading.Thread(target=_start_quietly, args=(first,), daemon=True)
+        first = self.context.Process(target=_ready)
+        faults: list[Exception] = []
+        starting = threading.Thread(target=_try_to_start, args=(first, faults), daemon=True)
         starting.start()
         while starting.is_alive():
             if self.stop():
                 _end_server()
                 return False
             starting.join(0.1)
-        if first.pid is not None:
-            first.join()
+        if faults:
+            raise StartError.of(faults[0])
+        while first.is_alive():  # where there is no fork server, it imports torch itself
+            if self.stop():
+                first.kill()
+            first.join(0.1)
+        if self.stop():
+            return False
+        if first.exitcode:
+            raise StartError.of(EOFError())
+        LOG.debug("the fork server has torch loaded; %d jobs at once", len(self.slots))
         return True
 
     def _turn(self) -> bool:
@@ -190,7 +226,11 @@ class _Local:
     # -- starting ----------------------------------------------------------------------------
 
     def _start_ready(self) -> bool:
-        """Fill the free slots; say whether jobs wait for something."""
+        """Fill the free slots; say whether jobs wait for something.
+
+        Raises:
+            StartError: No process can be started, again and again.
+        """
         now = time.monotonic()
         waiting = False
         for job in self.jobs.ready():
@@ -203,8 +243,8 @@ class _Local:
                 waiting = True
             elif self.stop():
                 return True
-            else:
-                self._start(job)
+            elif not self._start(job):
+                waiting = True
         return waiting
 
     def _not_beside_others(self, job: Job) -> bool:
@@ -215,7 +255,8 @@ class _Local:
         running = {worker.job.id for worker in self.workers}
         return bool(running) and bool({job.id, *running} & self.suspects)
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Job) -> bool:
+        """Start the process of a job; say whether it has started."""
         taken = {worker.slot for worker in self.workers}
         slot = next(slot for slot in range(len(self.slots)) if slot not in taken)
         ours, theirs = self.context.Pipe()
@@ -228,20 +269,30 @@ class _Local:
             with _no_main_module():
                 process.start()
         except (OSError, EOFError) as error:
+            ours.close()
             self._could_not_start(job, error)
-            return
+            return False
         finally:
             theirs.close()
+        self.not_started = 0
         worker = _Worker(job, process, ours, slot)
         self.workers.append(worker)
         self.reaper.watch(worker.pid)
+        LOG.debug("job %s: process %d starts", job.id, worker.pid)
         self.observe({"event": "start", "job": job})
+        return True
 
     def _could_not_start(self, job: Job, error: Exception) -> None:
-        if self._again(job):
-            return
-        reason = f"no process could be started for it: {error or type(error).__name__}"
-        self._end(job, dead(job, self.setting.run, reason))
+        """Put a job back whose process could not be started: that is no fault of its own.
+
+        What the system lacks may come free when another worker ends; if none runs, it will not.
+        """
+        self.not_started += 1
+        LOG.debug("job %s: no process can be started: %r", job.id, error)
+        if not self.workers and self.not_started > RETRIES:
+            self.jobs.put_back(job)
+            raise StartError.of(error) from error
+        self._put_back(job)
 
     # -- watching ----------------------------------------------------------------------------
 
@@ -302,6 +353,9 @@ class _Local:
         shorten_log(self._log(worker.job))
         self.workers.remove(worker)
         job, code = worker.job, worker.process.exitcode
+        ran = time.monotonic() - worker.started
+        LOG.debug("job %s: process %d ended after %.1f s, exit code %s; log: %s",
+                  job.id, worker.pid, ran, code, self._log(job))  # fmt: skip
         if code == SERVER_LOST:
             self.suspects.add(job.id)
         if worker.record is not None:
@@ -339,13 +393,32 @@ def _tell(worker: _Worker, word: str) -> None:
 
 @contextmanager
 def _no_main_module() -> Iterator[None]:
-    """Keep the new process from importing the program's main file: a job needs nothing of it."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
+    """Keep the new process from importing the program's main file: a job needs nothing of it.
+
+    Nor of the working folder, which is on the path where Python was started without a file.
+    """
+    main, path = sys.modules["__main__"], sys.path
+    sys.modules["__main__"], sys.path = types.ModuleType("__main__"), [p for p in path if p]
     try:
         yield
     finally:
-        sys.modules["__main__"] = main
+        sys.modules["__main__"], sys.path = main, path
+
+
+def _have_short_folder() -> None:
+    """See that the sockets of the fork server lie in a folder whose name is not too long for them.
+
+    multiprocessing puts them where temporary files go, in a folder that it makes at first use.
+    """
+    place = tempfile.gettempdir()
+    if len(os.fsencode(place)) + SOCKET_NAME <= SOCKET_PATH:
+        return
+    usable = [path for path in SHORT_FOLDERS if os.access(path, os.W_OK | os.X_OK)]
+    tempfile.tempdir = usable[0] if usable else place
+    try:
+        util.get_temp_dir()
+    finally:
+        tempfile.tempdir = place
 
 
 @contextmanager
@@ -362,8 +435,9 @@ def _environment(defaults: Mapping[str, str], fixed: Mapping[str, str]) -> Itera
                 os.environ.pop(name, None)
 
 
-def _nothing() -> None:
-    """Do nothing, in a process that shows that the fork server is up."""
+def _ready() -> None:
+    """Import what a job needs, in a process that shows that the fork server is up."""
+    import ddbench.execution.engines.worker_process  # noqa: F401
 
 
 def _end_server() -> None:
@@ -374,9 +448,12 @@ def _end_server() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _start_quietly(process: ForkServerProcess | SpawnProcess) -> None:
-    with suppress(OSError, EOFError), _no_main_module():  # the first job will say it
-        process.start()
+def _try_to_start(process: ForkServerProcess | SpawnProcess, faults: list[Exception]) -> None:
+    try:
+        with _no_main_module():
+            process.start()
+    except (OSError, EOFError) as error:
+        faults.append(error)
 
 
 def _enter(*arguments: Any) -> None:  # noqa: ANN401

@@ -24,6 +24,7 @@ from ddbench.discovery.methods import MethodEntry, load
 from ddbench.execution.engines import worker_channel
 from ddbench.execution.engines.crash_records import dead, unwritten
 from ddbench.execution.engines.job_queue import job_from
+from ddbench.execution.engines.local import SAFE_PATH
 from ddbench.execution.engines.one_job import do, limited
 from ddbench.execution.engines.reaper import kill_group
 from ddbench.execution.job_context import JobContext
@@ -98,6 +99,9 @@ def _as_a_program_of_its_own() -> None:
     Else they would look for the plugin's classes by name in a new process, and the resource
     tracker of the run would report on its terminal what they have leaked.
     """
+    for name, value in SAFE_PATH.items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
     if sys.platform != "darwin":  # where a fork is unsafe once Apple's libraries are loaded
         multiprocessing.set_start_method("fork", force=True)
     resource_tracker._resource_tracker._fd = None  # type: ignore[attr-defined]
@@ -124,8 +128,8 @@ def _log_to(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
         if isinstance(stream, io.TextIOWrapper):  # names of files may have no UTF-8
+            stream.flush()
             stream.reconfigure(errors="backslashreplace")
     os.dup2(log, 1)
     os.dup2(log, 2)

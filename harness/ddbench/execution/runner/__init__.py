@@ -60,7 +60,7 @@ def run_condensation(
     extensions.notify("job_started", job=job.record())
     with Guard() as guard:
         work = Condensing(job, setting, method, extensions, control, guard)
-        outcome = _outcome(work.run)
+        outcome = _outcome(work.run, job.method)
     check_folder()
     if outcome["status"] != DONE and stands(setting.run, job.id):
         record |= {**outcome, "ended": _now()}
@@ -96,7 +96,7 @@ def run_evaluation(
     return record
 
 
-def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _outcome(work: Callable[[], dict[str, Any]], method: str = "") -> dict[str, Any]:
     """Return the fields that `work` gives, or those that say why there are none."""
     try:
         return {**work(), "status": DONE, "reason": None, "traceback": None}
@@ -105,7 +105,7 @@ def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except Unsupported as error:
         return refusal(error)
     except BaseException as error:  # a method or architecture is someone else's code
-        return failure(error)
+        return failure(error, method)
 
 
 def _written(

@@ -24,6 +24,7 @@ from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner.callbacks import Control, Stopped
 from ddbench.execution.runner.checkpoint import Checkpoint, Progress, holds_set_of, take_over
 from ddbench.execution.runner.guard import Guard, MisbehavedError
+from ddbench.inits import initial_set
 from ddbench.meter import PeakMemory, StepMeter, warm_up
 from ddbench.planning.jobs import Condensation
 from ddbench.store.atomic_files import check_plain, write_whole
@@ -95,6 +96,7 @@ class Condensing:
         self.checksum = _checksum(*self.lent)
         self.about_data = {"dataset": job.dataset, **space_of(dataset)}
         self.task = self.setting.task(job, dataset, data, self.extensions)
+        self.task.on_build = self.control.report
         warm_up(self.device)
         self.guard.refresh()
 
@@ -119,20 +121,58 @@ class Condensing:
         """Return the state to start or to go on from."""
         config = make_config(self.method.info, self.job.config)
         with self._metered("init"):
-            initial = self.extensions.inits[self.job.init].build(self.task)
+            chosen = self.extensions.inits[self.job.init]
+            initial = initial_set(chosen, self.task, self.method.info, config)
             with self.task.off_the_clock():
-                untouched = self._complete(_own_tensors(initial))
+                untouched = None if initial is None else _own_tensors(initial)
             state = self._call("init", task=self.task, synthetic=initial, config=config)
         self.guard.check("init")
         if state is None:
             raise MisbehavedError("init returned None; expected the state to condense from")
-        path = self.run_folder.condensation(self.job.id) / INITIAL
-        if not holds_set_of(self.job.id, path):
-            untouched.save(path)
         self.made_by_init = self._kinds(state)
+        self._keep_start(state, untouched)
         self._resume(state)
         self._snapshot(state)
         return state
+
+    def _keep_start(self, state: Any, initial: SyntheticSet | None) -> None:  # noqa: ANN401
+        """Store what the condensation starts from: what the method would export now.
+
+        Of a method that cannot export before its first step it is the initial set, if there is
+        one: a picture is no reason to fail.
+        """
+        path = self.run_folder.condensation(self.job.id) / INITIAL
+        if holds_set_of(self.job.id, path):
+            return
+        try:
+            start = self._seen(state, self._copy_if_possible(state))
+        except Exception as error:  # the method is someone else's code
+            print(f"export before the first step: {type(error).__name__}: {error}")
+            self.guard.put_back()
+            start = None if initial is None else self._complete(initial)
+        if start is not None:
+            measures = {} if initial is None else initial.measures  # need not be handed on
+            replace(start, measures={**measures, **start.measures}).save(path)
+
+    def _copy_if_possible(self, state: Any) -> Any | None:  # noqa: ANN401
+        """Return a copy of the state, None where no checkpoint could hold it either."""
+        try:
+            return copied(self._saved(state))
+        except TreeError:
+            return None
+
+    def _seen(self, state: Any, saved: Any | None) -> SyntheticSet:  # noqa: ANN401
+        """Return the set as it stands between two steps, on nobody's clock, and without a trace.
+
+        An identity does not depend on when a set is looked at, so exporting must change nothing:
+        `saved`, a copy of the state, is laid over it afterwards.
+        """
+        with self.task.without_a_trace():
+            result = self._call("export", state=state, task=self.task)
+            self.guard.check("export")
+            if saved is not None:
+                self._lay_over(state, saved)
+        return self._checked(result)
 
     def _loop(self, state: Any) -> None:  # noqa: ANN401
         """Run the steps that are left, within the budget."""
@@ -213,20 +253,11 @@ class Condensing:
         return replace(result, provenance={**result.provenance, **self.about_data, **made_by})
 
     def _snapshot(self, state: Any) -> None:  # noqa: ANN401
-        """Keep the set as it stands, if asked to; on nobody's clock, and without a trace.
-
-        An identity does not depend on the snapshots taken, so exporting must change nothing.
-        """
+        """Keep the set as it stands, if asked to."""
         path = self.run_folder.set_file(self.job.id, self.at.step)
         if self.at.step not in self.job.snapshots or holds_set_of(self.job.id, path):
             return
-        saved, generators = copied(self._saved(state)), self.task.generator_states()
-        with self.task.metered_by(None):
-            result = self._call("export", state=state, task=self.task)
-        self.guard.check("export")
-        self._checked(result).save(path)
-        self._lay_over(state, saved)
-        self.task.restore_generators(generators)
+        self._seen(state, copied(self._saved(state))).save(path)
 
     # -- checkpoints -------------------------------------------------------------------------
 

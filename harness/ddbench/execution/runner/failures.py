@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ddbench.contract.hookspecs import Unsupported
+from ddbench.contract.hookspecs import OptionsError, Unsupported
 from ddbench.store.run_folder import FAILED, SKIPPED
 from ddbench.text.lines import NO_REASON, message_of, named, printable, shortened
 
@@ -20,10 +20,19 @@ TRACEBACK = 20_000  # characters of a traceback; the middle is left out
 GPU_FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
-def failure(error: BaseException) -> dict[str, Any]:
-    """Return the fields of a failed record."""
+def failure(error: BaseException, method: str = "") -> dict[str, Any]:
+    """Return the fields of a failed record, of a job of `method`."""
     text = printable("".join(traceback.format_exception(error)))
-    return {"status": FAILED, "reason": in_words(error), "traceback": _middle_cut(text)}
+    reason = in_words(error) + _cure(error, method)
+    return {"status": FAILED, "reason": reason, "traceback": _middle_cut(text)}
+
+
+def _cure(error: BaseException, method: str) -> str:
+    """Return the options that an error recommends, as the command line takes them."""
+    if not (isinstance(error, OptionsError) and error.options and method):
+        return ""
+    settings = (f"--set {method}.{name}={value}" for name, value in error.options.items())
+    return "; try " + printable(" ".join(settings))
 
 
 def refusal(error: Unsupported) -> dict[str, Any]:

@@ -223,7 +223,7 @@ class _Streams:
             if spare is not None and _file_of(number) != self._known[number]:
                 os.dup2(spare, number)
                 words.append(f"closed or replaced file {number}; leave the standard streams open")
-        if (sys.stdout, sys.stderr) != self._python or any(s.closed for s in self._python):
+        if (sys.stdout, sys.stderr) != self._python or any(map(_closed, self._python)):
             words.append("closed or replaced sys.stdout or sys.stderr; leave them as they are")
             sys.stdout, sys.stderr = (
                 _open_again(stream, number) for number, stream in enumerate(self._python, start=1)
@@ -252,7 +252,11 @@ def _file_of(number: int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def _closed(stream: Any) -> bool:  # noqa: ANN401
+    return stream is not None and stream.closed  # a program may have been started without one
+
+
 def _open_again(stream: Any, number: int) -> Any:  # noqa: ANN401
-    if not stream.closed:
+    if not _closed(stream):
         return stream
     return io.TextIOWrapper(io.FileIO(number, "w", closefd=False), line_buffering=True)

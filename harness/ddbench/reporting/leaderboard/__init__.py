@@ -90,11 +90,14 @@ class Leaderboard:
         return pd.DataFrame([flat(board, p) for board in self.boards for p in board.places])
 
 
-def load(folder: RunFolder) -> Leaderboard:
-    """Return the leaderboard of a run folder; files that cannot be used are listed, never fatal."""
+def load(folder: RunFolder, *, old_code: bool = False) -> Leaderboard:
+    """Return the leaderboard of a run folder; files that cannot be used are listed, never fatal.
+
+    With `old_code`, what has been done again since by other code has rows of its own.
+    """
     records = read_run(folder)
     set_aside(records, folder)
-    frames = make_frames(records)
+    frames = make_frames(records, old_code)
     entries = find_entries(frames.condensations)
     return Leaderboard(
         folder=folder,
@@ -103,7 +106,7 @@ def load(folder: RunFolder) -> Leaderboard:
         entries=entries,
         boards=make_boards(frames, entries),
         references=make_references(frames),
-        troubles=find_troubles(records, frames),
+        troubles=find_troubles(records, frames, {entry.key: entry.label for entry in entries}),
     )
 
 

@@ -87,19 +87,31 @@ class Frames:
         return Frames(self.condensations, evaluations, self.networks[networks])
 
 
-def make_frames(records: Records) -> Frames:
-    """Return the frames of records that `set_aside` has gone over, in the order of the plans."""
-    condensations = condensation_frame(_in_plan_order(records))
+def make_frames(records: Records, old_code: bool = False) -> Frames:
+    """Return the frames of records that `set_aside` has gone over, in the order of the plans.
+
+    With `old_code` nothing is superseded by what other code has done since.
+    """
+    condensations = condensation_frame(_in_plan_order(records), old_code)
     condensations["stale"] |= condensations["id"].isin(_kept_stale(records))
     evaluations = evaluation_frame(records.evaluations, condensations)
     return Frames(condensations, evaluations, network_frame(records.evaluations, evaluations))
 
 
 def _kept_stale(records: Records) -> set[str]:
-    """Return the condensations that the last run kept although their method's code had changed."""
-    plan = records.manifests[-1].get("plan") if records.manifests else None
-    ids = plan.get("kept_stale") if isinstance(plan, dict) else None
-    return {id for id in _typed(ids, list) if isinstance(id, str)}
+    """Return the condensations that runs kept although their method's code had changed.
+
+    A later run that plans one again, because the code is what it was, takes the mark away.
+    """
+    kept: set[str] = set()
+    for manifest in records.manifests:
+        plan = _typed(manifest.get("plan"), dict)
+        planned, stale = (
+            {id for id in _typed(plan.get(name), list) if isinstance(id, str)}
+            for name in ("condensations", "kept_stale")
+        )
+        kept = kept - planned | stale
+    return kept
 
 
 def _in_plan_order(records: Records) -> dict[str, Record]:
@@ -196,13 +208,18 @@ _RIGHT: Mapping[str, Callable[[object], bool]] = {
 # -- condensations -----------------------------------------------------------------------------
 
 
-def condensation_frame(records: Mapping[str, Record]) -> pd.DataFrame:
+def condensation_frame(records: Mapping[str, Record], old_code: bool = False) -> pd.DataFrame:
     """Return one row a condensation: its place, its costs, and `entry`, shared by its seeds."""
-    newest = _newest(records.values())
-    rows = [
-        _condensation_row(record) | {"superseded": newest[_options(record)] != record["id"]}
-        for record in records.values()
-    ]
+    newest = _newest(records.values(), _options)
+    newest_of_code = _newest(records.values(), _options_and_code)
+    rows = []
+    for record in records.values():
+        row = _condensation_row(record)
+        earlier = newest[_options(record)] != record["id"]
+        repeated = newest_of_code[_options_and_code(record)] != record["id"]
+        row["superseded"] = repeated if old_code else earlier
+        row["stale"] |= old_code and earlier
+        rows.append(row)
     empty = dict.fromkeys(["id", "status", *_CONDENSATION_FIELDS])
     columns = [*_condensation_row(empty), "superseded"]
     frame = pd.DataFrame(rows, columns=columns, dtype=object)
@@ -214,14 +231,20 @@ def _options(record: Record) -> str:
     return str(record.get("options_id") or record["id"])
 
 
-def _newest(records: Iterable[Record]) -> dict[str, str]:
-    """Return the id of the newest record of each job, whatever its code was."""
+def _options_and_code(record: Record) -> str:
+    """Return what records of one job under the same code share."""
+    code = {name: record.get(name) for name in ("code", "numerics", "extensions")}
+    return hash_of_values({"options": _options(record), **code}, 12)
+
+
+def _newest(records: Iterable[Record], job: Callable[[Record], str]) -> dict[str, str]:
+    """Return the id of the newest record of each job."""
     newest: dict[str, tuple[str, str]] = {}
     for record in records:
         at = (str(record.get("ended", "")), record["id"])
-        if at > newest.get(_options(record), ("", "")):
-            newest[_options(record)] = at
-    return {options: id for options, (_, id) in newest.items()}
+        if at > newest.get(job(record), ("", "")):
+            newest[job(record)] = at
+    return {name: id for name, (_, id) in newest.items()}
 
 
 def _condensation_row(record: Record) -> dict[str, Any]:
@@ -232,7 +255,7 @@ def _condensation_row(record: Record) -> dict[str, Any]:
         "entry": entry_key(record),
         "status": record["status"],
         "reason": record.get("reason"),
-        "row": record["row"],
+        "row": _bare(record["row"]),
         "method": record["method"],
         "source": str(record.get("source", "")),
         "code": str(record.get("code", "")),
@@ -246,7 +269,7 @@ def _condensation_row(record: Record) -> dict[str, Any]:
         "steps": record.get("steps"),
         "step_unit": str(record.get("step_unit") or "step"),
         "budget_s": _number(record.get("budget_s")),
-        "control_of": record.get("control_of"),
+        "control_of": _bare(record.get("control_of")),
         "reduced": _pairs(record.get("reduced")),
         "published": record.get("published") is not False,
         "quick": bool(record.get("quick")),
@@ -278,8 +301,13 @@ def entry_key(record: Record) -> str:
     config = {k: v for k, v in _typed(record.get("config"), dict).items() if k != "seed"}
     names = ("row", "method", "code", "numerics", "dataset", "dataset_fingerprint", "architecture",
              "init", "ipc", "steps", "budget_s", "precision")  # fmt: skip
-    shared = {"config": config, **{name: record.get(name) for name in names}}
-    return hash_of_values(shared, 12)
+    values = {name: record.get(name) for name in names} | {"row": _bare(record["row"])}
+    return hash_of_values({"config": config, **values}, 12)
+
+
+def _bare(row: Any) -> Any:  # noqa: ANN401
+    """Return a row's name without the options that earlier versions wrote behind it."""
+    return row.partition("[")[0] if isinstance(row, str) else row
 
 
 def _number(value: object) -> float:

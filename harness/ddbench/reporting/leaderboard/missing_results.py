@@ -29,9 +29,13 @@ class Trouble:
     seeds: tuple[int, ...] = ()
 
 
-def find_troubles(records: Records, frames: Frames) -> list[Trouble]:
-    """Return the jobs without a result: condensations, evaluations, then what no plan held."""
-    found = [*_condensations(frames), *_evaluations(frames), *_never_planned(records, frames)]
+def find_troubles(records: Records, frames: Frames, labels: Mapping[str, str]) -> list[Trouble]:
+    """Return the jobs without a result: condensations, evaluations, then what no plan held.
+
+    `labels` are those of entries, by their keys.
+    """
+    found = [*_condensations(frames, labels), *_evaluations(frames, labels)]
+    found += _never_planned(records, frames)
     together: dict[tuple[str, str, str], Trouble] = {}
     for one in found:
         same = together.get((one.status, one.what, one.reason))
@@ -43,23 +47,29 @@ def find_troubles(records: Records, frames: Frames) -> list[Trouble]:
     return list(together.values())
 
 
-def _condensations(frames: Frames) -> list[Trouble]:
+def _condensations(frames: Frames, labels: Mapping[str, str]) -> list[Trouble]:
     frame = frames.condensations
     undone = frame[(frame["status"] != DONE) & ~frame["superseded"]]
     return [
-        Trouble(one["status"], f"condense {_words(one)}", _reason(one), one["id"], (one["seed"],))
+        Trouble(
+            one["status"],
+            f"condense {_words(one, labels)}",
+            _reason(one),
+            one["id"],
+            (one["seed"],),
+        )
         for one in undone.to_dict("records")
     ]
 
 
-def _evaluations(frames: Frames) -> list[Trouble]:
+def _evaluations(frames: Frames, labels: Mapping[str, str]) -> list[Trouble]:
     frame = frames.evaluations
     undone = frame[(frame["status"] != DONE) & frame["current"]]
     sets = {one["id"]: one for one in frames.condensations.to_dict("records")}
     found = []
     for one in undone.to_dict("records"):
         of = sets.get(one["condensation"])
-        what = f"the whole of {one['dataset']}" if of is None else _words(of)
+        what = f"the whole of {one['dataset']}" if of is None else _words(of, labels)
         own = " by its own recipe" if one["own_recipe"] else ""
         words = f"evaluate {what} on {one['architecture']}, {one['protocol']}{own}"
         seeds = () if of is None else (of["seed"],)
@@ -70,20 +80,21 @@ def _evaluations(frames: Frames) -> list[Trouble]:
 def _never_planned(records: Records, frames: Frames) -> list[Trouble]:
     """Return what plans left out and no later plan put in."""
     names = ("row", "dataset", "architecture", "init", "ipc", "seed")
-    frame = frames.condensations
-    there = {tuple(str(one[name]) for name in names) for one in frame.to_dict("records")}
+    there: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for one in frames.condensations.to_dict("records"):
+        there.setdefault(tuple(str(one[name]) for name in names), []).append(one["config"])
     found: dict[tuple[Any, ...], Trouble] = {}
     for manifest in records.manifests:
         for skipped in _left_out(manifest):
             place = tuple(str(skipped.get(name)) for name in names)
             on = str(skipped.get("evaluate_on") or "")
-            if place in there and not on:
+            if not on and any(_has(config, skipped) for config in there.get(place, ())):
                 continue
             status = FAILED if skipped.get("failed") else SKIPPED
             seeds = (skipped["seed"],) if isinstance(skipped.get("seed"), int) else ()
-            words, reason = f"condense {_words(skipped)}", _reason(skipped)
-            words = f"evaluate {_words(skipped)} on {on}" if on else words
-            found[*place, on, reason] = Trouble(status, words, reason, "", seeds)
+            words, reason = f"condense {_words(skipped, {})}", _reason(skipped)
+            words = f"evaluate {_words(skipped, {})} on {on}" if on else words
+            found[words, *seeds, reason] = Trouble(status, words, reason, "", seeds)
     return list(found.values())
 
 
@@ -93,10 +104,22 @@ def _left_out(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [one for one in skipped if isinstance(one, dict)] if isinstance(skipped, list) else []
 
 
+def _has(config: Mapping[str, Any], skipped: Mapping[str, Any]) -> bool:
+    """Say whether a row has the options that `--set` gave to the one left out."""
+    return all(config.get(name) == value for name, value in _options(skipped).items())
+
+
+def _options(skipped: Mapping[Any, Any]) -> Mapping[str, Any]:
+    options = skipped.get("options")
+    return options if isinstance(options, dict) else {}
+
+
 def _reason(one: Mapping[Any, Any]) -> str:
     return str(one.get("reason") or "no reason was noted")
 
 
-def _words(one: Mapping[Any, Any]) -> str:
-    where = f"{one.get('row')} on {one.get('dataset')}, {one.get('architecture')}"
+def _words(one: Mapping[Any, Any], labels: Mapping[str, str]) -> str:
+    given = ", ".join(f"{name}={value}" for name, value in _options(one).items())
+    label = labels.get(str(one.get("entry")), f"{one.get('row')}{f' [{given}]' if given else ''}")
+    where = f"{label} on {one.get('dataset')}, {one.get('architecture')}"
     return f"{where}, {one.get('init')} init, ipc {one.get('ipc')}"

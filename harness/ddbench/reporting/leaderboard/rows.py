@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ddbench.store.run_folder import DONE
+from ddbench.text.labels import Named, labels
 
 BASELINE = "random"  # the method that every other is held against
 
@@ -30,6 +31,7 @@ class Entry:
         failed: (seed, status, reason) of seeds that have none.
         control_of: The row beside which this one stands only as its control.
         reduced: Option -> (used, published), where they differ.
+        config: The options.
         published: Whether they are published, else the method's defaults.
         quick: Whether they differ because a preset took the method's quick settings.
         notes: Words about how to read the row.
@@ -51,6 +53,7 @@ class Entry:
     failed: tuple[tuple[int, str, str], ...]
     control_of: str | None
     reduced: Mapping[str, Sequence[Any]]
+    config: Mapping[str, Any]
     quick: bool = False
     published: bool = True
     notes: tuple[str, ...] = ()
@@ -74,11 +77,48 @@ class Entry:
 
 
 def find_entries(condensations: pd.DataFrame) -> list[Entry]:
-    """Return the entries of a folder in the order of its records, superseded ones left out."""
+    """Return the entries of a folder in the order of its records, superseded ones left out.
+
+    Controls of the very same sets are one: the starts of a sweep that nothing has been made of yet.
+    """
     current = condensations[~condensations["superseded"]]
     groups = {str(key): g.sort_values("seed") for key, g in current.groupby("entry", sort=False)}
+    groups = {key: groups[key] for key in _without_repeats(groups)}
     labels = _labels({key: group.iloc[0] for key, group in groups.items()})
     return [_entry(key, labels[key], group) for key, group in groups.items()]
+
+
+def _without_repeats(groups: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Return the keys of the entries to show."""
+    kept: dict[Any, str] = {}
+    for key, group in groups.items():
+        first, of = group.iloc[0], _control_of(group)
+        sets = tuple(zip(group["seed"], group["set_sha256"], strict=True))
+        alone = of is None or not all(isinstance(sha, str) for _, sha in sets)
+        names = ("row", "dataset", "fingerprint", "architecture", "init", "ipc", "steps")
+        kept.setdefault(key if alone else (of, *(first[name] for name in names), sets), key)
+    return list(kept.values())
+
+
+def controls_of(entry: Entry, entries: Sequence[Entry]) -> list[Entry]:
+    """Return the controls that stand beside a row: of those of its name the nearest in options."""
+    if entry.is_control:
+        return []
+    beside = [one for one in entries if one.control_of == entry.row and _at(one) == _at(entry)]
+    apart = {one.key: _apart(one, entry) for one in beside if one.method == entry.method}
+    least = min(apart.values(), default=0)
+    return [one for one in beside if apart.get(one.key, least) == least]
+
+
+def _at(entry: Entry) -> tuple[Any, ...]:
+    return entry.dataset, entry.fingerprint, entry.architecture, entry.ipc
+
+
+def _apart(control: Entry, entry: Entry) -> int:
+    """Return in how many of their options, and in the init or not, two rows of a method differ."""
+    options = {*control.config, *entry.config} - {"seed"}
+    differing = [name for name in options if control.config.get(name) != entry.config.get(name)]
+    return len(differing) + (control.init != entry.init)
 
 
 def _entry(key: str, label: str, group: pd.DataFrame) -> Entry:
@@ -102,6 +142,7 @@ def _entry(key: str, label: str, group: pd.DataFrame) -> Entry:
         ),
         control_of=_control_of(group),
         reduced=first["reduced"],
+        config=first["config"],
         quick=bool(first["quick"] and first["reduced"]),
         published=bool(first["published"]),
         budget_s=None if math.isnan(first["budget_s"]) else float(first["budget_s"]),
@@ -139,36 +180,29 @@ def _words(classes: Sequence[Any]) -> str:
 
 
 def _labels(firsts: Mapping[Any, pd.Series]) -> dict[Any, str]:
-    """Return a label for each entry; where several share a name, with what tells them apart.
-
-    A control is told from the row that it controls, which keeps its plain name.
-    """
-    alike: dict[tuple[Any, ...], list[Any]] = {}
-    for key, first in firsts.items():
-        names = ("dataset", "fingerprint", "ipc", "row", "init", "architecture")
-        alike.setdefault(tuple(first[name] for name in names), []).append(key)
-    labels = {}
-    for keys in alike.values():
-        plain = [key for key in keys if not isinstance(firsts[key]["control_of"], str)]
-        for key in keys:
-            among = plain if key in plain else keys
-            differing = _differing([_traits(firsts[one]) for one in among], _traits(firsts[key]))
-            row = str(firsts[key]["row"])
-            labels[key] = f"{row} [{differing}]" if differing and len(among) > 1 else row
-    return labels
+    """Return a label for each entry; where several share a name, with what tells them apart."""
+    names = ("dataset", "fingerprint", "ipc", "init", "architecture")
+    return labels(
+        {
+            key: Named(
+                name=str(first["row"]),
+                place=tuple(first[name] for name in names),
+                traits=_traits(first),
+                is_control=isinstance(first["control_of"], str),
+            )
+            for key, first in firsts.items()
+        }
+    )
 
 
 def _traits(first: pd.Series) -> dict[str, Any]:
     """Return what can tell an entry from another of its name, the telling ones first."""
     config = {k: v for k, v in first["config"].items() if k != "seed"}
     budget = {} if math.isnan(first["budget_s"]) else {"budget": f"{first['budget_s']:g} s"}
-    return {**config, "steps": first["steps"], **budget, "code": first["code"][:12]}
+    return {**config, "steps": first["steps"], **budget, "code": _code(first)}
 
 
-def _differing(all_traits: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> str:
-    names = [
-        name
-        for name in own
-        if any(repr(traits.get(name)) != repr(own[name]) for traits in all_traits)
-    ]
-    return ", ".join(f"{name}={own[name]}" for name in names)
+def _code(first: pd.Series) -> str:
+    """Return which code made a row in words: a version, or a hash and the day of a result."""
+    kind, _, digest = str(first["code"]).partition(":")
+    return f"{digest[:6]} of {first['ended'][:10]}" if digest else kind

@@ -10,7 +10,7 @@ from typing import TypeVar
 from ddbench.reporting.leaderboard import number_format
 from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
-from ddbench.reporting.leaderboard.rows import Entry
+from ddbench.reporting.leaderboard.rows import Entry, controls_of
 from ddbench.reporting.leaderboard.scores import Score
 from ddbench.store.run_folder import VALIDATION
 
@@ -192,7 +192,7 @@ def _row(entry: Entry) -> str:
 
 def _settings(entry: Entry, entries: Sequence[Entry]) -> str:
     """Return what a row ran with; of a control, in what that differs from the row it controls."""
-    of = next((e for e in entries if e.row == entry.control_of and not e.is_control), None)
+    of = next((e for e in entries if entry in controls_of(e, entries)), None)
     if of is None or not of.reduced:
         than = "published" if entry.published else "its defaults"
         return f", other settings than {than}: {_pairs(entry)}"
@@ -232,10 +232,12 @@ def own_recipe_notes(board: Board) -> list[str]:
 def against_controls(board: Board) -> list[str]:
     """Return what each row gains over its control, in points, with its interval."""
     lines = []
+    entries = [place.entry for place in board.places]
+    beside = {entry.key: controls_of(entry, entries) for entry in entries}
     for control in (place for place in board.places if place.entry.is_control):
         for place in board.places:
             own, of = place.entry, control.entry
-            if own.is_control or own.row != of.control_of:
+            if of not in beside[own.key]:
                 continue
             gains = _gain(place.score, control.score, board.data.n_test)
             by_own = _gain(place.own, control.own, board.data.n_test)

@@ -18,19 +18,22 @@ __all__ = ["export", "make_report", "write_report"]
 FILE, PICTURES = "report.md", "report_files"
 
 
-def write_report(folder: RunFolder) -> Path:
+def write_report(folder: RunFolder, *, old_code: bool = False) -> Path:
     """Write `report.md` and its pictures into the run folder; return its path.
+
+    With `old_code`, what has been done again since by other code has rows of its own.
 
     Raises:
         RunError: The folder cannot be written.
         OSError: It has gone.
     """
     folder.check_there()
-    document = make_report(load(folder), Document(folder.name, PICTURES))
+    leaderboard = load(folder, old_code=old_code)
+    document = make_report(leaderboard, Document(folder.name, PICTURES))
     return _write(document, folder.root / FILE, "the run folder")
 
 
-def export(folder: RunFolder, target: Path) -> Path:
+def export(folder: RunFolder, target: Path, *, old_code: bool = False) -> Path:
     """Write the report to `target`, its pictures into a folder of the same name beside it.
 
     Raises:
@@ -42,8 +45,9 @@ def export(folder: RunFolder, target: Path) -> Path:
     if place.is_dir() and any(path.suffix != ".png" for path in place.iterdir()):
         raise RunError(f"--to {target}: {place} holds other files than pictures; name another")
     names = [provenance.shown_path(folder.root), "--to", provenance.shown_path(target)]
-    command = shlex.join(["ddbench", "report", *names])
-    document = make_report(load(folder), Document(target.stem, target.stem), command)
+    command = shlex.join(["ddbench", "report", *names, *(["--old-code"] if old_code else [])])
+    leaderboard = load(folder, old_code=old_code)
+    document = make_report(leaderboard, Document(target.stem, target.stem), command)
     return _write(document, target, f"--to {target}")
 
 

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from ddbench.text.lines import printable, slug
@@ -48,8 +47,15 @@ class Document:
             return
         names, numbers = list(rows[0]), set(right)
         rule = ["---:" if name in numbers else "---" for name in names]
-        lines = [names, rule, *([row.get(name, "") for name in names] for row in rows)]
+        cells = [[_cell(row.get(name, "")) for name in names] for row in rows]
+        lines = [[_cell(name) for name in names], rule, *cells]
         self.add("\n".join("| " + " | ".join(line) + " |" for line in lines))
+
+    def fenced(self, language: str, text: str) -> None:
+        """Append text as it is, in a fence that is longer than any in it."""
+        runs = re.findall("`{3,}", text)
+        fence = "`" * (max(map(len, runs), default=2) + 1)
+        self.add(f"{fence}{language}\n{text}\n{fence}")
 
     def folded(self, summary: str, inner: Document) -> None:
         """Append what `inner` holds, folded away under a line."""
@@ -65,8 +71,8 @@ class Document:
 
     def picture(self, name: str, content: bytes) -> str:
         """Keep a picture; return its address in the document."""
-        name = (slug(PurePosixPath(name).stem, most=100) or "picture") + ".png"
-        stem, n = name.removesuffix(".png"), 2
+        stem, n = slug(name.removesuffix(".png"), most=100) or "picture", 2
+        name = f"{stem}.png"
         while name in self.files and self.files[name] != content:
             name, n = f"{stem}-{n}.png", n + 1
         self.files[name] = content
@@ -77,10 +83,15 @@ class Document:
         return "\n\n".join(self.blocks) + "\n"
 
 
+def _cell(text: str) -> str:
+    """Return markdown so that it stays in its cell: no bar that is not escaped, no new line."""
+    return re.sub(r"(?<!\\)\|", r"\|", " ".join(text.split("\n")))
+
+
 def escaped(text: str) -> str:
     """Return words of others so that markdown and its tables show them as they are."""
     text = " ".join(printable(text).split())
-    return re.sub(r"([\\`*_{}\[\]<>|#~$])", r"\\\1", text)
+    return re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", text)
 
 
 def code(text: str) -> str:
@@ -92,6 +103,7 @@ def code(text: str) -> str:
 
 def image(address: str, alt: str, width: int | None = None) -> str:
     """Return an image for a paragraph or a table cell."""
+    alt = " ".join(printable(alt).split())
     if width is None:
         return f"![{escaped(alt)}]({address})"
-    return f'<img src="{address}" width="{width}" alt="{html.escape(alt)}">'
+    return f'<img src="{address}" width="{width}" alt="{html.escape(alt).replace("|", "&#124;")}">'

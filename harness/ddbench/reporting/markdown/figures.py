@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import EngFormatter
 
 from ddbench.reporting.leaderboard import Board, Costs, Entry, RankedRow
@@ -24,6 +28,9 @@ SIZES = (13, 9, 6)  # of markers that lie on each other, in points
 Curves = Sequence[tuple[Entry, Sequence[AnytimePoint]]]
 PANELS = 24  # of curves, at most
 POINTS = 400  # of a curve, at most
+LINE, LINES = 45, 2  # characters, and lines of them, that a name may take
+NAMED = 3  # rows on one spot that are named there; the legend has all
+LEGEND_LINE = 0.17  # inches of the legend's height
 
 
 def styles(board: Board) -> dict[str, dict[str, str]]:
@@ -59,12 +66,35 @@ def _tidy(axes: Any) -> None:  # noqa: ANN401
 
 
 def _plain(text: str) -> str:
-    """Return words of others so that matplotlib can draw them, and as no formula."""
-    return text.encode(errors="backslashreplace").decode().replace("$", r"\$")
+    """Return words of others so that matplotlib can draw them, in short lines and as no formula.
+
+    What the font has no glyph for is written as an escape; a font that has it can be named as
+    `font.family` in a matplotlibrc.
+    """
+    known = _glyphs(tuple(rcParams["font.family"]))
+    drawn = [c if ord(c) in known else c.encode("unicode_escape").decode() for c in text]
+    whole, most = " ".join("".join(drawn).split()), LINE * LINES
+    if len(whole) > most:  # names differ at their beginnings and at their ends
+        whole = f"{whole[: most // 2 - 2]}...{whole[1 - most // 2 :]}"
+    return textwrap.fill(whole, LINE).replace("$", r"\$")
+
+
+@cache
+def _glyphs(families: tuple[str, ...]) -> frozenset[int]:
+    """Return the characters that the fonts of some families have."""
+    files = [findfont(FontProperties(family=[name])) for name in families]
+    return frozenset().union(*(get_font(file).get_charmap() for file in files))
 
 
 def _label(entry: Entry) -> str:
     return _plain(f"{entry.label} ({entry.init})")
+
+
+def _figure(panels: int, height: float, labels: Iterable[str]) -> Figure:
+    """Return a figure for some panels side by side and a legend of `labels` at their right."""
+    lines = sum(label.count("\n") + 1 for label in dict.fromkeys(labels))
+    size = (4.6 * panels + 2.2, max(height, LEGEND_LINE * (lines + 3)))
+    return Figure(figsize=size, layout="constrained")
 
 
 def _legend(figure: Figure, panels: Iterable[Any], order: Sequence[str]) -> None:
@@ -92,7 +122,7 @@ def cost_plot(board: Board) -> bytes | None:
     ]
     if len(classes) == 1:
         kinds.append(("seconds to make the set, artifacts in full", "s", lambda cost: cost.seconds))
-    figure = Figure(figsize=(4.6 * len(kinds) + 2.2, 4.8), layout="constrained")
+    figure = _figure(len(kinds), 4.8, [_label(place.entry) for place in places])
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, (label, unit, cost_of) in zip(panels, kinds, strict=True):
         points = [(place, cost_of(next(iter(place.costs.values())))) for place in places]
@@ -145,12 +175,15 @@ def _draw(
     if len(together) > 1:
         (first, cost), names = together[0], [place.entry.label for place, _ in together]
         equal = len({place.score.mean for place, _ in together}) == 1
+        more = [f"and {len(names) - NAMED} more"] if len(names) > NAMED else []
+        sign = " =\n" if equal else ",\n"
         axes.annotate(
-            _plain((" = " if equal else ", ").join(names)),
+            sign.join([*map(_plain, names[:NAMED]), *more]),
             (cost, 100 * first.score.mean),
-            xytext=(0, -18),
+            xytext=(0, -10),
             textcoords="offset points",
             horizontalalignment="right",
+            verticalalignment="top",
             fontsize=7,
         )
 
@@ -186,7 +219,7 @@ def curve_plot(curves: Sequence[tuple[Entry, Sequence[pd.DataFrame]]]) -> tuple[
             if name in curve:
                 steps, values = _thinned(curve, name)
                 axes.plot(steps, values, linewidth=1, color=COLOURS[n % len(COLOURS)])
-        axes.set_title(f"{_label(entry)}: {_plain(name)}", fontsize=8)
+        axes.set_title(_plain(f"{entry.label} ({entry.init}): {name}"), fontsize=8)
         axes.tick_params(labelsize=7)
         _log_where_wide(axes, [c[name] for c in by_seed if name in c])
         _tidy(axes)
@@ -226,7 +259,7 @@ def anytime_plot(board: Board, curves: Curves, own: Curves = ()) -> bytes:
     ]
     if one_hardware(board, (entry for entry, _ in curves)):
         kinds.insert(0, ("seconds so far, artifacts in full", "s", lambda moment: moment.seconds))
-    figure = Figure(figsize=(4.6 * len(kinds) + 2.2, 4), layout="constrained")
+    figure = _figure(len(kinds), 4, [_label(entry) for entry, _ in (*curves, *own)])
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, (label, unit, cost_of) in zip(panels, kinds, strict=True):
         for entry, moments in curves:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ddbench.reporting.leaderboard import Leaderboard, Reference, number_format
 from ddbench.reporting.markdown.document import Document, code, escaped
+from ddbench.store.run_folder import FAILED, RunFolder
 
 
 def trouble_section(document: Document, leaderboard: Leaderboard) -> None:
@@ -26,6 +27,9 @@ def trouble_section(document: Document, leaderboard: Leaderboard) -> None:
     ]
     document.heading(2, "Failed and skipped")
     document.table(rows)
+    run = RunFolder(Path(shown_path(leaderboard.folder.root)))
+    failed = [one for one in leaderboard.troubles if one.status == FAILED and one.id]
+    document.bullets(f"{escaped(one.what)}: {code(run.show_command(one.id))}" for one in failed)
     document.add("" if rows else "Nothing failed and nothing was skipped.")
     lines = []
     if leaderboard.superseded:
@@ -173,7 +177,7 @@ def provenance_section(
     commands = [*_commands(leaderboard), *filter(None, [export_command])]
     if commands:
         document.add("These commands made it, and make it again:")
-        document.add("```sh\n" + "\n".join(commands) + "\n```")
+        document.fenced("sh", "\n".join(commands))
 
 
 def _records(leaderboard: Leaderboard) -> list[Mapping[str, Any]]:
@@ -289,5 +293,5 @@ def method_section(document: Document, leaderboard: Leaderboard) -> None:
     document.table(list(found.values()))
     if cited:
         inner = document.inner()
-        inner.add("```bibtex\n" + "\n\n".join(cited) + "\n```")
+        inner.fenced("bibtex", "\n\n".join(cited))
         document.folded("BibTeX of the papers", inner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddbench.reporting.terminal.jobs import show_job
+from ddbench.reporting.terminal.jobs import show_failed, show_job, show_last
 from ddbench.reporting.terminal.plans import print_plan
 from ddbench.reporting.terminal.progress import Progress
 from ddbench.reporting.terminal.rankings import print_leaderboard
@@ -14,5 +14,7 @@ __all__ = [
     "print_leaderboard",
     "print_plan",
     "print_table",
+    "show_failed",
     "show_job",
+    "show_last",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from ddbench.reporting.terminal.chart import chart
 from ddbench.reporting.terminal.tables import cell, print_json, print_table, stdout
-from ddbench.store.run_folder import Records, RunError, RunFolder, read_run
+from ddbench.store.run_folder import FAILED, Records, RunError, RunFolder, read_run
 from ddbench.text.suggestions import nearest
 
 _FIRST = ("status", "reason", "row", "method", "source", "condensation", "snapshot", "dataset",
@@ -17,6 +19,9 @@ _APART = ("id", "schema", "kind", "traceback", "bibtex", "hardware")
 _CURVES = 4  # drawn at most; --json has all
 
 
+Record = dict[str, Any]
+
+
 def show_job(folder: RunFolder, prefix: str, *, as_json: bool = False) -> None:
     """Print one job in full; a condensation with its evaluations and curves.
 
@@ -24,16 +29,71 @@ def show_job(folder: RunFolder, prefix: str, *, as_json: bool = False) -> None:
         RunError: No job's id begins so, or several do.
     """
     records = read_run(folder)
-    record = find_job(records, prefix)
+    whole = _whole(folder, records, find_job(records, prefix))
+    print_json(whole) if as_json else _print_whole(whole)
+
+
+def show_last(folder: RunFolder, *, failed: bool = False, as_json: bool = False) -> None:
+    """Print the job that ended last, or of those that have `failed`, in full.
+
+    Raises:
+        RunError: There is none.
+    """
+    records = read_run(folder)
+    jobs = [r for r in _all(records) if r["status"] == FAILED or not failed]
+    if not jobs:
+        raise RunError(f"{folder.root}: no job has {'failed' if failed else 'ended'} yet")
+    whole = _whole(folder, records, max(jobs, key=lambda job: _when(folder, job)))
+    print_json(whole) if as_json else _print_whole(whole)
+
+
+def show_failed(folder: RunFolder, *, as_json: bool = False) -> None:
+    """Print every failed job in full; of those that failed for one reason the first."""
+    records = read_run(folder)
+    failed = sorted(
+        (r for r in _all(records) if r["status"] == FAILED), key=lambda job: _when(folder, job)
+    )
+    if as_json:
+        print_json([_whole(folder, records, record) for record in failed])
+        return
+    together: dict[Any, list[Record]] = {}
+    for record in failed:
+        together.setdefault((record["kind"], str(record.get("reason"))), []).append(record)
+    for first, *others in together.values():
+        _print_whole(_whole(folder, records, first))
+        if others:
+            stdout().print("the same happened to", style="bold")
+            print_table([{"id": other["id"]} for other in others])
+    if not failed:
+        stdout().print("no job has failed")
+
+
+def _all(records: Records) -> list[Record]:
+    return [*records.condensations.values(), *records.evaluations.values()]
+
+
+def _when(folder: RunFolder, record: Record) -> float:
+    """Return when a job ended: if its process was killed, when its record was written."""
+    with suppress(ValueError, TypeError, KeyError):
+        return datetime.fromisoformat(record["ended"]).timestamp()
+    id = record["id"]
+    of_condensation = record["kind"] == "condensation"
+    return (folder.result(id) if of_condensation else folder.evaluation(id)).stat().st_mtime
+
+
+def _whole(folder: RunFolder, records: Records, record: Record) -> Record:
+    """Return all there is about a job: its record, curve and evaluations."""
     evaluations = [r for r in records.evaluations.values() if r.get("condensation") == record["id"]]
     curve = _curve(folder, record["id"]) if record["kind"] == "condensation" else {}
-    if as_json:
-        print_json({**record, "curve": curve, "evaluations": evaluations})
-        return
+    return {**record, "curve": curve, "evaluations": evaluations}
+
+
+def _print_whole(whole: Record) -> None:
+    record = {name: value for name, value in whole.items() if name not in ("curve", "evaluations")}
     _print_record(record)
-    if evaluations:
-        print_table([_evaluation_row(one) for one in evaluations], title="evaluations")
-    _print_curves(curve)
+    if whole["evaluations"]:
+        print_table([_evaluation_row(one) for one in whole["evaluations"]], title="evaluations")
+    _print_curves(whole["curve"])
     if record.get("traceback"):
         stdout().print(record["traceback"], soft_wrap=True)
 
@@ -42,7 +102,7 @@ def find_job(records: Records, prefix: str) -> dict[str, Any]:
     """Return the record whose id is `prefix` or begins with it.
 
     Ids of evaluations begin as those of condensations do, so one condensation that fits is the
-    one that is meant.
+    one that is meant; of a row and its controls, the row.
 
     Raises:
         RunError: No job's id begins so, or several do.
@@ -50,6 +110,8 @@ def find_job(records: Records, prefix: str) -> dict[str, Any]:
     jobs = {**records.condensations, **records.evaluations}
     fitting = [id for id in jobs if id == prefix] or [id for id in jobs if id.startswith(prefix)]
     condensations = [id for id in fitting if id in records.condensations]
+    if len(condensations) > 1:
+        condensations = _without_controls([jobs[id] for id in condensations])
     if len(fitting) == 1 or len(condensations) == 1:
         return jobs[(condensations or fitting)[0]]
     fitting = condensations or fitting
@@ -60,6 +122,12 @@ def find_job(records: Records, prefix: str) -> dict[str, Any]:
     near = nearest(prefix, jobs, most=3, cutoff=0.3)
     hint = "did you mean\n  " + "\n  ".join(near) if near else f"there are {len(jobs)} jobs"
     raise RunError(f"{prefix}: no job's id begins so; {hint}")
+
+
+def _without_controls(found: Sequence[Record]) -> list[str]:
+    """Return the ids of some condensations, without the controls of one that is among them."""
+    rows = {record.get("row") for record in found if record.get("control_of") is None}
+    return [record["id"] for record in found if record.get("control_of") not in rows]
 
 
 def _print_record(record: Mapping[str, Any]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ddbench.reporting.terminal.tables import print_json, print_table, stdout
 from ddbench.store.run_folder import VALIDATION
 
 if TYPE_CHECKING:
-    from ddbench.planning.jobs import Condensation, Plan
+    from ddbench.planning.jobs import Condensation, Plan, Skipped
 
 
 def print_plan(plan: Plan, *, as_json: bool = False) -> None:
@@ -25,16 +26,19 @@ def print_plan(plan: Plan, *, as_json: bool = False) -> None:
         )
         return
     evaluations = Counter(job.condensation for job in plan.evaluations)
+    from ddbench.planning.jobs import row_labels
+
+    labels = row_labels(plan.condensations)
     rows: dict[Any, dict[str, Any]] = {}
     for job in plan.condensations:
-        row = rows.setdefault(_key(job), _row(job))
+        row = rows.setdefault(_key(job), _row(job, labels[job.id]))
         row["seeds"].append(job.seed)
         row["evaluations"] += evaluations[job.id]
     print_table(
         list(rows.values()),
         title="condensations",
         right=("ipc", "steps"),
-        captions=_captions(plan),
+        captions=_captions(plan, labels),
         droppable=("evaluations", "options"),
     )
     if plan.skipped:
@@ -47,11 +51,11 @@ def _key(job: Condensation) -> Any:  # noqa: ANN401
     return (job.row, job.dataset, job.architecture, job.init, job.ipc, job.steps, *config)
 
 
-def _row(job: Condensation) -> dict[str, Any]:
+def _row(job: Condensation, label: str) -> dict[str, Any]:
     marks = " †" * bool(job.reduced) + " ‡" * (job.control_of is not None)
     steps = f"{job.budget_s:g} s" if job.budget_s is not None else f"{job.steps:,}"
     return {
-        "method": job.row + marks,
+        "method": label + marks,
         "dataset": job.dataset,
         "matched": job.architecture,
         "init": job.init,
@@ -64,13 +68,13 @@ def _row(job: Condensation) -> dict[str, Any]:
     }
 
 
-def _captions(plan: Plan) -> list[str]:
+def _captions(plan: Plan, labels: Mapping[str, str]) -> list[str]:
     lines = []
     for job in plan.condensations:
         than = "published" if job.published else "default"
         differing = [f"{k} {used} ({than} {was})" for k, (used, was) in job.reduced.items()]
         if differing:
-            lines.append(f"† {job.row}, ipc {job.ipc}: {', '.join(differing)}")
+            lines.append(f"† {labels[job.id]}, ipc {job.ipc}: {', '.join(differing)}")
     lines = list(dict.fromkeys(lines))
     if any(job.quick and job.reduced for job in plan.condensations):
         lines.append("† the preset's quick settings; --published takes the published ones")
@@ -88,12 +92,12 @@ def _skipped(plan: Plan) -> list[dict[str, Any]]:
     rows: dict[Any, dict[str, Any]] = {}
     any_on = any(one.evaluate_on for one in plan.skipped)
     for one in plan.skipped:
-        place = (one.row, one.dataset, one.architecture, one.init, one.ipc, one.evaluate_on,
-                 one.reason)  # fmt: skip
+        place = (_skipped_label(one), one.dataset, one.architecture, one.init, one.ipc,
+                 one.evaluate_on, one.reason)  # fmt: skip
         row = rows.setdefault(
             place,
             {
-                "method": one.row,
+                "method": _skipped_label(one),
                 "dataset": one.dataset,
                 "matched": one.architecture,
                 "init": one.init,
@@ -105,6 +109,11 @@ def _skipped(plan: Plan) -> list[dict[str, Any]]:
         )
         row["seeds"].append(one.seed)
     return list(rows.values())
+
+
+def _skipped_label(one: Skipped) -> str:
+    given = ", ".join(f"{name}={value}" for name, value in one.options.items())
+    return f"{one.row} [{given}]" if given else one.row
 
 
 def _counts(plan: Plan) -> str:

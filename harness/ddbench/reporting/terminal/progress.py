@@ -24,20 +24,25 @@ if TYPE_CHECKING:
     from ddbench.planning.jobs import Condensation, Plan
 
 NAMED = 3  # stale results that are named; the rest is counted
+EVERY_S = 60.0  # seconds between two lines about an artifact that is built
 
 
 class Progress:
     """The observer of a run: call it with the events of an engine, inside a `with` block."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        """Show on `console`, by default stderr."""
-        self.console = console or Console(file=sys.stderr, highlight=False, markup=False)
-        self.bars = _bars(self.console) if self.console.is_terminal else None
+    def __init__(self, console: Console | None = None, tracebacks: bool = False) -> None:
+        """Show on `console`, by default stderr; with the `tracebacks` of jobs that fail."""
+        self.console = console or _stderr()
+        drawn = self.console.is_terminal and not self.console.is_dumb_terminal
+        self.bars = _bars(self.console) if drawn else None
+        self.tracebacks = tracebacks
         self.jobs: Jobs | None = None
         self.condensed: Mapping[str, Condensation] = {}
+        self.labels: Mapping[str, str] = {}
         self.overall = TaskID(0)
         self.started: dict[str, float] = {}
         self.shown: dict[str, TaskID] = {}
+        self.said: dict[tuple[str, str], float] = {}  # (job, artifact) -> when it was last named
         self.ended = self.failed = 0
 
     def __enter__(self) -> Progress:
@@ -68,8 +73,10 @@ class Progress:
 
     def _on_plan(self, event: Event) -> None:
         from ddbench.execution.engines.job_queue import by_id
+        from ddbench.planning.jobs import row_labels
 
         self.jobs, self.condensed = event["jobs"], by_id(event["plan"].condensations)
+        self.labels = row_labels(event["plan"].condensations)
         for line in stale_lines(event["plan"], self.jobs, event.get("stale") or {}):
             self._say(line)
         for line in data_notes(event["plan"]):
@@ -87,9 +94,18 @@ class Progress:
 
     def _on_step(self, event: Event) -> None:
         task = self.shown.get(event["job"].id)
+        if "artifact" in event and not self.bars:
+            self._say_building(event)
         if self.bars and task is not None:
-            text = metrics_text(event["metrics"])
+            text = building(event) if "artifact" in event else metrics_text(event["metrics"])
             self.bars.update(task, completed=event["step"], total=event["of"] or None, metrics=text)
+
+    def _say_building(self, event: Event) -> None:
+        """Say once a minute how far an artifact is that takes longer than that."""
+        key, now = (event["job"].id, event["artifact"]), time.monotonic()
+        if now - self.said.setdefault(key, now) >= EVERY_S:
+            self.said[key] = now
+            self._say(f"{self._words(event['job'])}: {building(event)}{_share(event)}")
 
     def _on_switched_off(self, event: Event) -> None:
         self._say(event["reason"])
@@ -105,7 +121,11 @@ class Progress:
         self.failed += record["status"] == "failed"
         total = self.jobs.total if self.jobs else 0
         count = f"[{self.ended:>{len(str(total))}}/{total}]"
-        self._say(f"{count} {self._words(job)}: {outcome(record, seconds)}")
+        self._say(
+            f"{count} {self._words(job)}: {outcome(record, seconds)}{self._explained(job, record)}"
+        )
+        if self.tracebacks and record.get("traceback"):
+            self._say(f"{job.id}:\n{record['traceback'].rstrip()}")
         if self.bars and self.jobs:
             text = f"{self.failed} failed" if self.failed else ""
             done = self.ended + len(self.jobs.blocked)
@@ -114,7 +134,15 @@ class Progress:
     def _words(self, job: Job) -> str:
         from ddbench.execution.engines.job_queue import describe
 
-        return describe(job, self.condensed)
+        return describe(job, self.condensed, self.labels)
+
+    def _explained(self, job: Job, record: Mapping[str, Any]) -> str:
+        """Return the command that explains a failure, if its record has been kept."""
+        if record["status"] != "failed" or self.jobs is None:
+            return ""
+        folder = self.jobs.folder
+        kept = folder.result(job.id).exists() or folder.evaluation(job.id).exists()
+        return f"; see: {folder.show_command(job.id)}" if kept else ""
 
     def _remove(self, job: Job) -> None:
         task = self.shown.pop(job.id, None)
@@ -123,6 +151,12 @@ class Progress:
 
     def _say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _stderr() -> Console:
+    """Return standard error: a terminal if it says so itself, whatever FORCE_COLOR asks for."""
+    forced = None if sys.stderr.isatty() else False
+    return Console(file=sys.stderr, force_terminal=forced, highlight=False, markup=False)
 
 
 def _bars(console: Console) -> Bars:
@@ -164,6 +198,19 @@ def stale_lines(plan: Plan, jobs: Jobs, stale: Mapping[str, str]) -> list[str]:
 def _named(ids: Sequence[str]) -> str:
     more = [f"and {len(ids) - NAMED} more"] if len(ids) > NAMED else []
     return "\n".join(f"  {line}" for line in [*ids[:NAMED], *more])
+
+
+def building(event: Mapping[str, Any]) -> str:
+    """Return what is done for an artifact: built here, or waited for."""
+    name = printable(str(event["artifact"]))
+    return f"waits for another job to build {name}" if event.get("waiting") else f"builds {name}"
+
+
+def _share(event: Mapping[str, Any]) -> str:
+    if event.get("waiting"):
+        return ""
+    of = f" of {event['of']:,}" if event["of"] else ""
+    return f", step {event['step']:,}{of}"
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ddbench.reporting.terminal.tables import print_json, print_table, stdout
+from ddbench.store.run_folder import FAILED
 
 if TYPE_CHECKING:
-    from ddbench.reporting.leaderboard import Board, Leaderboard, RankedRow
+    from ddbench.reporting.leaderboard import Board, Leaderboard, RankedRow, Trouble
 
 
 def print_leaderboard(leaderboard: Leaderboard, *, as_json: bool = False) -> None:
@@ -155,15 +156,24 @@ def _answers(leaderboard: Leaderboard) -> list[str]:
     return [f"{b[0].dataset_name}, ipc {b[0].ipc}: {answer(b)}" for b in chosen]
 
 
+def _can_show(trouble: Trouble) -> bool:
+    """Say whether there is more to see of a job than its reason."""
+    return trouble.status == FAILED and bool(trouble.id)
+
+
 def _left_out(leaderboard: Leaderboard) -> list[str]:
     lines = []
     for trouble in leaderboard.troubles:
         seeds = ", ".join(map(str, trouble.seeds))
         which = f", seed {seeds}" if seeds else ""
-        lines.append(f"{trouble.status}: {trouble.what}{which}: {trouble.reason}")
+        see = f"; see: {leaderboard.folder.show_command(trouble.id)}" if _can_show(trouble) else ""
+        lines.append(f"{trouble.status}: {trouble.what}{which}: {trouble.reason}{see}")
     if leaderboard.superseded:
+        from ddbench.reporting.leaderboard import number_format
+
         n = leaderboard.superseded
-        lines.append(f"left out: {n} condensations that other code has done again since")
+        what = number_format.several(n, "condensation")
+        lines.append(f"left out: {what} done again since by other code; --old-code shows them")
     if leaderboard.stale_evaluations:
         n = leaderboard.stale_evaluations
         lines.append(f"left out: {n} evaluations of sets that have changed since")

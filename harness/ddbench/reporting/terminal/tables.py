@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from ddbench.text import streams
 from ddbench.text.lines import printable
 
 UNCUT = 100_000  # columns; rich would cut tables to 80 where stdout is no terminal
@@ -22,24 +21,20 @@ LABEL = 18  # columns that words need at least; longer ones go on in the next li
 
 
 def stdout() -> Console:
-    """Return where data goes."""
-    _show_all_text()
-    console = Console(file=sys.stdout, highlight=False, markup=False)
-    if console.is_terminal:
-        return console
-    return Console(file=sys.stdout, highlight=False, markup=False, width=UNCUT)
+    """Return where data goes.
 
-
-def _show_all_text() -> None:
-    """Let half a surrogate pair (a file name in a plugin's message) show as an escape."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    Whether it is a terminal the stream itself says: FORCE_COLOR asks a log for colours alone.
+    """
+    out = streams.data()
+    width = None if out.isatty() else UNCUT
+    return Console(file=out, highlight=False, markup=False, width=width)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401
     """Print plain data; what is not a finite number becomes null."""
-    _show_all_text()
-    sys.stdout.write(json.dumps(_plain(value), indent=1, ensure_ascii=False) + "\n")
+    out = streams.data()
+    only_ascii = not streams.speaks_unicode(out)  # an escape of Python's is none of JSON's
+    out.write(json.dumps(_plain(value), indent=1, ensure_ascii=only_ascii) + "\n")
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

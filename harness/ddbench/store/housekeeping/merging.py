@@ -28,6 +28,8 @@ class Copy:
 def merge(into: RunFolder, others: Sequence[RunFolder], preview: bool = False) -> list[Copy]:
     """Bring the results of `others` into a run folder; return what was, or would be, copied.
 
+    One that is not there yet is made.
+
     A finished job wins over one that failed or was skipped, and any record over none.
 
     Raises:
@@ -53,8 +55,10 @@ def merge(into: RunFolder, others: Sequence[RunFolder], preview: bool = False) -
             have |= {id: record for id, record in new.items() if _better(record, have.get(id))}
     if problems:
         raise RunError("\n  ".join(["these cannot be merged:", *problems]))
-    for copy in () if preview else copies:
-        _bring(copy)
+    if not preview:
+        into.create()
+        for copy in copies:
+            _bring(copy)
     return copies
 
 
