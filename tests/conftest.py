@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 # Tests start dozens of interpreters: without byte code each would compile torch's sources anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Whether a test passes must not depend on how busy the machine is.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

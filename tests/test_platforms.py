@@ -130,7 +130,6 @@ def test_jobs_run_where_processes_may_not_be_forked(kills, tmp_path, monkeypatch
     assert [record["status"] for record in done] == ["done"] * 2 and not jobs.pending
 
 
-@pytest.mark.parametrize(("system", "start"), [("linux", "forkserver"), ("darwin", "spawn")])
 def test_macos_starts_each_job_afresh():
     assert local.start_method("darwin") == "spawn"
     assert local.start_method("linux") == "forkserver"

@@ -116,6 +116,10 @@ def test_class_counts_of_unequal_classes():
         ({"test_labels": np.array([0, 0])}, "no test images: 'b'"),
         ({"train_labels": np.array([0, 0, 1, 7])}, r"outside 0..1 \(the first is 7\)"),
         ({"train_labels": np.array([0, 0, 1, -1])}, "outside 0..1"),
+        ({"train_labels": np.array([1, 1, 2, 2])}, "train labels start at 1; they must count from"),
+        ({"train_labels": [0, 0, 1, 1]}, "train images or labels are list; expected numpy arrays"),
+        ({"train_labels": np.array([0, 0, 1, 1], ">i8")}, "train labels are >i8"),
+        ({"classes": (0, 1)}, r"classes are \(0, 1\); expected names as strings"),
         ({"train_labels": np.array([0, 1, 1])}, "4 train images but 3 labels"),
         ({"train_labels": np.array([0.0, 0, 1, 1])}, "float64"),
         ({"train_images": np.zeros((4, 4, 4), np.uint8)}, r"shape \(4, 4, 4\)"),
@@ -465,6 +469,24 @@ def test_a_third_partys_faults_name_its_file(theirs, tmp_path):
         load()
     source.load = lambda roots, options: open(tmp_path / "no such part")
     with pytest.raises(DatasetError, match="no such part: cannot be read"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("load_it", "message"),
+    [
+        (lambda roots, options: {}["pixels"], r"cannot be read \(KeyError: 'pixels'\)"),
+        (
+            lambda roots, options: None,
+            "load returned NoneType; expected a ddbench",
+        ),
+        (lambda roots, options: np.load(b"no"), "cannot be read"),
+    ],
+)
+def test_whatever_a_third_partys_code_does_its_file_is_named(theirs, load_it, message):
+    source, load = theirs
+    source.load = load_it
+    with pytest.raises(DatasetError, match=message):
         load()
 
 

@@ -586,6 +586,28 @@ def test_odd_archives_are_named(tmp_path):
         datasets.load(f"npz:{tmp_path / 'my.npz'}")
 
 
+def test_an_import_from_odd_zips(tmp_path):
+    images, labels = b"\0" * 28 * 28, b"\7"
+    header = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (1, 28, 28))
+    path = tmp_path / "mnist.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for split in ("train", "t10k"):
+            member = zipfile.ZipInfo("x")
+            member.filename = f"data\\{split}-images-idx3-ubyte"  # as Windows packs
+            archive.writestr(member, header + images)
+            archive.writestr(f"__MACOSX/data/._{split}-images-idx3-ubyte", b"\0\5\x16\7")
+            content = bytes([0, 0, 8, 1]) + (1).to_bytes(4, "big") + labels
+            archive.writestr(f"data/{split}-labels-idx1-ubyte", content)
+    with pytest.raises(DatasetError, match="9 of 10 classes have no train images"):
+        datasets.adopt("mnist", path, root=tmp_path / "root")
+    content = bytearray(path.read_bytes())
+    for start in (content.index(b"PK\x01\x02") + 8, content.index(b"PK\x03\x04") + 6):
+        content[start] |= 1  # as if it were locked by a password
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"mnist\.zip: cannot be unpacked .*password"):
+        datasets.adopt("mnist", path, root=tmp_path / "root")
+
+
 # -- options -------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """The answer to "which method, at what cost, for my data", and what the report says beside it."""
 
+import json
+
 import pytest
 from ddbench.reporting import markdown as report
 from ddbench.reporting.leaderboard import answer, load
@@ -121,6 +123,15 @@ def test_unequal_classes_are_named_counted_and_weighed(made):
     assert "| oak | 90 | 70 |" in text and "| elm | 10 | 30 |" in text
     assert "(balanced accuracy) is 60.0%, and always naming the largest class gives 70.0%" in text
     assert "From left to right: oak, elm." in text
+
+
+def test_what_is_left_out_of_the_data_is_said(made):
+    rows(made, {"dm": [[0.8]]})
+    assert "left out" not in text_of(made)
+    [path] = (made.folder.root / "evaluations").glob("*.json")
+    notes = "3 files or folders left out: a|b.txt"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data_notes": notes}))
+    assert "\n\n3 files or folders left out: a\\|b.txt.\n\n" in text_of(made)
 
 
 def test_equal_classes_are_folded_away(made):

@@ -50,24 +50,24 @@ def list_(cache: Path | None, as_json: bool) -> None:
     rows: list[dict[str, Any]] = [
         {
             "id": one.id,
-            "state": "finished",
+            "state": "done",
             "dataset": one.dataset,
             "network": one.spec.get("architecture", ""),
             "seconds": round(one.seconds, 1),
             "TFLOP": round(one.flops / 1e12, 3),
-            "MiB": round(one.bytes / 2**20, 1),
+            "MiB": round(one.bytes / 2**20, 2),
         }
         for one in store
     ]
     for folder in store.half_built():
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         empty = {key: "" for key in ("dataset", "network", "seconds", "TFLOP")}
-        rows.append(
-            {"id": folder.name, "state": "unfinished", **empty, "MiB": round(size / 2**20, 1)}
-        )
+        rows.append({"id": folder.name, "state": "begun", **empty, "MiB": round(size / 2**20, 2)})
     if as_json:
         specs = {one.id: {"kind": one.kind, "spec": dict(one.spec)} for one in store}
         rows = [{**row, **specs.get(row["id"], {})} for row in rows]
+    else:  # what does not fit beside the rest into 80 columns
+        rows = [{key: row[key] for key in row if key != "TFLOP"} for row in rows]
     print_table(rows, as_json=as_json)
 
 

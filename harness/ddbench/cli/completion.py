@@ -54,7 +54,7 @@ def rows_of(registry: Registry) -> Iterable[str]:
     """Return the installed methods and the variants of the registry."""
     from importlib.metadata import entry_points
 
-    from ddbench.discovery.methods import METHODS_GROUP
+    from ddbench.contract.hookspecs import METHODS_GROUP
 
     return [*registry.methods, *(point.name for point in entry_points(group=METHODS_GROUP))]
 

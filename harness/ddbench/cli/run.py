@@ -75,8 +75,6 @@ def run(
     with more to do, 130 interrupted.
     """
     from ddbench.execution import run as sessions
-    from ddbench.planning.test_set import with_tests
-    from ddbench.reporting.leaderboard import load
 
     if print_registry:
         _print_registry(registry_path)
@@ -112,19 +110,31 @@ def run(
             fail("\n  ".join(["--require-all:", *reasons]))
         if test:
             _require_validation(plan)
-        outcome = _carry_out(session, plan, options, stop)
-        if test and not outcome.stopped:
-            tests = with_tests(outcome.plan, load(outcome.folder).chosen)
-            outcome = _carry_out(session, tests, options, stop)
-        _close(outcome, as_json)
+        tracebacks = debug or debugging()
+        _close(_carry_out(session, plan, options, stop, test, tracebacks), as_json)
 
 
-def _carry_out(session: Session, plan: Plan, options: RunOptions, stop: Stop) -> Outcome:
+def _carry_out(
+    session: Session,
+    plan: Plan,
+    options: RunOptions,
+    stop: Stop,
+    test: bool,
+    tracebacks: bool,
+) -> Outcome:
+    """Do what is missing of a plan; with `test`, then test what its validations chose."""
     from ddbench.execution.run import carry_out
+    from ddbench.planning.test_set import with_tests
+    from ddbench.reporting.leaderboard import load
     from ddbench.reporting.terminal import Progress
 
-    with Progress(tracebacks=options.inline or debugging()) as progress:
-        return carry_out(session, plan, options, progress, stop)
+    with Progress(tracebacks=tracebacks) as progress:
+        outcome = carry_out(session, plan, options, progress, stop)
+    if test and not outcome.stopped:
+        tests = with_tests(outcome.plan, load(outcome.folder).chosen)
+        with Progress(tracebacks=tracebacks) as progress:
+            outcome = carry_out(session, tests, options, progress, stop)
+    return outcome
 
 
 def _require_validation(plan: Plan) -> None:

@@ -24,6 +24,7 @@ from ddbench.datasets.npz import AnyNpzFile
 from ddbench.datasets.source import Presence, Progress, Source, read_options, resolve_options
 from ddbench.datasets.splits import split_by_share
 from ddbench.datasets.torchvision_sets import torchvision_sets
+from ddbench.text.lines import reason_of
 
 Sources = Mapping[str, Source]
 SUBSET_SEED = 0  # of the option train_per_class
@@ -188,7 +189,7 @@ def _published_sizes(
 ) -> Sizes | None:
     name, named = split_options(name)
     source = find(name, sources)
-    resolved = resolve_options(source, {**named, **(options or {})})
+    resolved = resolve_options(source, {**read_options(source, named), **(options or {})})
     if None in (source.num_classes, source.shape, source.train_size, source.test_size):
         return None
     assert source.num_classes and source.shape and source.train_size and source.test_size  # noqa: S101
@@ -231,6 +232,15 @@ def _read(source: Source, roots: Sequence[Path], options: Mapping[str, Any]) -> 
         raise DatasetError(
             f"{named}: cannot be read ({error.strerror or error}); check it, or get it again"
         ) from error
+    except (DatasetError, DatasetMissing):
+        raise
+    except Exception as error:  # of a third party's code, or of a parser
+        kind = type(error).__name__
+        raise DatasetError(f"{where}: cannot be read ({kind}: {reason_of(error)})") from error
+    if not isinstance(dataset, Dataset):
+        raise DatasetError(
+            f"{where}: load returned {type(dataset).__name__}; expected a ddbench.datasets.Dataset"
+        )
     return complete(replace(dataset, options=dict(options)), source, where)
 
 

@@ -159,6 +159,8 @@ def check(dataset: Dataset, where: str) -> None:
     Raises:
         DatasetError: Naming `where`, the value and what would do.
     """
+    if not all(isinstance(name, str) for name in dataset.classes):
+        raise DatasetError(f"{where}: classes are {dataset.classes!r}; expected names as strings")
     if dataset.num_classes < 2:
         raise DatasetError(
             f"{where}: has {dataset.num_classes} class ({', '.join(dataset.classes) or 'none'});"
@@ -188,6 +190,12 @@ def check(dataset: Dataset, where: str) -> None:
 def _check_split(
     dataset: Dataset, split: str, images: np.ndarray, labels: np.ndarray, where: str
 ) -> None:
+    for array in (images, labels):
+        if not isinstance(array, np.ndarray):
+            raise DatasetError(
+                f"{where}: {split} images or labels are {type(array).__name__}; expected numpy"
+                " arrays"
+            )
     if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape[1:]:
         raise DatasetError(
             f"{where}: {split} images are {images.dtype} of shape {images.shape};"
@@ -209,6 +217,8 @@ def _check_split(
 def _check_labels(dataset: Dataset, split: str, labels: np.ndarray, where: str) -> None:
     classes = dataset.num_classes
     outside = labels[(labels < 0) | (labels >= classes)]
+    if len(outside) and labels.min() == 1 and labels.max() == classes:
+        raise DatasetError(f"{where}: {split} labels start at 1; they must count from 0")
     if len(outside):
         raise DatasetError(
             f"{where}: {len(outside)} {split} labels are outside 0..{classes - 1}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from ddbench.datasets.dataset import Dataset
 from ddbench.datasets.errors import DatasetError
-from ddbench.datasets.images import LITTER, find_images, read_splits
+from ddbench.datasets.images import LITTER, find_images, read_splits, subfolders
 from ddbench.datasets.layouts import find_folder, unpacked
 from ddbench.datasets.npz import read_npz
 from ddbench.datasets.source import Option, Presence, Progress, Source, stat_tree
@@ -70,7 +70,7 @@ class TinyImageNet(Source):
         return replace(dataset, mean=IMAGENET_MEAN, std=self.std)
 
     def _read(self, folder: Path) -> Dataset:
-        ids = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
+        ids = [path.name for path in subfolders(folder / "train")]
         self._check_ids(folder, ids)
         train = [(path, c) for c, wnid in enumerate(ids) for path in _train_images(folder, wnid)]
         test = _validation_images(folder, ids)

@@ -17,6 +17,7 @@ from ddbench.datasets.images import (
     is_image,
     left_out_note,
     read_splits,
+    subfolders,
 )
 from ddbench.datasets.source import FLIP, Option, Presence, Source, stat_tree
 from ddbench.datasets.splits import TEST_OPTIONS, choose_test, divided, split_of, splits_read
@@ -45,7 +46,7 @@ class ImageFolder(Source):
         if not self.path.is_dir():
             return Presence(False, None, f"{self.path} is no folder; {LAYOUT}")
         splits = self._splits()
-        if "train" in splits or (not splits and _folders(self.path)):
+        if "train" in splits or (not splits and subfolders(self.path)):
             return Presence(True, self.path)
         return Presence(False, None, f"no folder {self.path / 'train'}; {LAYOUT}")
 
@@ -76,7 +77,7 @@ class ImageFolder(Source):
     def _splits(self) -> dict[str, Path]:
         """Return the folders of the splits, whatever their spelling; {} where there are none."""
         found: dict[str, Path] = {}
-        for folder in _folders(self.path):
+        for folder in subfolders(self.path):
             split = split_of(folder.name)
             if split in found:
                 raise DatasetError(
@@ -126,11 +127,6 @@ class AnyImageFolder(Source):
     def at(self, argument: str) -> Source:
         """Return the folder's source."""
         return ImageFolder(argument)
-
-
-def _folders(folder: Path) -> list[Path]:
-    """Return the folders in `folder`, sorted, without the system's own and hidden ones."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def _by_class(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:

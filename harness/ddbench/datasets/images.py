@@ -85,6 +85,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in LITTER
 
 
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in `folder`, sorted, without hidden ones and the system's own."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+
+
 def find_images(folder: Path) -> MethodEntry:
     """Return the image files anywhere below `folder`, through links to folders too."""
     images: list[Path] = []

@@ -110,11 +110,11 @@ class _Planner:
         if self.registry.path != default_path():
             self._check_all_tables()
         self.facts = self._datasets()
+        self.canonical = self._architectures()
+        self._drop_second_spellings()
         self.result.datasets = {
             name: facts for name, facts in self.facts.items() if not isinstance(facts, str)
         }
-        self.canonical = self._architectures()
-        self._drop_second_spellings()
         cells = [cell for one in self._with_controls(rows) for cell in self._cells(*one)]
         self._add_condensations(_without_repeats(cells))
         self._check_snapshots()

@@ -145,7 +145,7 @@ class Condensing:
         if holds_set_of(self.job.id, path):
             return
         try:
-            start = self._seen(state, self._copy_if_possible(state))
+            start: SyntheticSet | None = self._seen(state, self._copy_if_possible(state))
         except Exception as error:  # the method is someone else's code
             print(f"export before the first step: {type(error).__name__}: {error}")
             self.guard.put_back()

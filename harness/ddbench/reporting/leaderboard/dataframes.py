@@ -398,6 +398,7 @@ def _evaluation_row(record: Record) -> dict[str, Any]:
         "majority": _number(record.get("majority")),
         "class_counts_test": _typed(record.get("class_counts_test"), list),
         "class_names": [str(name) for name in _typed(record.get("class_names"), list)],
+        "data_notes": str(record.get("data_notes") or ""),
         "train_counts": [n for n in _typed(record.get("train_counts"), list) if _is_whole(n)],
         "hardware_class": str(record.get("hardware_class") or UNKNOWN),
         "set_sha256": record.get("set_sha256"),

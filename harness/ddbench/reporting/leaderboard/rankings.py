@@ -83,6 +83,7 @@ class DataFacts:
         validation: What the validation split is, in words; "" where there is none.
         classes: Each class's name, training images and images that networks are tested on; ()
             in records of an earlier ddbench.
+        notes: What is to be said of the data, such as what was left out; "" for nothing.
     """
 
     n_test: int
@@ -92,6 +93,7 @@ class DataFacts:
     tested_on: str = TEST
     validation: str = ""
     classes: tuple[tuple[str, int, int], ...] = ()
+    notes: str = ""
 
     @property
     def images(self) -> str:
@@ -351,6 +353,7 @@ def _facts(first: pd.Series) -> DataFacts:
         tested_on=str(first["tested_on"]),
         validation=str(first["validation"]),
         classes=_classes(first),
+        notes=str(first["data_notes"]),
     )
 
 

@@ -33,6 +33,7 @@ def ranking_section(document: Document, boards: Sequence[Board]) -> None:
     first, *others = boards
     document.add(escaped(_sentence(table_format.validation_caption(first))))
     document.add(escaped(_data_line(first)))
+    document.add(escaped(_sentence(first.data.notes)))
     class_table(document, first)
     document.heading(3, f"Ranking on {first.architecture}")
     _ranking(document, first, letters)

@@ -102,7 +102,8 @@ def store_two(cache):
 
     store = ArtifactStore(cache / "artifacts")
     cpu = torch.device("cpu")
-    return [store.get("mine", {"n": n}, write, cpu, "blobs").id for n in (1, 2)]
+    spec = {"architecture": "convnet-w32"}
+    return [store.get("experts", {"n": n, **spec}, write, cpu, "mnist-mini").id for n in (1, 2)]
 
 
 def test_an_empty_cache_lists_nothing_and_is_whole(tmp_path):
@@ -117,9 +118,11 @@ def test_artifacts_are_listed_with_their_costs(tmp_path):
     (tmp_path / "artifacts" / "other-begun").mkdir()
     rows = json.loads(artifacts(tmp_path, "list", "--json")[0])
     assert [row["id"] for row in rows] == [*ids, "other-begun"]
-    assert [row["state"] for row in rows] == ["finished", "finished", "unfinished"]
-    assert rows[0]["dataset"] == "blobs" and rows[0]["seconds"] >= 0 and rows[2]["seconds"] == ""
-    assert {row["spec"]["n"] for row in rows[:2]} == {1, 2} and rows[0]["kind"] == "mine"
+    assert [row["state"] for row in rows] == ["done", "done", "begun"]
+    assert (
+        rows[0]["dataset"] == "mnist-mini" and rows[0]["seconds"] >= 0 and rows[2]["seconds"] == ""
+    )
+    assert {row["spec"]["n"] for row in rows[:2]} == {1, 2} and rows[0]["kind"] == "experts"
     out, _ = artifacts(tmp_path, "list")
     assert all(id in out for id in ids) and max(map(len, out.splitlines())) <= 80
 
@@ -165,7 +168,7 @@ def test_verify_names_a_damaged_file(tmp_path):
     out, _ = artifacts(tmp_path, "verify", code=1)
     assert f"{file}: its content has changed" in out and ids[0] not in out
     assert artifacts(tmp_path, "verify", ids[0])[0] == "1 artifact verified, all whole\n"
-    assert "no artifact mine-none" in artifacts(tmp_path, "verify", "mine-none", code=2)[1]
+    assert "no artifact experts-none" in artifacts(tmp_path, "verify", "experts-none", code=2)[1]
 
 
 def test_remove_shows_first_and_does_it_when_told(tmp_path):
@@ -182,6 +185,6 @@ def test_remove_shows_first_and_does_it_when_told(tmp_path):
 
 def test_remove_of_an_unknown_id_removes_nothing(tmp_path):
     first, second = store_two(tmp_path)
-    _, err = artifacts(tmp_path, "remove", first, "mine-none", "--yes", code=2)
-    assert "no artifact mine-none; there are: " in err and first in err and second in err
+    _, err = artifacts(tmp_path, "remove", first, "experts-none", "--yes", code=2)
+    assert "no artifact experts-none; there are: " in err and first in err and second in err
     assert (tmp_path / "artifacts" / first).is_dir()
