@@ -91,7 +91,7 @@ def test_the_first_paragraph_says_which_method_at_what_cost_against_random(made)
     assert "did not run with the published settings" in first
 
 
-QUICK = "Rows run quick settings: steps that fit minutes, and rates chosen on held-out training"
+QUICK = "Rows run quick settings: steps that fit minutes, and rates chosen on mnist-mini"
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def describe() -> MethodInfo:
         config=Config,
         step="iteration",
         steps=lambda config, ipc: ITERATIONS,
-        quick={"batch_real": 16, "steps": 200},
+        quick={"batch_real": 16, "lr_images": 10.0, "steps": 200},
         published_at={
             "dataset": ("mnist", "cifar10", "cifar100", "tinyimagenet"),
             "arch": ("convnet",),

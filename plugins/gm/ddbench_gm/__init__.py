@@ -277,7 +277,7 @@ gm = GradientMatching(
 dsa = GradientMatching(
     DSA,
     start="real",
-    quick={"batch_real": 16, "lr_images": 2.0, "steps": 60},
+    quick={"batch_real": 16, "lr_images": 8.0, "steps": 60},
     paper="Zhao & Bilen, Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021, "
     "arXiv:2102.08259",
     bibtex="""@inproceedings{zhao2021dsa,

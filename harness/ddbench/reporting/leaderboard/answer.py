@@ -13,6 +13,7 @@ from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
 
 MOST_SEEDS = 100  # rows that more seeds than these could not tell apart count as equal
+FEW = 5  # seeds whose options are written out
 LEAST_SEEDS = 3  # that tell how much another seed would differ
 
 
@@ -163,7 +164,8 @@ def _options(places: Sequence[RankedRow], seeds: int) -> str:
     """Return the options of a run of so many seeds; a budget is that of each condensation."""
     methods = dict.fromkeys(place.entry.method for place in places)
     options = [f"--method {method}" for method in methods]
-    options += [f"--seed {seed}" for seed in range(seeds)]
+    named = [f"--seed {seed}" for seed in range(seeds)]
+    options += named if seeds <= FEW else [*named[:2], "...", named[-1]]
     budgets = {place.entry.budget_s for place in places} - {None}
     return " ".join(options + [f"--budget {budget:g}s" for budget in budgets if len(budgets) == 1])
 

@@ -164,7 +164,7 @@ def _notes(done: pd.DataFrame) -> tuple[str, ...]:
     if any(done["chose_on_split"]):
         notes.append("chose settings on a part of the training data")
     for budget in done["budget_s"].dropna().unique():
-        steps = sorted(f"{n:,.0f}" for n in {min(done["steps_done"]), max(done["steps_done"])})
+        steps = [f"{n:,.0f}" for n in sorted({min(done["steps_done"]), max(done["steps_done"])})]
         notes.append(f"had {budget:g} s, in which it took {' to '.join(steps)} steps")
     for classes, group in done.groupby(done["missing_classes"].map(_words), sort=False):
         if classes:

@@ -116,9 +116,8 @@ def quick_caption(board: Board) -> str:
     if not quick or board.data.validation:
         return ""
     return (
-        "rows run quick settings: steps that fit minutes, and rates chosen on held-out training "
-        "images of mnist-mini, not on test images (benchmarks/choose_quick.py); other settings may "
-        "order the methods otherwise"
+        "rows run quick settings: steps that fit minutes, and rates chosen on mnist-mini (how: see "
+        "'How it was measured' in the report); more steps may order the methods otherwise"
     )
 
 
