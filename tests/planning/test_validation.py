@@ -12,12 +12,13 @@ from ddbench.discovery.methods import bind
 from ddbench.execution.run import Places, RunOptions, Session, carry_out, parse_percentage
 from ddbench.planning import budgets
 from ddbench.planning.job_ids import with_evaluation_id
-from ddbench.planning.jobs import Choices, Evaluation
+from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import RegistryError, parse
 from ddbench.planning.test_set import with_tests
 from ddbench.reporting.leaderboard import load
 from ddbench.store.hashing import hash_of_values
-from ddbench.store.run_folder import TEST, VALIDATION, open_run, read_run
+from ddbench.store.records import TEST, VALIDATION, Evaluation
+from ddbench.store.run_folder import open_run, read_run
 from PIL import Image
 
 REGISTRY = """

@@ -94,20 +94,25 @@ def test_no_change_of_one_field_crashes_a_reader(filled, capsys, data):
 @pytest.mark.parametrize(
     ("kind", "name", "value", "reason"),
     [
-        ("evaluations", "n_test", 0, "n_test is 0; expected a number above 0"),
+        ("evaluations", "n_test", 0, "n_test is 0; expected at least 1"),
         ("evaluations", "n_test", 10**400, "a number of 401 digits"),
-        ("evaluations", "snapshot", [1], "snapshot is [1]; expected a step, or null"),
-        ("evaluations", "condensation", {}, "condensation is {}; expected an id, or null"),
-        ("evaluations", "class_counts_test", [[1]], "class_counts_test is [[1]]; expected a list"),
+        ("evaluations", "snapshot", [1], "snapshot is [1]; expected a whole number"),
+        ("evaluations", "condensation", {}, "condensation is {}; expected text"),
+        (
+            "evaluations",
+            "class_counts_test",
+            [[1]],
+            "class_counts_test.0 is [1]; expected a whole number",
+        ),
         (
             "evaluations",
             "accuracies",
             [1.5],
-            "accuracies is [1.5]; expected a list of numbers from",
+            "accuracies.0 is 1.5; expected at most 1",
         ),
         ("evaluations", "dataset", "x", "dataset is 'x'; its condensation has 'mnist-mini'"),
         ("evaluations", "dataset_fingerprint", "x", "its condensation has 'f00d'"),
-        ("condensations", "ipc", 0, "ipc is 0; expected a number above 0"),
+        ("condensations", "ipc", 0, "ipc is 0; expected at least 1"),
         ("condensations", "config", [1], "config is [1]; expected an object"),
     ],
 )

@@ -396,7 +396,7 @@ def test_failed_and_skipped_jobs_stand_with_their_reasons(made):
     assert r"ValueError: a \| b |" in trouble
     assert "| skipped | condense x on cifar10" in trouble and "no data here" in trouble
     [failed] = [id for id, one in read_run(made.folder).condensations.items()
-                if one["status"] == "failed"]  # fmt: skip
+                if one.status == "failed"]  # fmt: skip
     assert f"`ddbench show {made.folder.name} {failed}`" in trouble
     assert row_of(text_of(made), "gm")["accuracy %"] == "failed"
 

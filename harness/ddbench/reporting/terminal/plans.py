@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ddbench.reporting.terminal.tables import print_json, print_table, stdout
-from ddbench.store.run_folder import VALIDATION
+from ddbench.store.records import VALIDATION
 
 if TYPE_CHECKING:
-    from ddbench.planning.jobs import Condensation, Plan, Skipped
+    from ddbench.planning.jobs import Plan
+    from ddbench.store.records import Condensation, Skipped
 
 
 def print_plan(plan: Plan, *, as_json: bool = False) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from ddbench.store.run_folder import FAILED, SKIPPED, RunError, RunFolder, read_run
+from ddbench.store.records import FAILED, SKIPPED
+from ddbench.store.run_folder import RunError, RunFolder, read_run
 
 
 def to_retry(
@@ -32,8 +33,8 @@ def to_retry(
     states = {state for state, wanted in ((FAILED, failed), (SKIPPED, skipped)) if wanted}
     chosen: dict[str, list[Path]] = {}
     for id, record in ended.items():
-        if record["status"] in states or any(id.startswith(wanted) for wanted in ids):
-            condensation = record["kind"] == "condensation"
+        if record.status in states or any(id.startswith(wanted) for wanted in ids):
+            condensation = id in records.condensations
             files = [folder.result(id) if condensation else folder.evaluation(id)]
             if condensation and afresh:
                 files.append(folder.checkpoint(id))
