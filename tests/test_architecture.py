@@ -5,10 +5,12 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import ddbench
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(ddbench.__file__).parent
 
@@ -208,6 +210,25 @@ def test_plugins_use_only_the_public_names(path):
 )  # fmt: skip
 def test_no_way_around_the_list_is_overlooked(text, found):
     assert strangers(text) == found
+
+
+DISTRIBUTIONS = sorted(REPOSITORY.glob("plugins/*/pyproject.toml")) + [
+    REPOSITORY / "docs" / "examples" / "ddbench-mean-image" / "pyproject.toml"
+]
+
+
+@pytest.mark.parametrize("path", DISTRIBUTIONS, ids=lambda path: path.parent.name)
+def test_a_plugin_says_which_versions_of_ddbench_it_is_made_for(path):
+    needed = map(Requirement, tomllib.loads(path.read_text())["project"]["dependencies"])
+    (own,) = [one for one in needed if one.name == "ddbench"]
+    assert {bound.operator for bound in own.specifier} == {">=", "<"}
+    assert own.specifier.contains(ddbench.__version__, prereleases=True)
+
+
+@pytest.mark.parametrize("folder", sorted(REPOSITORY.glob("plugins/*/ddbench_*")), ids=str)
+def test_a_plugin_is_checked_by_mypy_and_ships_its_types(folder):
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["mypy"]
+    assert (folder / "py.typed").exists() and folder.name in settings["packages"]
 
 
 TORCH_FREE = ["--version", "datasets"]

@@ -111,11 +111,12 @@ def test_without_glibc_and_linux_calls_memory_signals_and_logs_work(monkeypatch,
     limits.relieve_log(path, most=1000)  # cut at once instead
     assert path.stat().st_size < 1200 and path.read_bytes().endswith(b"c" * 100)
     code = (
-        "import ctypes\nclass Bare:\n    def __init__(self, *a, **o): pass\n"
-        "ctypes.CDLL = Bare\n"
-        "from ddbench.execution.signals import leave_signals_to_parent\nleave_signals_to_parent()\n"
+        "import ctypes\nfrom ddbench.discovery.child_process import leave_signals_to_parent\n"
+        "class Bare:\n    def __init__(self, *a, **o): pass\n"
+        "ctypes.CDLL = Bare\nleave_signals_to_parent()\n"
     )
-    assert python(code).returncode == 0
+    done = python(code)
+    assert done.returncode == 0, done.stderr
 
 
 def test_jobs_run_where_processes_may_not_be_forked(kills, tmp_path, monkeypatch):

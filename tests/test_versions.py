@@ -24,7 +24,7 @@ def test_the_version_is_that_of_the_module_everywhere():
 
 
 def direct() -> list[Requirement]:
-    tools = [one for one in PYPROJECT["dependency-groups"]["dev"] if not one.startswith("ddbench-")]
+    tools = PYPROJECT["dependency-groups"]["tools"]
     return [Requirement(one) for one in (*PROJECT["dependencies"], *tools)]
 
 

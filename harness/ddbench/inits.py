@@ -87,7 +87,7 @@ def _walk(
     order = members[torch.randperm(len(members), generator=generator)].to(task.device)
     right, wrong = order[:0], order[:0]
     for block in order.split(BLOCK):
-        hits = predict(network, task.images[block]).argmax(1) == c
+        hits = (predict(network, task.images[block]).argmax(1) == c).cpu()
         right, wrong = torch.cat([right, block[hits]]), torch.cat([wrong, block[~hits]])
         if len(right) >= task.ipc:
             break

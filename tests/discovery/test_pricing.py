@@ -140,3 +140,42 @@ def test_a_network_costs_what_the_papers_networks_do(name, shape, parameters, ma
     assert (costs.parameters, costs.macs_image) == (parameters, macs)
     step = network_costs(name, shape, 10, 8).flops_train_step
     assert step == 2 * costs.flops_train_step > 2 * 2 * 4 * macs  # forward, and more of backward
+
+
+EXPERTS = {"experts": 1, "expert_epochs": 2, "expert_batch": 64, "match_epochs": 1,
+           "max_start_epoch": 2, "student_steps": 2}  # fmt: skip
+FEW = {"network": "convnet-w8-d1", "network_epochs": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "init", "options", "shared"),
+    [
+        ("mtt", "real", EXPERTS, {"experts convnet-w8-d1"}),
+        ("datm", "spc", EXPERTS | {"first_max_start_epoch": 0, "select": "expert"},
+         {"experts convnet-w8-d1"}),
+        ("datm", "spc", EXPERTS | {"first_max_start_epoch": 0},
+         {"experts convnet-w8-d1", "network convnet-w8-d1"}),
+        ("dm", "kmeans", {"batch_real": 4}, {"network convnet-w8-d1"}),
+        ("fedd3", "real", {"clients": 3}, set()),
+        ("herding", "real", FEW, {"network convnet-w8-d1"}),
+        ("kcenter", "real", FEW, {"network convnet-w8-d1"}),
+        ("kmeans", "real", FEW, {"network convnet-w8-d1"}),
+        ("random", "real", {}, set()),
+    ],
+)  # fmt: skip
+def test_every_method_is_priced_with_what_it_shares(name, init, options, shared):
+    from ddbench.contract.config import make_config
+    from ddbench.discovery.methods import discover, load, plain_options
+
+    found = discover()
+    if name not in found:
+        pytest.skip(f"{name} is not installed")
+    method = load(found[name])
+    config = make_config(method.info, options)
+    steps = 2 if method.info.steps(config, 2) else 0
+    job = JOB | {"config": plain_options(config), "init": init, "steps": steps}
+    priced = condensation(job, FACTS, method, Extensions())
+    assert "unpriced" not in priced, priced
+    artifacts = priced.get("artifacts", {}).values()
+    assert {one["kind"] for one in artifacts} == shared
+    assert all(one["flops"] > 0 for one in artifacts)

@@ -390,10 +390,7 @@ def test_an_absent_dataset_is_a_skipped_row_with_the_remedy(session):
     [
         {"datasets": ("toy", "toy")},
         {"datasets": ("toy", "toy?classes=4")},
-        {
-            "datasets": ("toy?size=8&classes=3", "toy?classes=3&size=8"),
-            "some": "toy?size=8&classes=3",
-        },
+        {"datasets": ("toy?size=8&classes=3", "toy?classes=3&size=8")},
         {"architectures": ("convnet-w8-d1", "convnet-d1-w8")},
         {"evaluate_on": ("convnet-w8-d1", "convnet-w8-d1", "mlp", "convnet-d1-w8")},
         {"protocol": ("short", "short")},

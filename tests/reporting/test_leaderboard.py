@@ -174,8 +174,8 @@ def test_old_code_can_stand_beside_new(made):
     both = load(made.folder, old_code=True)
     assert both.superseded == 0
     names = {
-        "mine [code=aaaaaa of 2026-01-01]": (0.7, 2, True),
-        "mine [code=bbbbbb of 2026-01-01]": (0.8, 2, False),
+        "mine [code=aaaaaa]": (0.7, 2, True),
+        "mine [code=bbbbbb]": (0.8, 2, False),
     }
     found = places(both.boards[0])
     assert {
@@ -191,6 +191,18 @@ def test_what_one_code_has_done_twice_stands_once_beside_other_code(made):
     assert entry.ids == ("mine-abc",)
 
 
+def test_every_row_of_other_code_than_the_last_run_had_is_marked(made):
+    made.row("dm", [[0.8]], code="1.0", config={"lr_images": 2.0})
+    made.row("dm", [[0.8]], code="1.1")
+    made.row("gm", [[0.7]], code="1.0")
+    made.manifest(code={"dm": "1.1", "gm": "1.0"})
+    noted = {entry.label for entry in load(made.folder).entries if entry.notes}
+    assert noted == {"dm [lr_images=2.0, code=1.0]"}
+    made.manifest(code={"dm": "1.0"}, started="2026-01-02")
+    noted = {entry.label for entry in load(made.folder).entries if entry.notes}
+    assert noted == {"dm [lr_images=1.0, code=1.1]"}
+
+
 def test_rows_that_were_kept_stale_stay_marked_in_later_runs(made):
     [kept] = made.row("dm", [[0.8]])
     [other] = made.row("gm", [[0.7]])
@@ -198,7 +210,7 @@ def test_rows_that_were_kept_stale_stay_marked_in_later_runs(made):
     made.manifest(plan={**plan, "condensations": [kept], "kept_stale": [kept]})
     made.manifest(plan={**plan, "condensations": [other], "kept_stale": []}, started="2026-01-02")
     notes = {entry.row: entry.notes for entry in load(made.folder).entries}
-    assert notes == {"dm": ("made by code that has been edited since",), "gm": ()}
+    assert notes == {"dm": ("made by code that has been edited since (2026-01-01)",), "gm": ()}
     made.manifest(plan={**plan, "condensations": [kept], "kept_stale": []}, started="2026-01-03")
     assert not any(entry.notes for entry in load(made.folder).entries)  # the code is back
 
@@ -435,7 +447,8 @@ def test_a_torn_curve_keeps_its_whole_rows(made):
 def test_loading_imports_no_torch(made):
     made.row("dm", [[0.8]])
     code = (
-        "import sys; from ddbench.leaderboard import load; from ddbench.results import open_run;"
+        "import sys; from ddbench.reporting.leaderboard import load; "
+        "from ddbench.store.run_folder import open_run;"
         f"load(open_run({str(made.folder.root)!r})); print('torch' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -643,8 +643,8 @@ def test_pictures_of_one_name_do_not_overwrite_each_other():
 def test_a_report_imports_no_torch(made):
     fill(made)
     code = (
-        "import sys; from ddbench.report import write_report;"
-        "from ddbench.results import open_run;"
+        "import sys; from ddbench.reporting.markdown import write_report;"
+        "from ddbench.store.run_folder import open_run;"
         f"write_report(open_run({str(made.folder.root)!r}));"
         "print({'torch', 'torchvision', 'pluggy'} & set(sys.modules))"
     )

@@ -59,7 +59,7 @@ def python(code, folder, **environment):
 def test_what_is_printed_reaches_no_file_that_is_opened_while_a_stream_is_closed(closed, tmp_path):
     code = """if True:
         import os, subprocess, sys
-        from ddbench.streams import prepare_program
+        from ddbench.text.streams import prepare_program
         prepare_program()
         with open("precious", "w") as file:
             print("to stdout", flush=True), print("to stderr", file=sys.stderr)
@@ -88,7 +88,7 @@ def test_a_full_disk_behind_standard_output_is_said_once(tmp_path):
 
 def test_with_json_standard_output_is_json_whatever_others_print(tmp_path):
     code = f"""if True:
-        from ddbench import datasets, extensions
+        from ddbench.discovery import extensions
         from ddbench.cli import main
         exec({OWN!r})
         class Installed:
@@ -108,8 +108,8 @@ def test_with_json_standard_output_is_json_whatever_others_print(tmp_path):
 def test_every_encoding_takes_all_characters(encoding, form, tmp_path):
     text = "für ± 图 \U0001f642 \udc80"
     code = f"""if True:
-        from ddbench import streams
-        from ddbench.console import print_table
+        from ddbench.text import streams
+        from ddbench.reporting.terminal import print_table
         streams.prepare_program()
         print_table([{{"text": {text!r}}}], as_json={bool(form)})"""
     done = python(code, tmp_path, PYTHONIOENCODING=encoding)
@@ -125,7 +125,7 @@ def test_force_color_makes_no_terminal_of_a_file(tmp_path):
     done = shell('"$DD" presets', tmp_path, FORCE_COLOR="1", COLUMNS="40")
     assert "not shown" not in done.stdout and done.returncode == 0
     code = """if True:
-        from ddbench.console import Progress
+        from ddbench.reporting.terminal import Progress
         assert Progress().bars is None"""
     assert python(code, tmp_path, FORCE_COLOR="1").returncode == 0
 
@@ -159,9 +159,7 @@ def test_no_process_imports_what_lies_in_the_working_folder(tmp_path):
     code = f"""if True:
         import sys
         sys.path = [p for p in sys.path if p]
-        from ddbench.devices import _asked
-        from ddbench.probe import Child
-        assert _asked("import json; print(7)") == "7"
+        from ddbench.discovery.introspection import Child
         from pathlib import Path
         child = Child({{}}, Path({str(tmp_path)!r}))
         print(child({{"architectures": [["mlp", [1, 8, 8], 2]]}}))"""

@@ -187,9 +187,7 @@ def sizes(
 def _published_sizes(
     name: str, options: Mapping[str, Any] | None, sources: Sources | None
 ) -> Sizes | None:
-    name, named = split_options(name)
-    source = find(name, sources)
-    resolved = resolve_options(source, {**read_options(source, named), **(options or {})})
+    source, resolved = _named(name, options, sources)
     if None in (source.num_classes, source.shape, source.train_size, source.test_size):
         return None
     assert source.num_classes and source.shape and source.train_size and source.test_size  # noqa: S101
@@ -199,6 +197,17 @@ def _published_sizes(
     return Sizes(source.num_classes, shape, train, source.test_size, measured=False)
 
 
+def _named(
+    name: str, options: Mapping[str, Any] | None, sources: Sources | None
+) -> tuple[Source, dict[str, Any]]:
+    """Return the source and the resolved options of a dataset, whose files may be absent."""
+    name, texts = split_options(name)
+    source = find(name, sources)
+    named = read_options(source, texts)
+    resolved = resolve_options(source, {**named, **(options or {})})
+    return source.configured(resolved), resolved
+
+
 def _asked(
     name: str,
     roots: Iterable[Path],
@@ -206,11 +215,7 @@ def _asked(
     sources: Sources | None,
 ) -> tuple[Source, tuple[Path, ...], dict[str, Any]]:
     """Return source, roots and resolved options of a dataset whose files are there."""
-    name, texts = split_options(name)
-    source = find(name, sources)
-    named = read_options(source, texts)
-    resolved = resolve_options(source, {**named, **(options or {})})
-    source = source.configured(resolved)
+    source, resolved = _named(name, options, sources)
     folders = _expanded(roots)
     presence = source.locate(folders)
     if not presence.present:

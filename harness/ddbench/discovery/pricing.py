@@ -122,11 +122,12 @@ def _priced() -> Iterator[Any]:
 def condensation(
     job: Mapping[str, Any], facts: Mapping[str, Any], method: Method, extensions: Extensions
 ) -> dict[str, Any]:
-    """Return ``{"flops", "lower_bound", "artifacts"}`` of a condensation, or ``{"unpriced": why}``.
+    """Return ``{"flops", "lower_bound"}`` of a condensation, or ``{"unpriced": why}``.
 
     One cycle of steps is counted and taken for every other. `job` is a Condensation's record;
-    `facts` holds ``num_classes``, ``shape``, ``class_counts`` and ``augment``. ``artifacts`` are
-    what it shares with others, {id: {"kind", "flops"}}, whose FLOPs are in no other number.
+    `facts` holds ``num_classes``, ``shape``, ``class_counts`` and ``augment``. Where it shares
+    artifacts with others there are ``artifacts`` too, {id: {"kind", "flops"}}, whose FLOPs are in
+    no other number.
     """
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -148,7 +149,8 @@ def condensation(
     known = setup.lower_bound or cycle.lower_bound or task.declared > 0
     steps = cycle.total * job["steps"] // counted if counted else 0
     flops = setup.total + steps
-    return {"flops": flops, "lower_bound": known, "artifacts": task.priced}
+    shared = {"artifacts": task.priced} if task.priced else {}
+    return {"flops": flops, "lower_bound": known, **shared}
 
 
 class _PricedTask(Task):

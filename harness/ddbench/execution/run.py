@@ -359,6 +359,7 @@ def carry_out(
         "preset": options.preset,
         "registry": session.registry.dump(),
         "plan": plan.record(),
+        "code": {job.method: job.code for job in plan.condensations},
         "options": {"device": options.device, "threads": options.threads, "jobs": options.jobs},
         "host": socket.gethostname(),
     }

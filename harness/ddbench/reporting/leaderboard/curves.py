@@ -15,6 +15,7 @@ from ddbench.reporting.leaderboard.rows import Entry
 from ddbench.reporting.leaderboard.scores import Score, mean
 from ddbench.store.run_folder import CURVE, RunFolder
 
+PANELS = 24  # of curves in a plot, at most
 NOT_METRICS = ("step", "seconds", "flops")
 
 
@@ -42,6 +43,17 @@ def metrics_of(curve: pd.DataFrame) -> list[str]:
     """Return the logged metrics that have at least two different finite values."""
     names = [name for name in curve.columns if name not in NOT_METRICS]
     return [name for name in names if len({v for v in curve[name] if math.isfinite(v)}) > 1]
+
+
+def panels_of(
+    curves: Sequence[tuple[Entry, Sequence[pd.DataFrame]]],
+) -> list[tuple[Entry, str, Sequence[pd.DataFrame]]]:
+    """Return what a plot of curves has a panel for: each metric that an entry logged."""
+    return [
+        (entry, name, by_seed)
+        for entry, by_seed in curves
+        for name in dict.fromkeys(name for curve in by_seed for name in metrics_of(curve))
+    ]
 
 
 @dataclass(frozen=True)

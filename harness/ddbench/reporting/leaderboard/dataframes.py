@@ -93,9 +93,21 @@ def make_frames(records: Records, old_code: bool = False) -> Frames:
     With `old_code` nothing is superseded by what other code has done since.
     """
     condensations = condensation_frame(_in_plan_order(records), old_code)
-    condensations["stale"] |= condensations["id"].isin(_kept_stale(records))
+    newest = _newest_code(records)
+    made_by = condensations[["id", "method", "code"]].itertuples(index=False, name=None)
+    stale = {id for id, method, code in made_by if newest.get(method, code) != code}
+    condensations["stale"] |= condensations["id"].isin(stale | _kept_stale(records))
     evaluations = evaluation_frame(records.evaluations, condensations)
     return Frames(condensations, evaluations, network_frame(records.evaluations, evaluations))
+
+
+def _newest_code(records: Records) -> dict[str, str]:
+    """Return the code of each method as the last run that planned it had it."""
+    newest: dict[str, str] = {}
+    for manifest in records.manifests:
+        code = _typed(manifest.get("code"), dict)
+        newest |= {method: one for method, one in code.items() if isinstance(one, str)}
+    return newest
 
 
 def _kept_stale(records: Records) -> set[str]:

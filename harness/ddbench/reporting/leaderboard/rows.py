@@ -95,7 +95,7 @@ def _without_repeats(groups: Mapping[str, pd.DataFrame]) -> list[str]:
         first, of = group.iloc[0], _control_of(group)
         sets = tuple(zip(group["seed"], group["set_sha256"], strict=True))
         alone = of is None or not all(isinstance(sha, str) for _, sha in sets)
-        names = ("row", "dataset", "fingerprint", "architecture", "init", "ipc", "steps")
+        names = ("row", "dataset", "fingerprint", "architecture", "init", "ipc", "steps", "code")
         kept.setdefault(key if alone else (of, *(first[name] for name in names), sets), key)
     return list(kept.values())
 
@@ -159,7 +159,8 @@ def _control_of(group: pd.DataFrame) -> str | None:
 def _notes(done: pd.DataFrame) -> tuple[str, ...]:
     notes = []
     if any(done["stale"]):
-        notes.append("made by code that has been edited since")
+        last = max(str(ended)[:10] for ended in done["ended"])
+        notes.append(f"made by code that has been edited since ({last})")
     if any(done["chose_on_split"]):
         notes.append("chose settings on a part of the training data")
     for budget in done["budget_s"].dropna().unique():
@@ -203,6 +204,6 @@ def _traits(first: pd.Series) -> dict[str, Any]:
 
 
 def _code(first: pd.Series) -> str:
-    """Return which code made a row in words: a version, or a hash and the day of a result."""
+    """Return which code made a row in words: a version, or the beginning of a hash."""
     kind, _, digest = str(first["code"]).partition(":")
-    return f"{digest[:6]} of {first['ended'][:10]}" if digest else kind
+    return digest[:6] or kind

@@ -9,6 +9,7 @@ from pathlib import Path
 from ddbench.reporting.leaderboard import Board, Leaderboard, grouped, load
 from ddbench.reporting.markdown import galleries, plots, provenance, rankings
 from ddbench.reporting.markdown.document import Document
+from ddbench.reporting.markdown.redrawing import marks_in
 from ddbench.reporting.markdown.summary import headline, summary
 from ddbench.store.atomic_files import write_whole
 from ddbench.store.run_folder import RunError, RunFolder
@@ -29,7 +30,8 @@ def write_report(folder: RunFolder, *, old_code: bool = False) -> Path:
     """
     folder.check_there()
     leaderboard = load(folder, old_code=old_code)
-    document = make_report(leaderboard, Document(folder.name, PICTURES))
+    earlier = marks_in(folder.root / PICTURES)
+    document = make_report(leaderboard, Document(folder.name, PICTURES, earlier=earlier))
     return _write(document, folder.root / FILE, "the run folder")
 
 
@@ -47,7 +49,8 @@ def export(folder: RunFolder, target: Path, *, old_code: bool = False) -> Path:
     names = [provenance.shown_path(folder.root), "--to", provenance.shown_path(target)]
     command = shlex.join(["ddbench", "report", *names, *(["--old-code"] if old_code else [])])
     leaderboard = load(folder, old_code=old_code)
-    document = make_report(leaderboard, Document(target.stem, target.stem), command)
+    document = Document(target.stem, target.stem, earlier=marks_in(place))
+    make_report(leaderboard, document, command)
     return _write(document, target, f"--to {target}")
 
 

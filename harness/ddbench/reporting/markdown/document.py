@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote
 
 from ddbench.text.lines import printable, slug
@@ -21,12 +22,14 @@ class Document:
         pictures: The folder of the pictures, relative to the document.
         blocks: Paragraphs, tables, headings so far.
         files: Contents by name.
+        earlier: Marked pictures of the report that this one takes the place of.
     """
 
     title: str
     pictures: str
     blocks: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
+    earlier: dict[str, Path] = field(default_factory=dict)
 
     def add(self, block: str) -> None:
         """Append a block; an empty one is left out."""
@@ -67,7 +70,7 @@ class Document:
 
     def inner(self) -> Document:
         """Return an empty document that shares this one's pictures, to be folded in."""
-        return Document(self.title, self.pictures, [], self.files)
+        return Document(self.title, self.pictures, [], self.files, self.earlier)
 
     def picture(self, name: str, content: bytes) -> str:
         """Keep a picture; return its address in the document."""

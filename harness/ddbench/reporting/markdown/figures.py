@@ -16,7 +16,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import EngFormatter
 
 from ddbench.reporting.leaderboard import Board, Costs, Entry, RankedRow
-from ddbench.reporting.leaderboard.curves import AnytimePoint, metrics_of, one_hardware
+from ddbench.reporting.leaderboard.curves import PANELS, AnytimePoint, one_hardware, panels_of
 
 # Okabe and Ito's colours first, which remain apart for colour-blind eyes; then darker ones.
 COLOURS = (
@@ -26,7 +26,6 @@ COLOURS = (
 MARKERS = "osD^vPX*<>hpd8H"
 SIZES = (13, 9, 6)  # of markers that lie on each other, in points
 Curves = Sequence[tuple[Entry, Sequence[AnytimePoint]]]
-PANELS = 24  # of curves, at most
 POINTS = 400  # of a curve, at most
 LINE, LINES = 45, 2  # characters, and lines of them, that a name may take
 NAMED = 3  # rows on one spot that are named there; the legend has all
@@ -202,11 +201,7 @@ def curve_plot(curves: Sequence[tuple[Entry, Sequence[pd.DataFrame]]]) -> tuple[
 
     Returns the picture, and how many panels there was no room for.
     """
-    panels = [
-        (entry, name, by_seed)
-        for entry, by_seed in curves
-        for name in dict.fromkeys(name for curve in by_seed for name in metrics_of(curve))
-    ]
+    panels = panels_of(curves)
     shown = panels[:PANELS]
     if not shown:
         return None, 0

@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from math import isfinite
 
 from ddbench.reporting.leaderboard import Board, Entry, Leaderboard
-from ddbench.reporting.leaderboard.curves import AnytimePoint, anytime, one_hardware, read_curve
+from ddbench.reporting.leaderboard.curves import (
+    PANELS,
+    AnytimePoint,
+    anytime,
+    one_hardware,
+    panels_of,
+    read_curve,
+)
 from ddbench.reporting.markdown.document import Document, code, escaped, image
+from ddbench.reporting.markdown.redrawing import drawn, mark_of
 
 
 def _stem(board: Board) -> str:
@@ -16,10 +24,14 @@ def _stem(board: Board) -> str:
 
 def cost_plot_section(document: Document, boards: Sequence[Board]) -> None:
     """Write accuracy against cost."""
-    from ddbench.reporting.markdown.figures import cost_plot
-
     board = boards[0]
-    content = cost_plot(board)
+
+    def draw() -> bytes | None:
+        from ddbench.reporting.markdown.figures import cost_plot
+
+        return cost_plot(board)
+
+    content = drawn(document.earlier, mark_of("cost", repr(board)), draw)
     if content is None:
         return
     address = document.picture(f"{_stem(board)}-accuracy-against-cost.png", content)
@@ -43,13 +55,19 @@ def cost_plot_section(document: Document, boards: Sequence[Board]) -> None:
 
 def curve_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
     """Write the curves of what methods logged."""
-    from ddbench.reporting.markdown.figures import curve_plot
-
     board, folder = boards[0], leaderboard.folder
     curves = [
         (place.entry, [read_curve(folder, id) for id in place.entry.ids]) for place in board.places
     ]
-    content, left_out = curve_plot(curves)
+    left_out = max(0, len(panels_of(curves)) - PANELS)
+
+    def draw() -> bytes | None:
+        from ddbench.reporting.markdown.figures import curve_plot
+
+        return curve_plot(curves)[0]
+
+    data = [(entry.label, entry.init, [c.to_csv() for c in by_seed]) for entry, by_seed in curves]
+    content = drawn(document.earlier, mark_of("curves", repr(data)), draw)
     if content is None:
         return
     document.heading(3, "What methods logged")
@@ -64,14 +82,19 @@ def curve_section(document: Document, leaderboard: Leaderboard, boards: Sequence
 
 def anytime_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
     """Write the anytime curve of every row, where sets were evaluated on the way."""
-    from ddbench.reporting.markdown.figures import anytime_plot
-
     board = boards[0]
     curves = anytime(leaderboard.frames, leaderboard.folder, board)
     own = anytime(leaderboard.frames, leaderboard.folder, board, own=True)
     if not any(len(moments) > 1 for _, moments in (*curves, *own)):
         return
-    address = document.picture(f"{_stem(board)}-anytime.png", anytime_plot(board, curves, own))
+
+    def draw() -> bytes | None:
+        from ddbench.reporting.markdown.figures import anytime_plot
+
+        return anytime_plot(board, curves, own)
+
+    content = drawn(document.earlier, mark_of("anytime", repr((board, curves, own))), draw)
+    address = document.picture(f"{_stem(board)}-anytime.png", content or b"")
     document.heading(3, "Accuracy on the way")
     document.add(image(address, f"accuracy on {board.architecture} against the cost so far"))
     document.add(f"<sub>{' '.join(_anytime_caption(board, curves, bool(own)))}</sub>")
