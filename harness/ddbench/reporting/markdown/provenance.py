@@ -112,9 +112,9 @@ def measuring_section(document: Document, leaderboard: Leaderboard) -> None:
             "**Accuracy**: of networks trained on nothing but the set, from fresh weights, after "
             "the last epoch, never the best one. Balanced: the mean of the accuracies on each "
             "class.",
-            "**Quick settings**: the rates of GM, DSA, DM, MTT and FedD3 were chosen on 20% of "
+            "**Quick settings**: the rates of GM, DSA, DM, MTT, FedD3 and the selections were chosen on 20% of "
             "mnist-mini's training images, held out, at one image per class "
-            "(`benchmarks/choose_quick.py`). Those of DATM and the selections are older and "
+            "(`benchmarks/choose_quick.py`). Those of DATM are older and "
             "were chosen with the test images in view. How other settings were chosen is for a "
             "method's author to say.",
             *validation_lines(leaderboard),
