@@ -17,6 +17,7 @@ FACTS = {
     "shape": [1, 8, 8],
     "class_counts": [20, 20, 20],
     "augment": "color_crop_cutout_scale_rotate",
+    "epoch_images": 0,
 }
 JOB = {
     "dataset": "toy",

@@ -216,6 +216,7 @@ def _task(
         seed=job["seed"],
         store=ArtifactStore(folder),
         catalogue=extensions.architectures,
+        epoch_images=facts["epoch_images"],
     )
 
 

@@ -132,6 +132,7 @@ class JobContext:
             seed=job.seed,
             store=self.store(),
             catalogue=extensions.architectures,
+            epoch_images=dataset.epoch_images,
         )
 
     def tensors(self, dataset: Dataset) -> TensorData:

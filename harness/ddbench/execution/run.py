@@ -180,6 +180,7 @@ class Session:
             tuple(about["test_counts"]),
             dataset.notes,
             dataset.options.get("validate"),
+            dataset.epoch_images,
         )
 
     def sizes(self, name: str) -> datasets.Sizes:
@@ -236,6 +237,7 @@ def _price_questions(
         "shape": list(facts.shape),
         "class_counts": list(facts.class_counts),
         "augment": facts.augment,
+        "epoch_images": facts.epoch_images,
     }
     labels = row_labels(plan.condensations)
     alike: dict[str, list[Condensation]] = {}

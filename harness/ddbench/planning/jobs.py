@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ddbench import NUMERICS
+from ddbench.datasets import EPOCH_IMAGES
 from ddbench.store.run_folder import TEST
 from ddbench.text.labels import Named, labels
 
@@ -28,6 +29,7 @@ class DatasetFacts:
         test_counts: Test images of each class, C numbers; () where nobody has told.
         notes: What a report should say about the data, or "".
         validate: The option of that name, as the dataset was loaded with it.
+        epoch_images: Training images that an epoch goes over at least.
     """
 
     name: str
@@ -40,6 +42,7 @@ class DatasetFacts:
     test_counts: tuple[int, ...] = ()
     notes: str = ""
     validate: int | None = None
+    epoch_images: int = EPOCH_IMAGES
 
     def record(self) -> dict[str, Any]:
         """Return what a manifest keeps, under the names that evaluations use too."""

@@ -775,7 +775,7 @@ class _Planner:
         constants = self.registry.protocols[protocol]
         recipe = recipe_of(constants, facts.augment)
         if job is None:
-            recipe = _repeated(recipe, passes(sum(facts.class_counts)))
+            recipe = _repeated(recipe, passes(sum(facts.class_counts), facts.epoch_images))
         evaluation = Evaluation(
             id="",
             condensation=job.id if job else None,
