@@ -28,6 +28,7 @@ class DatasetFacts:
         test_counts: Test images of each class, C numbers; () where nobody has told.
         notes: What a report should say about the data, or "".
         validate: The option of that name, as the dataset was loaded with it.
+        zca: Whether its images are whitened.
     """
 
     name: str
@@ -40,6 +41,7 @@ class DatasetFacts:
     test_counts: tuple[int, ...] = ()
     notes: str = ""
     validate: int | None = None
+    zca: bool = False
 
     def record(self) -> dict[str, Any]:
         """Return what a manifest keeps, under the names that evaluations use too."""
@@ -194,6 +196,23 @@ class Skipped:
     failed: bool = False  # a broken plugin, rather than something impossible or absent
     evaluate_on: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)  # that `--set` gives it
+
+
+@dataclass(frozen=True)
+class Shared:
+    """An artifact that rows of a plan share.
+
+    Attributes:
+        kind: What it is.
+        id: Its id; "" where nobody knows before the rows run what they share.
+        rows: Labels of the rows.
+        state: Of `store.artifact_folders`, or why nothing is known.
+    """
+
+    kind: str
+    id: str
+    rows: tuple[str, ...]
+    state: str
 
 
 @dataclass
