@@ -30,6 +30,7 @@ class DatasetFacts:
         notes: What a report should say about the data, or "".
         validate: The option of that name, as the dataset was loaded with it.
         epoch_images: Training images that an epoch goes over at least.
+        zca: Whether its images are whitened.
     """
 
     name: str
@@ -43,6 +44,7 @@ class DatasetFacts:
     notes: str = ""
     validate: int | None = None
     epoch_images: int = EPOCH_IMAGES
+    zca: bool = False
 
     def record(self) -> dict[str, Any]:
         """Return what a manifest keeps, under the names that evaluations use too."""
@@ -197,6 +199,23 @@ class Skipped:
     failed: bool = False  # a broken plugin, rather than something impossible or absent
     evaluate_on: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)  # that `--set` gives it
+
+
+@dataclass(frozen=True)
+class Shared:
+    """An artifact that rows of a plan share.
+
+    Attributes:
+        kind: What it is.
+        id: Its id; "" where nobody knows before the rows run what they share.
+        rows: Labels of the rows.
+        state: Of `store.artifact_folders`, or why nothing is known.
+    """
+
+    kind: str
+    id: str
+    rows: tuple[str, ...]
+    state: str
 
 
 @dataclass

@@ -136,6 +136,12 @@ def _needs(config: Config, facts: Facts) -> str | None:
 
 
 @hookimpl
+def prepare() -> bool:
+    """Build nothing: no artifact is shared."""
+    return True
+
+
+@hookimpl
 def init(task: Task, config: Config) -> State:
     """Partition the data; start every client from random images of its own.
 
