@@ -512,6 +512,7 @@ CONDENSATION = {
     "numerics": (COUNTS, OF_CODE),
     "extensions": (CODE, OF_CODE),
     "published": (st.booleans(), NONE),
+    "validate": (st.none() | COUNTS, NONE),  # it is in the fingerprint of the data
 }
 SET, WHOLE = "an evaluation of a set", "of the whole training set"
 EVALUATION = {
@@ -526,6 +527,8 @@ EVALUATION = {
     "own_recipe": (st.booleans(), {SET, WHOLE}),
     "networks": (COUNTS, {SET, WHOLE}),
     "extensions": (CODE, {SET, WHOLE}),
+    "validate": (st.none() | COUNTS, NONE),  # it is in the fingerprint of the data
+    "tested_on": (st.sampled_from(["test", "validation"]), {SET, WHOLE}),
 }
 
 
