@@ -211,6 +211,7 @@ def test_what_is_asked_for_is_what_a_run_finds_in_the_cache():
         "shape": list(task.shape),
         "class_counts": list(task.class_counts),
         "augment": task.strategy,
+        "epoch_images": 0,
         "fingerprint": task.fingerprint,
         "zca": False,
     }
