@@ -60,6 +60,7 @@ def _facts(facts: DatasetFacts) -> Mapping[str, Any]:
         "shape": list(facts.shape),
         "class_counts": list(facts.class_counts),
         "augment": facts.augment,
+        "epoch_images": facts.epoch_images,
         "fingerprint": facts.fingerprint,
         "zca": facts.zca,
     }
