@@ -264,7 +264,8 @@ def test_prices_in_a_table_have_units_that_fit_or_a_reason(session):
     assert "condense dm, convnet, real, ipc 1 2 36 k <0.001 s" in lines
     assert "evaluate ipc 1 1 50 P 2 h 46 min" in lines
     assert any("not priced" in line and "by content" in line for line in lines)
-    assert err.startswith("at least 50 PFLOPs, 2 h 46 min at 5 TFLOP/s")
+    assert err.startswith("at least 50 PFLOPs, 2 h 46 min at 5 TFLOP/s")  # one has no price
+    assert "what is not priced (mine, convnet, real, ipc 1)" in err
 
 
 # -- places ----------------------------------------------------------------------------------------
