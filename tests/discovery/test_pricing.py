@@ -213,7 +213,6 @@ def test_what_is_asked_for_is_what_a_run_finds_in_the_cache():
         "augment": task.strategy,
         "epoch_images": 0,
         "fingerprint": task.fingerprint,
-        "epoch_images": 0,  # as in toy_task
         "zca": False,
     }
     job = JOB | {"dataset": task.dataset}
