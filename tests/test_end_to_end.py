@@ -1,8 +1,10 @@
 """From a registry to a leaderboard: runs on toy data, in this process and through the engine."""
 
+import hashlib
 import json
 import subprocess
 import sys
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
@@ -172,6 +174,8 @@ def test_one_line_of_an_editable_distribution_changes_its_fingerprint(tmp_path, 
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ddbench-pull\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ddbench.methods]\npull = ddbench_pull\n")
+    digest = urlsafe_b64encode(hashlib.sha256(PULL.encode()).digest()).rstrip(b"=").decode()
+    (info / "RECORD").write_text(f"ddbench_pull/__init__.py,sha256={digest},{len(PULL)}\n")
     monkeypatch.syspath_prepend(tmp_path)
     released = discover()["pull"].code
     origin = {"url": tmp_path.as_uri(), "dir_info": {"editable": True}}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ddbench.contract.hookspecs import Facts as Facts
     from ddbench.contract.hookspecs import Init as Init
     from ddbench.contract.hookspecs import MethodInfo as MethodInfo
+    from ddbench.contract.hookspecs import OptionsError as OptionsError
     from ddbench.contract.hookspecs import Unsupported as Unsupported
     from ddbench.contract.hookspecs import hookimpl as hookimpl
     from ddbench.contract.hookspecs import missing_classes as missing_classes
@@ -53,10 +54,10 @@ _HOMES = {
     "Init": "ddbench.contract.hookspecs",
     "MethodInfo": "ddbench.contract.hookspecs",
     "Network": "ddbench.architectures",
+    "OptionsError": "ddbench.contract.hookspecs",
     "Run": "ddbench.api",
     "SyntheticSet": "ddbench.contract.synthetic_set",
     "Task": "ddbench.contract.task",
-    "OptionsError": "ddbench.contract.hookspecs",
     "Unsupported": "ddbench.contract.hookspecs",
     "BuildContext": "ddbench.contract.artifacts",
     "canonical_architecture": "ddbench.discovery.extensions",

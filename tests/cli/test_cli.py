@@ -33,7 +33,7 @@ def ddbench(*words, code=0):
 @pytest.fixture
 def session(monkeypatch):
     """The session that `run` and `plan` open; a test says what it answers."""
-    session = SimpleNamespace(plan=lambda choices: Plan([], [], []))
+    session = SimpleNamespace(plan=lambda choices: Plan([], [], []), shared=lambda plan: [])
     monkeypatch.setattr("ddbench.cli.run.open_session", lambda *places, planning: session)
     return session
 
@@ -251,7 +251,7 @@ def test_prices_as_json_are_numbers_as_counted_or_null(session):
     counted, unpriced = json.loads(out)
     assert counted == {
         "what": "condense", "row": "dm, convnet, real, ipc 1", "jobs": 2, "flops": 36_000,
-        "hours": pytest.approx(36_000 / 2e12 / 3600), "why": None,
+        "hours": pytest.approx(36_000 / 2e12 / 3600), "lower_bound": False, "why": None,
     }  # fmt: skip
     assert (unpriced["flops"], unpriced["hours"]) == (None, None)
     assert unpriced["why"] == "it decides by content when to end"
@@ -265,7 +265,8 @@ def test_prices_in_a_table_have_units_that_fit_or_a_reason(session):
     assert "condense dm, convnet, real, ipc 1 2 36 k <0.001 s" in lines
     assert "evaluate ipc 1 1 50 P 2 h 46 min" in lines
     assert any("not priced" in line and "by content" in line for line in lines)
-    assert err.startswith("50 PFLOPs, 2 h 46 min at 5 TFLOP/s")
+    assert err.startswith("at least 50 PFLOPs, 2 h 46 min at 5 TFLOP/s")  # one has no price
+    assert "what is not priced (mine, convnet, real, ipc 1)" in err
 
 
 # -- places ----------------------------------------------------------------------------------------

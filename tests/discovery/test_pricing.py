@@ -7,7 +7,8 @@ import torch
 from ddbench import MethodInfo, SyntheticSet, hookimpl
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import bind
-from ddbench.discovery.pricing import condensation, evaluation, network_costs
+from ddbench.discovery.pricing import artifacts_asked_for, condensation, evaluation, network_costs
+from ddbench.features.extractor import trained_network
 from ddbench.meter import count_flops
 from ddbench.testing import toy_task
 from ddbench.training.loop import Recipe, fit
@@ -17,6 +18,7 @@ FACTS = {
     "shape": [1, 8, 8],
     "class_counts": [20, 20, 20],
     "augment": "color_crop_cutout_scale_rotate",
+    "epoch_images": 0,
 }
 JOB = {
     "dataset": "toy",
@@ -179,3 +181,40 @@ def test_every_method_is_priced_with_what_it_shares(name, init, options, shared)
     artifacts = priced.get("artifacts", {}).values()
     assert {one["kind"] for one in artifacts} == shared
     assert all(one["flops"] > 0 for one in artifacts)
+    asked = artifacts_asked_for(
+        job, FACTS | {"fingerprint": "f", "zca": True}, method, Extensions()
+    )
+    assert asked["unknown"] == "" and set(asked["artifacts"].values()) == {"zca", *shared}
+    again = artifacts_asked_for(
+        job, FACTS | {"fingerprint": "g", "zca": True}, method, Extensions()
+    )
+    assert not asked["artifacts"].keys() & again["artifacts"].keys()
+
+
+def test_what_a_method_without_prepare_shares_is_not_known():
+    facts = FACTS | {"fingerprint": "f", "zca": False}
+    asked = artifacts_asked_for(JOB | {"method": "mine"}, facts, bind(Matches()), Extensions())
+    assert asked == {"artifacts": {}, "unknown": "mine has no hook prepare"}
+
+
+def test_what_is_asked_for_is_what_a_run_finds_in_the_cache():
+    class Shares(Matches):
+        @hookimpl
+        def prepare(self, task):
+            trained_network(task, "convnet-w8-d1", epochs=1, floor=-1.0)
+            return True
+
+    task = toy_task(classes=3, ipc=2)
+    trained_network(task, "convnet-w8-d1", epochs=1, floor=-1.0)
+    facts = {
+        "num_classes": task.num_classes,
+        "shape": list(task.shape),
+        "class_counts": list(task.class_counts),
+        "augment": task.strategy,
+        "epoch_images": 0,
+        "fingerprint": task.fingerprint,
+        "zca": False,
+    }
+    job = JOB | {"dataset": task.dataset}
+    asked = artifacts_asked_for(job, facts, bind(Shares()), Extensions())
+    assert asked["artifacts"].keys() == task.artifacts_used.keys()

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 from ddbench import NUMERICS, MethodInfo, hookimpl
+from ddbench.architectures import canonical
 from ddbench.datasets.source import seed_name
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import bind
 from ddbench.execution.run import Places, Session, parse_duration
 from ddbench.planning.job_ids import adopting, keeping, with_evaluation_id, with_ids
 from ddbench.planning.jobs import Choices, row_labels
-from ddbench.planning.registry import RegistryError, parse
+from ddbench.planning.registry import RegistryError, parse, read
 from ddbench.store.records import Condensation, Evaluation
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -512,6 +513,7 @@ CONDENSATION = {
     "numerics": (COUNTS, OF_CODE),
     "extensions": (CODE, OF_CODE),
     "published": (st.booleans(), NONE),
+    "validate": (st.none() | COUNTS, NONE),  # it is in the fingerprint of the data
 }
 SET, WHOLE = "an evaluation of a set", "of the whole training set"
 EVALUATION = {
@@ -526,6 +528,8 @@ EVALUATION = {
     "own_recipe": (st.booleans(), {SET, WHOLE}),
     "networks": (COUNTS, {SET, WHOLE}),
     "extensions": (CODE, {SET, WHOLE}),
+    "validate": (st.none() | COUNTS, NONE),  # it is in the fingerprint of the data
+    "tested_on": (st.sampled_from(["test", "validation"]), {SET, WHOLE}),
 }
 
 
@@ -765,8 +769,8 @@ def test_a_wrong_init_and_a_wrong_network_come_together_even_without_data(sessio
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**300, True, "1"])
 def test_a_value_that_is_no_finite_number_is_refused(session, value):
-    [problem] = refused(session, settings=(("step", "lr", (value,)),))
-    assert problem.startswith("--set step.lr: ")
+    problems = refused(session, settings=(("step", "lr", (value,)),))  # one, or one a check
+    assert problems and all(problem.startswith("--set step.lr: ") for problem in problems)
 
 
 def test_the_same_data_at_two_places_has_one_id_and_one_randomness():
@@ -907,3 +911,26 @@ def test_all_mistakes_of_a_registry_come_together_whatever_is_run(tmp_path):
                   "'tpy'", "--set step.lrr"):  # fmt: skip
         assert any(words in problem for problem in found), (words, found)
     assert len(found) == len({*found})
+
+
+@pytest.mark.parametrize("spelling", ["convnet-w8-d1", "convnet-d1-w8", "convnet-relu-d1-w8"])
+def test_a_table_for_a_network_holds_however_the_network_is_spelt(tmp_path, spelling):
+    text = TEXT + f'\n[methods.step.arch."{spelling}"]\nlr = 9.0\n'
+    session = open_session(tmp_path, text)
+    plan = session.plan(Choices(architectures=("convnet-d1-w8",), ipc=(1,), seeds=(0,)))
+    assert {job.config["lr"] for job in plan.condensations if job.row == "step"} == {9.0}
+    assert not any("arch" in job.reduced for job in plan.condensations if job.row == "step")
+    other = session.plan(Choices(architectures=("mlp",), ipc=(1,), seeds=(0,)))
+    assert 9.0 not in {job.config["lr"] for job in other.condensations}
+
+
+@pytest.mark.parametrize("name", ["conv-net", "ConvNet", "convnet-w8-x"])
+def test_a_table_for_a_network_that_does_not_exist_is_refused_by_name(tmp_path, name):
+    session = open_session(tmp_path, TEXT + f'\n[methods.step.arch."{name}"]\nlr = 9.0\n')
+    [problem] = refused(session)
+    assert problem.startswith("registry.toml:") and name in problem
+
+
+def test_the_default_registry_spells_networks_canonically():
+    for name in read().own_architectures():
+        assert canonical(name) == name

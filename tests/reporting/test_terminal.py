@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from ddbench.planning.job_ids import keeping
-from ddbench.planning.jobs import DatasetFacts, Plan
+from ddbench.planning.jobs import DatasetFacts, Plan, Shared
 from ddbench.reporting.leaderboard import load
 from ddbench.reporting.terminal import (
     Progress,
@@ -23,8 +23,8 @@ from ddbench.reporting.terminal import (
     show_last,
 )
 from ddbench.reporting.terminal.chart import binned, chart
-from ddbench.reporting.terminal.jobs import find_job
 from ddbench.reporting.terminal.progress import outcome, stale_lines
+from ddbench.store.job_names import find_job
 from ddbench.store.records import Condensation, Evaluation, Skipped
 from ddbench.store.run_folder import RunError, RunFolder, read_run
 from rich.console import Console
@@ -252,6 +252,20 @@ def test_a_plan_as_json_has_every_job(capsys):
         "fingerprint": "f", "shape": [1, 8, 8], "class_names": ["a", "b"],
         "train_counts": [3, 1], "test_counts": [1, 1], "data_notes": "half of it",
     }  # fmt: skip
+
+
+def test_a_plan_shows_what_its_rows_share(capsys):
+    shared = [
+        Shared("network convnet", "network-1", ("herding", "kmeans"), "done"),
+        Shared("", "", ("mine",), "not known before it runs: mine has no hook prepare"),
+    ]
+    print_plan(Plan([condensation()], [evaluation()], []), shared)
+    out = capsys.readouterr().out
+    row = next(line for line in out.splitlines() if "network convnet" in line)
+    assert "in the cache" in row and "herding, kmeans" in row
+    assert "artifacts of mine: not known before it runs" in out
+    print_plan(Plan([condensation()], [evaluation()], []), shared, as_json=True)
+    assert json.loads(capsys.readouterr().out)["artifacts"][0]["id"] == "network-1"
 
 
 # -- one job -----------------------------------------------------------------------------------

@@ -216,7 +216,7 @@ def test_retry_keeps_a_checkpoint_unless_told_otherwise(folder):
 
 
 def test_retry_of_an_unknown_job_or_of_none_is_an_error(folder):
-    with pytest.raises(RunError, match="retry zzz: no job"):
+    with pytest.raises(RunError, match="zzz: no job.s id begins so"):
         to_retry(folder, ["zzz"])
     assert invoke("retry", folder.root)[0] == 2
 
@@ -566,3 +566,17 @@ def test_a_folder_at_work_is_left_alone(folder, other):
     with claimed(other.claim("d")):
         with pytest.raises(RunError, match="other: a run is at work in it"):
             merge(folder, [other])
+
+
+def test_retry_takes_the_row_that_a_prefix_names_and_neither_its_control_nor_its_evaluations(
+    folder,
+):
+    for id, more in (("row-1", {"row": "m"}), ("row-2", {"row": "m", "control_of": "m"})):
+        condense(folder, id)
+        path = folder.result(id)
+        path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
+    assert to_retry(folder, ["row-"]).keys() == {"row-1"}
+    assert to_retry(folder, ["a"]).keys() == {"a"}
+    condense(folder, "row-3")
+    with pytest.raises(RunError, match="jobs begin so; name one"):
+        to_retry(folder, ["row-"])

@@ -546,6 +546,19 @@ def test_options_given_replace_the_quick_ones():
         check_method(Sound(), options={"sped": 1})
 
 
+def test_every_check_runs_with_the_options_given():
+    rates = {}
+
+    class Recording(Sound):
+        @hookimpl
+        def init(self, task, synthetic, config):
+            rates.setdefault(task.dataset, set()).add(config.rate)
+            return super().init(task, synthetic, config)
+
+    check_method(Recording(), options={"rate": 0.25})
+    assert rates == {"toy": {0.25}, "check": {0.25}}  # by itself, and in the runner
+
+
 def test_a_method_is_found_by_the_path_of_its_file(tmp_path):
     with pytest.raises(conformance.MethodError, match="no such Python file"):
         check_method(str(tmp_path / "mine.py"))

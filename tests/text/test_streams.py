@@ -167,3 +167,13 @@ def test_no_process_imports_what_lies_in_the_working_folder(tmp_path):
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "mlp" in done.stdout, done.stderr
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_click_prints_to_an_ascii_stream_is_ascii():
+    code = (
+        "from ddbench.text import streams; streams.prepare_program(); import click\n"
+        "click.echo('\u2265 3'); click.echo('\u2265 3', err=True)"
+    )
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=True)
+    assert ran.stdout == ran.stderr == b"\\u2265 3\n"

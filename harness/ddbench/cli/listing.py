@@ -165,7 +165,7 @@ def _cost_text(cost: dict[str, Any]) -> str:
         ("multiply-adds of one image", cost["macs_image"], "  (fvcore)"),
         ("multiply-adds of the test set", cost["macs_test"], "  (fvcore)"),
         ("FLOPs of a training step", cost["flops_train_step"],
-         f"  ({cost['batch']} images; 2 per multiply-add)"),
+         f"  (batch {cost['batch']}; 2 per multiply-add)"),
     ]  # fmt: skip
     known = [line for line in lines if line[1] is not None]
     wide = max(len(f"{number:,}") for _, number, _ in known)

@@ -215,7 +215,7 @@ def plan(
     if price:
         _print_prices(session.price(planned), rate, as_json)
     else:
-        print_plan(planned, as_json=as_json)
+        print_plan(planned, session.shared(planned), as_json=as_json)
     raise SystemExit(planned.exit_code)
 
 

@@ -16,11 +16,11 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ddbench.meter import StepMeter
+from ddbench.store.artifact_folders import MANIFEST
 from ddbench.store.atomic_files import is_claimed, locked, write_json
 from ddbench.store.hashing import hash_of_file, hash_of_text
 from ddbench.store.housekeeping import Litter
 
-MANIFEST = "manifest.json"
 METER, PROGRESS = "meter.json", "progress"  # of a build under way
 
 # What reading a file of somebody else can end in, JSON nested without end among it.
@@ -134,6 +134,11 @@ def artifact_id(kind: str, spec: Mapping[str, Any]) -> str:
         raise ValueError(f"artifact kind {kind!r}: use letters, digits, '-', '_' and '.'")
     text = json.dumps(spec, sort_keys=True)
     return f"{kind}-{hash_of_text(text, 16)}"
+
+
+def whitening_spec(fingerprint: str) -> dict[str, Any]:
+    """Return what determines the whitening (kind "zca") of the dataset of a fingerprint."""
+    return {"dataset": fingerprint, "epsilon": 0.1, "version": 1}
 
 
 class ArtifactStore:

@@ -12,7 +12,7 @@ import torch
 
 from ddbench import architectures, augment
 from ddbench.contract.artifacts import Artifact, ArtifactStore, BuildContext
-from ddbench.datasets import passes
+from ddbench.datasets import EPOCH_IMAGES, passes
 from ddbench.datasets.source import seed_name
 from ddbench.store.hashing import seed_of
 
@@ -65,6 +65,7 @@ class Task:
         seed: int,
         store: ArtifactStore,
         catalogue: Mapping[str, architectures.Architecture] | None = None,
+        epoch_images: int = EPOCH_IMAGES,
     ) -> None:
         """Made by the runner. Every generator derives from `seed` and a name of its own."""
         self.dataset, self.fingerprint, self.strategy = dataset, fingerprint, strategy
@@ -75,7 +76,7 @@ class Task:
         self.artifacts_used: dict[str, Artifact] = {}
         self.chose_on_split = False
         self.on_build: Callable[[Mapping[str, Any]], None] = lambda event: None
-        self._store, self.catalogue = store, catalogue
+        self._store, self.catalogue, self._epoch_images = store, catalogue, epoch_images
         self._members = [torch.nonzero(labels.cpu() == c).flatten() for c in range(num_classes)]
         self._generators: dict[str, torch.Generator] = {}
         self.generator = self.new_generator("method")
@@ -135,7 +136,11 @@ class Task:
     @property
     def passes(self) -> int:
         """How often an epoch goes over the training images: several times where they are few."""
-        return passes(len(self.labels))
+        return self.passes_over(len(self.labels))
+
+    def passes_over(self, images: int) -> int:
+        """Return how often an epoch goes over a part of so many of the training images."""
+        return passes(images, self._epoch_images)
 
     def real_images(
         self, c: int, count: int, generator: torch.Generator | None = None

@@ -21,6 +21,7 @@ from ddbench.datasets.catalogue import (
     suggested_path,
 )
 from ddbench.datasets.dataset import (
+    EPOCH_IMAGES,
     WITH_FLIP,
     WITHOUT_FLIP,
     Dataset,
@@ -57,6 +58,7 @@ __all__ = [
     "load",
     "locate",
     "majority_accuracy",
+    "EPOCH_IMAGES",
     "passes",
     "register_datasets",
     "resolve_options",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # The siamese augmentation of a set: mirrored digits and letters are other characters, or none.
 WITHOUT_FLIP = "color_crop_cutout_scale_rotate"
 WITH_FLIP = "color_crop_cutout_flip_scale_rotate"
+EPOCH_IMAGES = 3600  # that an epoch goes over at least: nine tenths of mnist-mini
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,7 @@ class Dataset:
             loading what the option `validate` asks for; else None.
         val_labels: (k,) int64 of the same.
         validation: What the validation split is, in words, or "".
+        epoch_images: Training images that an epoch goes over at least, see `passes`.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Dataset:
     val_images: NDArray[np.uint8] | None = None
     val_labels: NDArray[np.int64] | None = None
     validation: str = ""
+    epoch_images: int = EPOCH_IMAGES
 
     @property
     def num_classes(self) -> int:
@@ -110,16 +113,13 @@ def class_counts(dataset: Dataset) -> NDArray[np.int64]:
     return np.bincount(dataset.train_labels, minlength=dataset.num_classes).astype(np.int64)
 
 
-EPOCH_IMAGES = 3600  # that an epoch goes over at least: nine tenths of mnist-mini
-
-
-def passes(images: int) -> int:
+def passes(images: int, epoch_images: int = EPOCH_IMAGES) -> int:
     """Return how often an epoch goes over a training set of so many images: once if it is large.
 
     Settings in epochs were chosen on thousands of images. An epoch of 200 would be one step or a
     few, and a network trained for some of them no better than chance.
     """
-    return -(-EPOCH_IMAGES // max(1, images))
+    return max(1, -(-epoch_images // max(1, images)))
 
 
 def facts_of(dataset: Dataset) -> dict[str, Any]:

@@ -113,7 +113,8 @@ class Toy(Source):
             arrays[f"{split}_images"] = np.stack([_sample(generator, patterns[c]) for c in labels])
             arrays[f"{split}_labels"] = labels
         names = tuple(f"blob {c}" for c in range(classes))
-        return Dataset(self.name, **arrays, classes=names, augment=WITHOUT_FLIP)
+        about: dict[str, Any] = {"classes": names, "augment": WITHOUT_FLIP}
+        return Dataset(self.name, **arrays, **about, epoch_images=0)  # an epoch is one pass
 
 
 def _pattern(generator: np.random.RandomState, channels: int, size: int) -> np.ndarray:

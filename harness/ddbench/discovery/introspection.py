@@ -176,15 +176,16 @@ def answer(
     `extensions` None are those installed, and those of `files`.
 
     The request may hold ``describe`` (names), ``configure`` (questions with a ``method``),
-    ``architectures`` ([name, shape, classes] each), ``inits`` (any value) and ``price`` (jobs with
-    the facts of their dataset; a condensation's has a ``method`` too).
+    ``architectures`` ([name, shape, classes] each), ``inits`` (any value), ``price`` (jobs with
+    the facts of their dataset; a condensation's has a ``method`` too) and ``artifacts``
+    (condensations likewise).
     """
     result: dict[str, Any] = {"describe": {}, "configure": [], "architectures": [], "inits": {}}
     for name in request.get("describe", ()):
         result["describe"][name] = _contained(lambda method, _: describe(method), methods[name], {})
     for question in request.get("configure", ()):
         result["configure"].append(_contained(configure, methods[question["method"]], question))
-    if not any(request.get(key) for key in ("architectures", "inits", "price")):
+    if not any(request.get(key) for key in ("architectures", "inits", "price", "artifacts")):
         return result
     extensions = extensions or Extensions.installed(files=map(Path, files))
     result["inits"] = {name: extensions.code_of_init(name) for name in sorted(extensions.inits)}
@@ -192,7 +193,21 @@ def answer(
         shape = (channels, height, width)
         result["architectures"].append(_fits(name, shape, classes, extensions))
     result["price"] = [_price(one, methods, extensions) for one in request.get("price", ())]
+    result["artifacts"] = [
+        _artifacts(one, methods, extensions) for one in request.get("artifacts", ())
+    ]
     return result
+
+
+def _artifacts(
+    question: Mapping[str, Any], methods: Mapping[str, Method | str], extensions: Extensions
+) -> dict[str, Any]:
+    from ddbench.discovery import pricing
+
+    method = methods[question["method"]]
+    if isinstance(method, str):
+        return {"artifacts": {}, "unknown": method}
+    return pricing.artifacts_asked_for(question["job"], question["facts"], method, extensions)
 
 
 def _price(
@@ -279,7 +294,7 @@ class Child:
             MethodError: The process ended: a method that kills whoever imports it.
         """
         names = {*request.get("describe", ())}
-        for question in (*request.get("configure", ()), *request.get("price", ())):
+        for question in _about_methods(request):
             names |= {question["method"]} if "method" in question else set()
         asked = {name: dataclasses.asdict(self.found[name]) for name in sorted(names)}
         question = {"request": request, "methods": asked, "extensions": self.extensions}
@@ -368,9 +383,14 @@ class Child:
         return dict(json.loads(line))
 
 
+def _about_methods(request: Mapping[str, Any]) -> list[Any]:
+    """Return the questions of a request that name a method."""
+    return [one for key in ("configure", "price", "artifacts") for one in request.get(key, ())]
+
+
 def _parts(answers: Mapping[str, Any]) -> list[Any]:
     """Return the answers about one thing each; where something is wrong they have an ``error``."""
-    lists = (answers.get(key, []) for key in ("configure", "architectures", "price"))
+    lists = (answers.get(key, []) for key in ("configure", "architectures", "price", "artifacts"))
     return [*answers["describe"].values(), *itertools.chain.from_iterable(lists)]
 
 
@@ -381,7 +401,7 @@ def _answers_to(request: Mapping[str, Any], answers: Any) -> bool:  # noqa: ANN4
         return False
     if not all(isinstance(answers.get(key), kind) for key, kind in kinds.items()):
         return False
-    for key in ("configure", "architectures", "price"):
+    for key in ("configure", "architectures", "price", "artifacts"):
         given = answers.get(key, [])
         if not isinstance(given, list) or len(given) != len(request.get(key, ())):
             return False

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_any, tree_map_only
 
 from ddbench import architectures
-from ddbench.contract.artifacts import ArtifactStore, BuildContext, artifact_id
+from ddbench.contract.artifacts import ArtifactStore, BuildContext, artifact_id, whitening_spec
 from ddbench.contract.config import make_config
 from ddbench.contract.hookspecs import Converged, Unsupported
 from ddbench.contract.task import Task, build_network
@@ -198,24 +198,104 @@ class _PricedTask(Task):
         self.declared += count
 
 
+class _Enough(Exception):
+    """An init has asked for what it shares; what it would do with that is not asked."""
+
+
+class _AskedTask(_PricedTask):
+    """A task whose artifacts are neither built nor counted: it is only noted which they are."""
+
+    ends_there = False  # whether the first artifact ends the asking
+
+    def artifact(
+        self,
+        kind: str,
+        spec: Mapping[str, Any],
+        build: Callable[[BuildContext], None],
+        *,
+        steps: int = 0,
+        step: Callable[[], object] | None = None,
+    ) -> Path:
+        """Note what is asked for."""
+        name = artifact_id(kind, {"dataset": self.fingerprint, **spec})
+        what = " ".join((kind, *(str(spec[key]) for key in ("architecture",) if key in spec)))
+        self.priced[name] = {"kind": what}
+        if self.ends_there:
+            raise _Enough
+        return self._store.root / name
+
+
+def artifacts_asked_for(
+    job: Mapping[str, Any], facts: Mapping[str, Any], method: Method, extensions: Extensions
+) -> dict[str, Any]:
+    """Return ``{"artifacts": {id: what it is}, "unknown": why there may be more, or ""}``.
+
+    The hook `prepare` says what a method shares, on a task that builds nothing; built-in inits are
+    asked too. Its images are one zero in memory: those of "meta" make torch import for seconds.
+    `facts` holds ``fingerprint`` and ``zca`` beside what `condensation` takes.
+    """
+    asked: dict[str, str] = {}
+    if facts["zca"]:
+        asked[artifact_id("zca", whitening_spec(facts["fingerprint"]))] = "zca"
+    unknown = ""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        blank = torch.zeros(1, 1, 1, 1)
+        task = _task(job, facts, extensions, Path(folder), _AskedTask, blank)
+        try:
+            unknown = _ask_for_artifacts(job, task, method, extensions)
+        except Exception as error:  # the method is someone else's code, and content is missing
+            unknown = shortened(named(error))
+    return {"artifacts": asked | {k: one["kind"] for k, one in task.priced.items()},
+            "unknown": unknown}  # fmt: skip
+
+
+def _ask_for_artifacts(
+    job: Mapping[str, Any], task: _PricedTask, method: Method, extensions: Extensions
+) -> str:
+    """Let the init and the method ask `task` for what they share; return what cannot be told."""
+    assert isinstance(task, _AskedTask)  # noqa: S101
+    config = make_config(method.info, job["config"])
+    unknown = ""
+    if method.info.own_init(config) is None:
+        if extensions.code_of_init(job["init"]):
+            unknown = f"init {job['init']} does not say what it shares"
+        else:
+            task.ends_there = True
+            with suppress(_Enough):
+                extensions.inits[job["init"]].build(task)
+            task.ends_there = False
+    if not method.hook.prepare.get_hookimpls():
+        return f"{job['method']} has no hook prepare"
+    method.hook.prepare(task=task, config=config)
+    return unknown
+
+
 def _task(
-    job: Mapping[str, Any], facts: Mapping[str, Any], extensions: Extensions, folder: Path
+    job: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    extensions: Extensions,
+    folder: Path,
+    kind: type[_PricedTask] = _PricedTask,
+    blank: torch.Tensor | None = None,
 ) -> _PricedTask:
     channels, height, width = facts["shape"]
     counts = torch.tensor(facts["class_counts"])
     labels = torch.arange(facts["num_classes"]).repeat_interleave(counts)
-    return _PricedTask(
-        images=torch.empty(len(labels), channels, height, width, device=META),
+    size = (len(labels), channels, height, width)
+    return kind(
+        images=torch.empty(size, device=META) if blank is None else blank.expand(size),
         labels=labels,
         num_classes=facts["num_classes"],
         dataset=job["dataset"],
-        fingerprint="shapes only",
+        fingerprint=facts.get("fingerprint", "shapes only"),
         strategy=facts["augment"],
         architecture=job["architecture"],
         ipc=job["ipc"],
         seed=job["seed"],
         store=ArtifactStore(folder),
         catalogue=extensions.architectures,
+        epoch_images=facts["epoch_images"],
     )
 
 

@@ -132,6 +132,7 @@ class JobContext:
             seed=job.seed,
             store=self.store(),
             catalogue=extensions.architectures,
+            epoch_images=dataset.epoch_images,
         )
 
     def tensors(self, dataset: Dataset) -> TensorData:
@@ -160,6 +161,7 @@ class JobContext:
             return None
         import torch
 
+        from ddbench.contract.artifacts import whitening_spec
         from ddbench.datasets.tensors import fit_zca
         from ddbench.meter import warm_up
 
@@ -170,5 +172,5 @@ class JobContext:
 
         cpu = torch.device("cpu")
         warm_up(cpu)  # what the process pays once is no part of the fitting
-        spec = {"dataset": dataset.fingerprint, "epsilon": 0.1, "version": 1}
+        spec = whitening_spec(dataset.fingerprint)
         return self.store().get("zca", spec, build, cpu, dataset.name)

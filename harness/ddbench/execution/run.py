@@ -27,7 +27,7 @@ from ddbench.execution.engines import Jobs, Observer, memory_of_a_job, run_local
 from ddbench.execution.signals import Stop
 from ddbench.machine import usable_cores
 from ddbench.planning.job_ids import adopting, keeping
-from ddbench.planning.jobs import Choices, DatasetFacts, Plan, row_labels
+from ddbench.planning.jobs import Choices, DatasetFacts, Plan, Shared, row_labels
 from ddbench.planning.planner import MissingData, PlanningContext, make
 from ddbench.planning.registry import Registry, RegistryError
 from ddbench.store.atomic_files import write_json
@@ -154,6 +154,15 @@ class Session:
         ]  # fmt: skip
         return [*_shared(answers), *prices]
 
+    def shared(self, plan: Plan) -> list[Shared]:
+        """Return the artifacts that the rows of a plan share, and whether the cache has them.
+
+        Jobs that differ by seed alone are asked about once. Nothing is built.
+        """
+        from ddbench.execution.sharing import shared
+
+        return shared(plan, self.ask, self.places.cache / "artifacts")
+
     def _facts(self, name: str, options: Mapping[str, Any]) -> DatasetFacts:
         started = time.monotonic()
         try:
@@ -180,6 +189,8 @@ class Session:
             tuple(about["test_counts"]),
             dataset.notes,
             dataset.options.get("validate"),
+            dataset.epoch_images,
+            dataset.zca,
         )
 
     def sizes(self, name: str) -> datasets.Sizes:
@@ -236,6 +247,7 @@ def _price_questions(
         "shape": list(facts.shape),
         "class_counts": list(facts.class_counts),
         "augment": facts.augment,
+        "epoch_images": facts.epoch_images,
     }
     labels = row_labels(plan.condensations)
     alike: dict[str, list[Condensation]] = {}

@@ -21,7 +21,6 @@ from safetensors.torch import save as to_safetensors
 from ddbench import NUMERICS
 from ddbench.contract.artifacts import BuildContext
 from ddbench.contract.task import Split, Task, build_network
-from ddbench.datasets import passes
 from ddbench.store.atomic_files import write_json, write_whole
 from ddbench.store.hashing import seed_of
 from ddbench.store.tensor_trees import load_tree, save_tree
@@ -90,7 +89,7 @@ def trained_network(
         **asdict(recipe),
     }
     split = _split(task)
-    if (several := passes(len(split.fit))) > 1:
+    if (several := task.passes_over(len(split.fit))) > 1:
         spec["passes"] = several
     folder = task.artifact(
         "network",
@@ -220,7 +219,7 @@ def _train_epoch(
     progress: _Progress, task: Task, fit: torch.Tensor, batch: int, work: BuildContext
 ) -> None:
     progress.network.train()
-    for _ in range(passes(len(fit))):
+    for _ in range(task.passes_over(len(fit))):
         order = fit[torch.randperm(len(fit), generator=progress.generator)].to(task.device)
         # equal batches, at most `batch` large: no tiny last step, and steps of equal cost to meter
         for chosen in order.tensor_split(math.ceil(len(order) / batch)):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ddbench.datasets import EPOCH_IMAGES
 from ddbench.store.records import Condensation, Evaluation, Skipped
 from ddbench.text.labels import Named, labels
 
@@ -25,6 +26,8 @@ class DatasetFacts:
         test_counts: Test images of each class, C numbers; () where nobody has told.
         notes: What a report should say about the data, or "".
         validate: The option of that name, as the dataset was loaded with it.
+        epoch_images: Training images that an epoch goes over at least.
+        zca: Whether its images are whitened.
     """
 
     name: str
@@ -37,6 +40,8 @@ class DatasetFacts:
     test_counts: tuple[int, ...] = ()
     notes: str = ""
     validate: int | None = None
+    epoch_images: int = EPOCH_IMAGES
+    zca: bool = False
 
     def record(self) -> dict[str, Any]:
         """Return what a manifest keeps, under the names that evaluations use too."""
@@ -105,6 +110,23 @@ def row_labels(jobs: Iterable[Condensation]) -> dict[str, str]:
             for job in jobs
         }
     )
+
+
+@dataclass(frozen=True)
+class Shared:
+    """An artifact that rows of a plan share.
+
+    Attributes:
+        kind: What it is.
+        id: Its id; "" where nobody knows before the rows run what they share.
+        rows: Labels of the rows.
+        state: Of `store.artifact_folders`, or why nothing is known.
+    """
+
+    kind: str
+    id: str
+    rows: tuple[str, ...]
+    state: str
 
 
 @dataclass

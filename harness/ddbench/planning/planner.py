@@ -104,6 +104,7 @@ class _Planner:
         self.result = Plan()
 
     def plan(self) -> Plan:
+        self._read_architectures_of_tables()
         rows = self._rows()
         self.info = self._describe(rows)
         self._check_names()
@@ -122,6 +123,21 @@ class _Planner:
             raise RegistryError(dict.fromkeys(self.problems))
         self._add_evaluations()
         return self.result
+
+    def _read_architectures_of_tables(self) -> None:
+        """Let `[methods.X.arch.NAME]` hold for its network, however the name is spelt."""
+        if self.registry.path == default_path():  # whose names are canonical, by a test
+            return
+        written = self.registry.own_architectures()
+        asked = [[name, [1, 32, 32], 10] for name in written]
+        answers = self.world.ask({"architectures": asked})["architectures"] if asked else []
+        spelt = {}
+        for (name, place), answer in zip(written.items(), answers, strict=True):
+            if "unknown" in answer:
+                self.problems.append(f"{place}: {answer['unknown']}")
+            else:
+                spelt[name] = answer["canonical"]
+        self.registry = replace(self.registry, spelt=spelt)
 
     # -- rows ------------------------------------------------------------------------------
 
@@ -775,7 +791,7 @@ class _Planner:
         constants = self.registry.protocols[protocol]
         recipe = recipe_of(constants, facts.augment)
         if job is None:
-            recipe = _repeated(recipe, passes(sum(facts.class_counts)))
+            recipe = _repeated(recipe, passes(sum(facts.class_counts), facts.epoch_images))
         evaluation = Evaluation(
             id="",
             condensation=job.id if job else None,

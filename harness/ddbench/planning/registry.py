@@ -132,6 +132,7 @@ class Registry:
         own: Its method tables without those of the base.
         faults: What is wrong with it; the tables are then what they would be without.
         extends: What it says of that, "" if nothing.
+        spelt: Canonical names of the architectures that its method tables spell otherwise.
     """
 
     path: Path
@@ -144,6 +145,7 @@ class Registry:
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     extends: str = ""
+    spelt: Mapping[str, str] = field(default_factory=dict)
 
     def place(self, *keys: str) -> str:
         """Return `registry.toml:12: [methods.gm] batch_real`, for messages."""
@@ -171,6 +173,14 @@ class Registry:
         for row, table in self.own.items():
             for at, _ in _narrowing(table, {}):
                 yield row, at, ("methods", row, *itertools.chain.from_iterable(at.items()))
+
+    def own_architectures(self) -> dict[str, str]:
+        """Return the architectures that method tables not of the base are for: name -> place."""
+        return {
+            at["arch"]: self.place(*keys[: keys.index("arch") + 2])
+            for _, at, keys in self.own_settings()
+            if "arch" in at
+        }
 
     def own_inits(self) -> Iterator[tuple[str, str]]:
         """Go through the inits of method tables that are not of the base: place, init."""
@@ -220,10 +230,15 @@ class Registry:
         for keys, table in self._tables(row, at, published=True):
             if any(key not in _SAID_ELSEWHERE for key in table):
                 places = dict(zip(keys[2::2], keys[3::2], strict=True))
-                found |= {k: [int(v) if k == "ipc" else v] for k, v in places.items()}
+                found |= {
+                    k: [int(v) if k == "ipc" else self._canonical(k, v)] for k, v in places.items()
+                }
             found |= {"init": [table["init"]]} if "init" in table else {}
             found |= table.get("published_at", {})
         return found
+
+    def _canonical(self, axis: str, value: str) -> str:
+        return self.spelt.get(value, value) if axis == "arch" else value
 
     def _tables(
         self, row: str, at: Where, published: bool
@@ -237,8 +252,10 @@ class Registry:
                 continue
             yield ("methods", name), table
             for axis in AXES:
-                value = values[axis]
-                yield ("methods", name, axis, value), table.get(axis, {}).get(value, {})
+                inner = table.get(axis, {})
+                written = [v for v in inner if self._canonical(axis, v) == values[axis]]
+                for value in written:
+                    yield ("methods", name, axis, value), inner[value]
             inner = table.get("dataset", {}).get(at.dataset, {}).get("ipc", {})
             keys = ("methods", name, "dataset", at.dataset, "ipc", str(at.ipc))
             yield keys, inner.get(str(at.ipc), {})

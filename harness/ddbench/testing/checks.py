@@ -257,9 +257,8 @@ options = {{ classes = {classes}, channels = {channels}, train_per_class = {per_
 def _planned(subject: Subject, folder: Path) -> tuple[Plan, JobContext]:
     """Return the plan of the subject's condensation, and the setting to do it in."""
     text = REGISTRY.format(architecture=ARCHITECTURE, per_class=PER_CLASS, **vars(subject.shape))
-    registry = replace(
-        parse(text, Path("registry.toml")), methods={subject.name: dict(subject.options)}
-    )
+    tables = {subject.name: dict(subject.options)}
+    registry = replace(parse(text, Path("registry.toml")), methods=tables, own=tables)
     places = Places(subject.store.parent)
     session = Session.of(registry, places, {subject.name: subject.method}, Extensions())
     rows, inits = (subject.name,), (subject.init,)

@@ -54,6 +54,7 @@ def toy_task(
         ipc=ipc,
         seed=seed,
         store=_passing_store() if store is None else ArtifactStore(Path(store)),
+        epoch_images=0,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -108,11 +109,28 @@ def _lasting(stream: TextIO, number: int) -> TextIO:
         stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(_Lasting(number, "w", closefd=False)),
-        encoding=stream.encoding,
+        encoding=_encoding_kept(stream.encoding),
         errors="backslashreplace",
         line_buffering=getattr(stream, "line_buffering", False),
         write_through=getattr(stream, "write_through", False),
     )
+
+
+def _encoding_kept(encoding: str) -> str:
+    """Return an encoding that writes what `encoding` does, and has no name of ASCII's.
+
+    click takes a stream that is ASCII for a mistake, and writes UTF-8 past it.
+    """
+    ascii_ = codecs.lookup("ascii")
+    if codecs.lookup(encoding).name != ascii_.name:
+        return encoding
+    kept = codecs.CodecInfo(*ascii_[:4], ascii_.incrementalencoder, ascii_.incrementaldecoder,
+                            name=_ASCII)  # fmt: skip
+    codecs.register(lambda name: kept if name == _ASCII else None)
+    return _ASCII
+
+
+_ASCII = "ascii_alone"
 
 
 def _opened(number: int, mode: str) -> TextIO:

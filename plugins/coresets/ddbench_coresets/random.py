@@ -36,6 +36,12 @@ def describe() -> MethodInfo:
 
 
 @hookimpl
+def prepare() -> bool:
+    """Build nothing: no artifact is shared."""
+    return True
+
+
+@hookimpl
 def init(synthetic: SyntheticSet) -> State:
     """Take the random images that the init ``real`` drew."""
     return State(synthetic.images, synthetic.hard_labels())

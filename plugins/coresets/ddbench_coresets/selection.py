@@ -105,6 +105,7 @@ def information(paper: str, bibtex: str = "", config: type[Config] = Config) -> 
         step="none",
         steps=lambda config, ipc: 0,
         quick=QUICK,
+        check={"network_epochs": 40},  # what the network needs to be of use on tiny data
         canonical=lambda config, facts: replace(config, floor=FLOOR),  # which refuses, or not
         needs=shortage,
         published=False,  # the features' network was never described: its recipe here is ours

@@ -47,7 +47,8 @@ def task():
 def chosen_numbers(task, answers, epoch=-1, seed=0):
     experts = Oracles(answers)
     generator = torch.Generator().manual_seed(seed)
-    images = predicted_correctly(task, read, experts, epoch, generator)
+    images, classes = predicted_correctly(task, read, experts, epoch, generator)
+    assert classes.dtype == torch.int64 and classes.tolist() == [0, 0, 1, 1, 2, 2]
     return images[:, 0, 0, 0].long().tolist(), experts
 
 

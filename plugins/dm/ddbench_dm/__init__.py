@@ -94,6 +94,12 @@ def canonical(config: Config, facts: Facts) -> Config:
 
 
 @hookimpl
+def prepare() -> bool:
+    """Build nothing: no artifact is shared."""
+    return True
+
+
+@hookimpl
 def init(task: Task, synthetic: SyntheticSet, config: Config) -> State:
     """Return the initial images as a leaf under SGD with momentum."""
     images = synthetic.images.detach().clone().requires_grad_()

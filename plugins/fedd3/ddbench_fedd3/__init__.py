@@ -108,7 +108,7 @@ def describe() -> MethodInfo:
         own_init=lambda config: "real",  # each client's own
         step="local step of all active clients (kip), or one client's fit",
         steps=lambda config, ipc: DISTILLERS[config.client_distiller].steps(config),
-        quick={"clients": 5, "classes_per_client": 2, "steps": 3000},
+        quick={"clients": 5, "classes_per_client": 2, "lr_images": 0.02, "steps": 3000},
         check={"stop_accuracy": 1.0},  # toy data are predicted at once, and nothing would be done
         balanced=False,  # clients that drop out take their images with them
         published_at={"dataset": ("cifar10",)},  # it matches no network
@@ -133,6 +133,12 @@ def _canonical(config: Config, facts: Facts) -> Config:
 
 def _needs(config: Config, facts: Facts) -> str | None:
     return budget.obstacle(config, facts.class_counts, facts.ipc)
+
+
+@hookimpl
+def prepare() -> bool:
+    """Build nothing: no artifact is shared."""
+    return True
 
 
 @hookimpl

@@ -126,6 +126,11 @@ class GradientMatching:
         )
 
     @hookimpl
+    def prepare(self) -> bool:
+        """Build nothing: no artifact is shared."""
+        return True
+
+    @hookimpl
     def init(self, task: Task, synthetic: SyntheticSet, config: GM) -> State:
         """Return the initial images as a leaf under SGD with momentum, and the first network."""
         images = synthetic.images.detach().clone().requires_grad_()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 import signal
 import time
 from contextlib import suppress
@@ -20,6 +21,9 @@ INFRASTRUCTURE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGU
 CLAIM_S = 2.0  # in which the claim of a worker is free that has been killed with all it started
 
 
+FEW_FILES, ENOUGH_FILES = 64, 1024  # that a process may have open
+
+
 class StartError(RunError):
     """No process can be started in which jobs could be done; says why and what to do."""
 
@@ -33,8 +37,11 @@ class StartError(RunError):
         if isinstance(error, EOFError):
             words = "the first one ended at once"
             remedy = "what it said stands above"
+            if (files := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) < FEW_FILES:
+                words += f", and this shell allows {files} open files"
+                remedy = f"allow more (`ulimit -n {ENOUGH_FILES}`)"
         elif number in (errno.EMFILE, errno.ENFILE):
-            remedy = "allow more open files (`ulimit -n 1024`)"
+            remedy = f"allow more open files (`ulimit -n {ENOUGH_FILES}`)"
         elif number in (errno.EAGAIN, errno.ENOMEM):
             remedy = "allow more processes (`ulimit -u`) or memory, or end others"
         elif "AF_UNIX path too long" in words:

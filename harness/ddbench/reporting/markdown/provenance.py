@@ -113,10 +113,10 @@ def measuring_section(document: Document, leaderboard: Leaderboard) -> None:
             "**Accuracy**: of networks trained on nothing but the set, from fresh weights, after "
             "the last epoch, never the best one. Balanced: the mean of the accuracies on each "
             "class.",
-            "**Quick settings**: the rates of GM, DSA and DM were chosen on 20% of mnist-mini's "
-            "training images, held out, at one image per class (`benchmarks/choose_quick.py`). "
-            "Those of MTT, DATM, FedD3 and the selections are older and were chosen with the test "
-            "images in view. How other settings were chosen is for a method's author to say.",
+            "**Quick settings** of the methods that come with ddbench: their rates, and the epochs "
+            "of the selections' feature network, were chosen on 20% of mnist-mini's training "
+            "images, held out, at one image per class (`benchmarks/choose_quick.py`). How other "
+            "settings were chosen is for a method's author to say.",
             *validation_lines(leaderboard),
             "**±**: sample standard deviation (n − 1) over the networks of all seeds; over seeds: "
             "of the seeds' means. Resolution: the binomial standard error √(p(1 − p)/n) of the "

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ddbench.reporting.terminal.tables import print_json, print_table, stdout
+from ddbench.store.artifact_folders import ABSENT, BEGUN, DONE
 from ddbench.store.records import VALIDATION
 
 if TYPE_CHECKING:
-    from ddbench.planning.jobs import Plan
+    from ddbench.planning.jobs import Plan, Shared
     from ddbench.store.records import Condensation, Skipped
 
 
-def print_plan(plan: Plan, *, as_json: bool = False) -> None:
-    """Print the jobs of a plan, one line for all seeds of a row, and count them."""
+def print_plan(plan: Plan, shared: Sequence[Shared] = (), *, as_json: bool = False) -> None:
+    """Print the jobs of a plan, one line for all seeds of a row, what they share, and how many."""
     if as_json:
         print_json(
             {
@@ -23,6 +25,7 @@ def print_plan(plan: Plan, *, as_json: bool = False) -> None:
                 "evaluations": [job.record() for job in plan.evaluations],
                 "skipped": plan.record()["skipped"],
                 "datasets": plan.record()["datasets"],
+                "artifacts": [asdict(one) for one in shared],
             }
         )
         return
@@ -42,6 +45,11 @@ def print_plan(plan: Plan, *, as_json: bool = False) -> None:
         captions=_captions(plan, labels),
         droppable=("evaluations", "options"),
     )
+    if shared:
+        if found := _artifacts(shared):
+            print_table(found, title="artifacts", right=("number",))
+        for line in _not_known(shared):
+            stdout().print(line, soft_wrap=True)
     if plan.skipped:
         print_table(_skipped(plan), title="skipped")
     stdout().print(_counts(plan), soft_wrap=True)
@@ -67,6 +75,22 @@ def _row(job: Condensation, label: str) -> dict[str, Any]:
         "unit": job.step_unit,
         "evaluations": 0,
     }
+
+
+_STATES = {DONE: "in the cache", BEGUN: "begun; the run goes on", ABSENT: "the run builds it"}
+
+
+def _artifacts(shared: Sequence[Shared]) -> list[dict[str, Any]]:
+    """Return a line for all artifacts of a kind that the same rows share in the same state."""
+    counts = Counter((one.kind, one.state, one.rows) for one in shared if one.id)
+    return [
+        {"artifact": kind, "number": number, "state": _STATES[state], "for": ", ".join(rows)}
+        for (kind, state, rows), number in counts.items()
+    ]
+
+
+def _not_known(shared: Sequence[Shared]) -> list[str]:
+    return [f"artifacts of {', '.join(one.rows)}: {one.state}" for one in shared if not one.id]
 
 
 def _captions(plan: Plan, labels: Mapping[str, str]) -> list[str]:

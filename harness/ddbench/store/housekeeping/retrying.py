@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from ddbench.store.job_names import find_job
 from ddbench.store.records import FAILED, SKIPPED
-from ddbench.store.run_folder import RunError, RunFolder, read_run
+from ddbench.store.run_folder import RunFolder, read_run
 
 
 def to_retry(
@@ -19,21 +20,20 @@ def to_retry(
 ) -> dict[str, list[Path]]:
     """Return the files to remove so that jobs are done again, by job.
 
-    Those named by `ids` (or beginnings of them), and all `failed` or `skipped` ones. A checkpoint
+    Those named by `ids` (or beginnings of them, as `find_job` takes them), and all `failed` or
+    `skipped` ones. A checkpoint
     stays, to go on from, unless `afresh`. The log stays.
 
     Raises:
-        RunError: An id fits no job that has ended.
+        RunError: An id fits no job that has ended, or several.
     """
     records = read_run(folder)
     ended = {**records.condensations, **records.evaluations}
-    for wanted in ids:
-        if not any(id.startswith(wanted) for id in ended):
-            raise RunError(f"retry {wanted}: no job of {folder.root} that has ended begins so")
+    named = {find_job(records, wanted).id for wanted in ids}
     states = {state for state, wanted in ((FAILED, failed), (SKIPPED, skipped)) if wanted}
     chosen: dict[str, list[Path]] = {}
     for id, record in ended.items():
-        if record.status in states or any(id.startswith(wanted) for wanted in ids):
+        if record.status in states or id in named:
             condensation = id in records.condensations
             files = [folder.result(id) if condensation else folder.evaluation(id)]
             if condensation and afresh:

@@ -1,0 +1,15 @@
+"""The folder of an artifact, as it is seen without torch: finished, begun or absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+DONE, BEGUN, ABSENT = "done", "begun", "absent"
+
+
+def state_of(root: Path, name: str) -> str:
+    """Return the state of the artifact `name` below `root`: DONE, BEGUN or ABSENT."""
+    if (root / name / MANIFEST).is_file():
+        return DONE
+    return BEGUN if (root / name).is_dir() else ABSENT
