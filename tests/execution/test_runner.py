@@ -348,7 +348,7 @@ class OwnBase(BaseException):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 EB"), "out of memory"),
         (OSError(28, "No space left on device"), "the disk is full"),
         (BadMessage(), "BadMessage: (its message cannot be shown)"),
-        (ValueError("\udc80"), "ValueError: \udc80"),
+        (ValueError("\udc80"), r"ValueError: \udc80"),
         (ValueError("x" * 10_000), "ValueError: xxx"),
         (ValueError("\n\x1b[2J\x1b[31mred\x1b[0m\tand\a\x9b1mloud"), "ValueError: red andloud ("),
         (asyncio.CancelledError("c"), "CancelledError: c (test_runner.py:"),

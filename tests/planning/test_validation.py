@@ -215,9 +215,9 @@ def test_the_test_set_is_read_for_what_was_chosen_alone_and_once(session, tmp_pa
     where = RunOptions(tmp_path / "run", inline=True)
     carry_out(session, plan, where)
     records = read_run(open_run(tmp_path / "run")).evaluations.values()
-    assert {(r["tested_on"], r["n_test"]) for r in records} == {(VALIDATION, 16)}
-    assert {r["validation"] for r in records} == {"20% of the training images, held out"}
-    assert {tuple(r["train_counts"]) for r in records} == {(16,) * 4}
+    assert {(r.tested_on, r.n_test) for r in records} == {(VALIDATION, 16)}
+    assert {r.validation for r in records} == {"20% of the training images, held out"}
+    assert {tuple(r.train_counts) for r in records} == {(16,) * 4}
 
     chosen = load(open_run(tmp_path / "run")).chosen
     assert len(chosen) == 1  # of two settings of one method

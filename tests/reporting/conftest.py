@@ -74,6 +74,11 @@ class MadeRun:
         write_record(self.folder.evaluation(id), "evaluation", record)
         return id
 
+    def spoil(self, id: str, **fields: Any) -> None:
+        """Put fields that ddbench would not write into the record of an evaluation."""
+        path = self.folder.evaluation(id)
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
     def row(self, row: str, by_seed: list[list[float]], **fields: Any) -> list[str]:
         """Write condensations of seeds 0, 1, ... and their evaluations; return the first's ids."""
         ids = [self.condensation(row, seed, **fields) for seed in range(len(by_seed))]

@@ -13,6 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+ARTIFACT = {
+    "id": "a",
+    "kind": "experts",
+    "seconds": 1.0,
+    "flops": 10,
+    "lower_bound": False,
+    "bytes": 5,
+}
+
 # What no field of ours, or few, may be.
 ODD = [
     None, True, 0, -1, 7, 10**90, 10**400, 1e308, float("inf"), float("nan"), 0.5, "", "text",
@@ -27,7 +36,7 @@ def filled(made):
     made.evaluation(dm, [0.70, 0.72], architecture="vgg11")
     made.evaluation(dm, [0.60], snapshot=10, id="on-the-way")
     made.evaluation(dm, [0.85], own_recipe=True)
-    made.row("dm", [[0.5]], control_of="dm", steps=0, artifacts=[{"id": "a", "seconds": 1.0}])
+    made.row("dm", [[0.5]], control_of="dm", steps=0, artifacts=[ARTIFACT])
     made.row("random", [[0.40, 0.44]], costs={"flops_condense": 0})
     made.evaluation(None, [0.97], protocol="whole-quick", images=4000, train_s=[12.0])
     made.condensation("gm", status="failed", reason="ValueError")

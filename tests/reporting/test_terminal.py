@@ -315,7 +315,7 @@ def test_the_beginning_of_a_row_and_its_control_means_the_row(made):
         made.condensation("datm", id=f"datm-ipc1-s0-steps0-{name}", control_of="datm")
     records = read_run(made.folder)
     assert find_job(records, "datm").id == row
-    assert find_job(records, "datm-ipc1-s0-steps0-c")["control_of"] == "datm"
+    assert find_job(records, "datm-ipc1-s0-steps0-c").control_of == "datm"
     with pytest.raises(RunError, match="2 jobs begin so"):
         find_job(records, "datm-ipc1-s0-steps0")
     made.condensation("datm", 1, id="datm-ipc1-s1-gh")
@@ -347,7 +347,7 @@ def test_a_condensation_goes_before_evaluations_whose_ids_begin_alike(made):
     made.evaluation(id, [0.8], id="dm-real-ipc1-s0-on-mlp-ef")
     records = read_run(made.folder)
     assert find_job(records, "dm").id == id
-    assert find_job(records, "dm-real-ipc1-s0-on-m")["kind"] == "evaluation"
+    assert find_job(records, "dm-real-ipc1-s0-on-m").kind == "evaluation"
     with pytest.raises(RunError, match="2 jobs begin so"):
         find_job(records, "dm-real")
 

@@ -152,7 +152,7 @@ class Costs:
     export_s: Quantity
     artifact_s: Quantity
     waited_s: Quantity = 0.0
-    flops_condense: Quantity  # of init, steps and export together
+    flops_condense: Quantity | None  # of init, steps and export together; None is unknown
     flops_init: Quantity | None = None  # earlier records have it in the steps
     flops_export: Quantity | None = None
     flops_artifact: Quantity
@@ -172,7 +172,7 @@ class UsedArtifact:
     id: str
     kind: str
     seconds: Quantity
-    flops: Counted
+    flops: Quantity
     lower_bound: bool
     bytes: Counted
 
