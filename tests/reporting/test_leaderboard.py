@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from ddbench.reporting.leaderboard import load, number_format, table_format
+from ddbench.reporting.leaderboard import load, table_format
 from ddbench.reporting.leaderboard.curves import anytime, metrics_of, read_curve
+from ddbench.text import number_format
 
 OTHER = "Another CPU, 1 thread, 2 jobs at once, float32"
 

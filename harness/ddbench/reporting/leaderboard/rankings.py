@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from ddbench.reporting.leaderboard import number_format
 from ddbench.reporting.leaderboard.dataframes import Frames
 from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.rows import Entry
 from ddbench.reporting.leaderboard.scores import Costs, Score, Training, costs_of, mean, training_of
 from ddbench.store.run_folder import DONE, TEST, VALIDATION
+from ddbench.text import number_format
 
 
 @dataclass(frozen=True)

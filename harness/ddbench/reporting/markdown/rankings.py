@@ -13,10 +13,10 @@ from ddbench.reporting.leaderboard import (
     RankedRow,
     Reference,
     Training,
-    number_format,
     table_format,
 )
 from ddbench.reporting.markdown.document import Document, code, escaped
+from ddbench.text import number_format
 
 Letters = Mapping[str, str]
 Row = dict[str, str]
