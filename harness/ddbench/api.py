@@ -163,7 +163,8 @@ def run(
             of the preset.
         steps: Instead of the published number.
         budget: Seconds of condensing, instead of steps.
-        budget_total: Seconds of the whole run: half of it for condensing, in equal parts.
+        budget_total: Seconds of the whole run: half of it for condensing, in equal parts. The run
+            ends with it, whatever is left.
         validate: Test on this percentage of the training images, held out, or on the dataset's own
             validation split; the test set is left alone.
         options: Method -> {option: value}.

@@ -5,9 +5,10 @@ import sys
 from dataclasses import MISSING, fields
 
 import pytest
-from ddbench.reporting.leaderboard import load, number_format, table_format
+from ddbench.reporting.leaderboard import load, table_format
 from ddbench.reporting.leaderboard.curves import anytime, metrics_of, read_curve
 from ddbench.store.records import Condensation
+from ddbench.text import number_format
 
 OTHER = "Another CPU, 1 thread, 2 jobs at once, float32"
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from scipy.special import stdtrit  # the quantiles of Student's t
 
-from ddbench.reporting.leaderboard import number_format, table_format
+from ddbench.reporting.leaderboard import table_format
 from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
+from ddbench.text import number_format
 
 MOST_SEEDS = 100  # rows that more seeds than these could not tell apart count as equal
 FEW = 5  # seeds whose options are written out

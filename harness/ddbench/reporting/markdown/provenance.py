@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddbench.reporting.leaderboard import Leaderboard, Reference, number_format
+from ddbench.reporting.leaderboard import Leaderboard, Reference
 from ddbench.reporting.markdown.document import Document, code, escaped
 from ddbench.store.records import FAILED, Result
 from ddbench.store.run_folder import RunFolder
+from ddbench.text import number_format
 
 
 def trouble_section(document: Document, leaderboard: Leaderboard) -> None:

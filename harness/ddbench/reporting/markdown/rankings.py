@@ -13,11 +13,11 @@ from ddbench.reporting.leaderboard import (
     RankedRow,
     Reference,
     Training,
-    number_format,
     table_format,
 )
 from ddbench.reporting.markdown.document import Document, code, escaped
 from ddbench.store.records import UsedArtifact
+from ddbench.text import number_format
 
 Letters = Mapping[str, str]
 Row = dict[str, str]
