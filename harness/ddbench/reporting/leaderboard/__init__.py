@@ -13,6 +13,7 @@ from ddbench.reporting.leaderboard.answer import answer
 from ddbench.reporting.leaderboard.dataframes import Frames, make_frames, set_aside
 from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.missing_results import Trouble, find_troubles
+from ddbench.reporting.leaderboard.published import Comparison, against_published
 from ddbench.reporting.leaderboard.rankings import (
     Board,
     DataFacts,
@@ -29,6 +30,7 @@ from ddbench.store.run_folder import Records, RunFolder, read_run
 
 __all__ = [
     "Board",
+    "Comparison",
     "Costs",
     "DataFacts",
     "Difference",
@@ -40,6 +42,7 @@ __all__ = [
     "Score",
     "Training",
     "Trouble",
+    "against_published",
     "answer",
     "difference",
     "flat",
@@ -146,6 +149,7 @@ def flat(board: Board, place: RankedRow) -> dict[str, Any]:
         "training": [vars(training) for training in place.training.values()],
         "reduced": {name: list(pair) for name, pair in entry.reduced.items()},
         "notes": list(entry.notes),
+        "published": [one.record() for one in against_published(board, place)],
         "trouble": list(place.trouble),
         "condensations": list(entry.ids),
     }
