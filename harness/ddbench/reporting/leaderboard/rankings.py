@@ -15,7 +15,7 @@ from ddbench.reporting.leaderboard.dataframes import Frames
 from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.rows import Entry
 from ddbench.reporting.leaderboard.scores import Costs, Score, Training, costs_of, mean, training_of
-from ddbench.store.run_folder import DONE, TEST, VALIDATION
+from ddbench.store.records import DONE, TEST, VALIDATION
 
 
 @dataclass(frozen=True)

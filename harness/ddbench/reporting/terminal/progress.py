@@ -21,7 +21,8 @@ from ddbench.text.lines import printable
 
 if TYPE_CHECKING:
     from ddbench.execution.engines.job_queue import Event, Job, Jobs
-    from ddbench.planning.jobs import Condensation, Plan
+    from ddbench.planning.jobs import Plan
+    from ddbench.store.records import Condensation
 
 NAMED = 3  # stale results that are named; the rest is counted
 EVERY_S = 60.0  # seconds between two lines about an artifact that is built
