@@ -24,7 +24,7 @@ from ddbench.reporting.references import (
     data_of,
     references,
 )
-from ddbench.store.run_folder import VALIDATION
+from ddbench.store.records import VALIDATION
 
 REPRODUCED, CLOSE = "reproduced", "close"
 NOT_REPRODUCED, NOT_COMPARABLE = "not reproduced", "not comparable"
