@@ -149,7 +149,7 @@ def test_controls_and_other_data_have_none(made):
 
 def test_a_leaderboard_has_them_as_plain_values(made):
     row(made, [[0.918, 0.918], [0.922, 0.922]])
-    [place] = load(made.folder).ranking().to_dict("records")
+    [place] = load(made.folder).rows
     [one] = [p for p in place["published"] if p["source"] == "kip"]
     assert (one["published"], one["verdict"], one["reason"]) == (0.917, "reproduced", None)
     assert one["difference"] == pytest.approx(0.003)

@@ -201,7 +201,7 @@ def test_coverage_of_the_interval_over_seeds():
 def test_plain_values_have_intervals_ranks_and_ties(made):
     made.row("dm", [[0.80, 0.82, 0.81], [0.81, 0.83, 0.82]])
     made.row("gm", [[0.79, 0.83, 0.81], [0.83, 0.81, 0.81]])
-    best, second = load(made.folder).ranking().to_dict("records")
+    best, second = load(made.folder).rows
     assert best["rank_interval"] == [1, 2] and best["tie_groups"] == second["tie_groups"] == "a"
     assert best["accuracy_interval_over"] == "seeds" and len(best["accuracy_interval"]) == 2
     assert second["seeds_to_tell_from_best"] is None or second["seeds_to_tell_from_best"] > 2

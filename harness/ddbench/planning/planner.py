@@ -101,7 +101,7 @@ class _Planner:
         self.preset = chosen(self.as_written, choices)
         self.problems = [*registry.faults, *choices.faults, *impossible(choices)]
         self.budget = choices.budget
-        self.result = Plan()
+        self.result = Plan(total_s=choices.budget_total)
 
     def plan(self) -> Plan:
         self._read_architectures_of_tables()

@@ -1,4 +1,4 @@
-"""The leaderboard: a run folder's records as tidy frames, and the rankings made of them."""
+"""The leaderboard: the rankings that a run folder's records make."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from ddbench.reporting.leaderboard.answer import answer
-from ddbench.reporting.leaderboard.dataframes import Frames, make_frames, set_aside
 from ddbench.reporting.leaderboard.differences import (
     Difference,
     difference,
@@ -29,6 +26,7 @@ from ddbench.reporting.leaderboard.rankings import (
     make_boards,
     make_references,
 )
+from ddbench.reporting.leaderboard.results import Results, find_results, set_aside
 from ddbench.reporting.leaderboard.rows import Entry, find_entries
 from ddbench.reporting.leaderboard.scores import Costs, Score, Training
 from ddbench.store.run_folder import Records, RunFolder, read_run
@@ -40,10 +38,10 @@ __all__ = [
     "DataFacts",
     "Difference",
     "Entry",
-    "Frames",
     "Leaderboard",
     "RankedRow",
     "Reference",
+    "Results",
     "Score",
     "Training",
     "Trouble",
@@ -65,7 +63,7 @@ class Leaderboard:
     Attributes:
         folder: The run folder.
         records: What was read from it.
-        frames: The same as tables: condensations, evaluations, networks.
+        results: The same, with what counts of it.
         entries: The rows of all tables.
         boards: The rankings.
         references: Networks trained on whole training sets.
@@ -74,7 +72,7 @@ class Leaderboard:
 
     folder: RunFolder
     records: Records
-    frames: Frames
+    results: Results
     entries: Sequence[Entry]
     boards: Sequence[Board]
     references: Sequence[Reference]
@@ -83,21 +81,22 @@ class Leaderboard:
     @property
     def superseded(self) -> int:
         """How many condensations have been done again since by other code."""
-        return int(self.frames.condensations["superseded"].sum())
+        return sum(one.superseded for one in self.results.condensations.values())
 
     @property
     def stale_evaluations(self) -> int:
         """How many evaluations are of a set that has changed since, or is gone."""
-        return int(self.frames.evaluations["stale"].sum())
+        return sum(one.stale for one in self.results.evaluations)
 
     @property
     def chosen(self) -> list[str]:
         """The condensations that validations chose."""
         return chosen_sets(self.boards)
 
-    def ranking(self) -> pd.DataFrame:
-        """Return all boards as one flat frame, a row of a board in each."""
-        return pd.DataFrame([flat(board, p) for board in self.boards for p in board.places])
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row of every board as plain values; see `flat`."""
+        return [flat(board, place) for board in self.boards for place in board.places]
 
 
 def load(folder: RunFolder, *, old_code: bool = False) -> Leaderboard:
@@ -107,16 +106,16 @@ def load(folder: RunFolder, *, old_code: bool = False) -> Leaderboard:
     """
     records = read_run(folder)
     set_aside(records, folder)
-    frames = make_frames(records, old_code)
-    entries = find_entries(frames.condensations)
+    results = find_results(records, old_code)
+    entries = find_entries(results.condensations.values())
     return Leaderboard(
         folder=folder,
         records=records,
-        frames=frames,
+        results=results,
         entries=entries,
-        boards=make_boards(frames, entries),
-        references=make_references(frames),
-        troubles=find_troubles(records, frames, {entry.key: entry.label for entry in entries}),
+        boards=make_boards(results, entries),
+        references=make_references(results),
+        troubles=find_troubles(records, results, {entry.key: entry.label for entry in entries}),
     )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ddbench.reporting.leaderboard import number_format, table_format
+from ddbench.reporting.leaderboard import table_format
 from ddbench.reporting.leaderboard.differences import (
     MOST_SEEDS,
     Difference,
@@ -14,6 +14,7 @@ from ddbench.reporting.leaderboard.differences import (
     seeds_needed,
 )
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
+from ddbench.text import number_format
 
 FEW = 5  # seeds whose options are written out
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ddbench.reporting.leaderboard import number_format
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
 from ddbench.reporting.leaderboard.rows import Entry
 from ddbench.reporting.leaderboard.scores import Score
@@ -25,6 +24,7 @@ from ddbench.reporting.references import (
     references,
 )
 from ddbench.store.records import VALIDATION
+from ddbench.text import number_format
 
 REPRODUCED, CLOSE = "reproduced", "close"
 NOT_REPRODUCED, NOT_COMPARABLE = "not reproduced", "not comparable"

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from ddbench.reporting.leaderboard import number_format
 from ddbench.reporting.leaderboard.differences import Difference, difference, interval_of
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
 from ddbench.reporting.leaderboard.rows import Entry, controls_of
 from ddbench.reporting.leaderboard.scores import Score
 from ddbench.store.records import VALIDATION
+from ddbench.text import number_format
 
 REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "§"
 FAR = 0.05  # as a share: a recipe that loses more against the common protocol has a footnote

@@ -10,10 +10,10 @@ from ddbench.reporting.leaderboard import (
     Comparison,
     RankedRow,
     against_published,
-    number_format,
     table_format,
 )
 from ddbench.reporting.markdown.document import Document, escaped
+from ddbench.text import number_format
 
 EXPLAINED = (
     "A verdict is given only where data, settings, protocol and networks are those of the figure, "

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from ddbench.reporting.leaderboard import (
     Board,
     RankedRow,
-    number_format,
     seeds_needed,
     table_format,
 )
 from ddbench.reporting.markdown.document import Document, escaped
+from ddbench.text import number_format
 
 EXPLAINED = (
     "Interval: 95%, Student's t over the means of the seeds; of one seed over its networks, "
