@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddbench.reporting.leaderboard.answer import answer
-from ddbench.reporting.leaderboard.differences import Difference, difference
+from ddbench.reporting.leaderboard.differences import (
+    Difference,
+    difference,
+    interval_of,
+    seeds_needed,
+)
 from ddbench.reporting.leaderboard.missing_results import Trouble, find_troubles
+from ddbench.reporting.leaderboard.published import Comparison, against_published
 from ddbench.reporting.leaderboard.rankings import (
     Board,
     DataFacts,
@@ -27,6 +33,7 @@ from ddbench.store.run_folder import Records, RunFolder, read_run
 
 __all__ = [
     "Board",
+    "Comparison",
     "Costs",
     "DataFacts",
     "Difference",
@@ -38,11 +45,14 @@ __all__ = [
     "Score",
     "Training",
     "Trouble",
+    "against_published",
     "answer",
     "difference",
     "flat",
     "grouped",
+    "interval_of",
     "load",
+    "seeds_needed",
 ]
 
 
@@ -122,12 +132,19 @@ def flat(board: Board, place: RankedRow) -> dict[str, Any]:
         "rank": place.rank,
         "tied_with_best": place.tied if place.below is None or place.below.known else None,
         "below_best_interval": _interval(place.below),
+        "rank_interval": list(place.ranks) if place.ranks else None,
+        "tie_groups": place.groups or None,
+        "seeds_to_tell_from_best": _seeds_to_tell(board, place),
         "row": entry.label,
         "method": entry.method,
         "init": entry.init,
         "matched": entry.architecture,
         "control_of": entry.control_of,
         "accuracy": place.score.mean,
+        "accuracy_interval": _ends(interval_of(place.score, board.data.n_test)),
+        "accuracy_interval_over": "networks" if place.score.seeds == 1 else "seeds",
+        "variance_networks": place.score.network_variance,
+        "variance_sets": place.score.set_variance,
         "spread_networks": place.score.spread,
         "spread_seeds": place.score.seed_spread,
         "seeds": place.score.seeds,
@@ -145,10 +162,27 @@ def flat(board: Board, place: RankedRow) -> dict[str, Any]:
         "training": [vars(training) for training in place.training.values()],
         "reduced": {name: list(pair) for name, pair in entry.reduced.items()},
         "notes": list(entry.notes),
+        "published": [one.record() for one in against_published(board, place)],
         "trouble": list(place.trouble),
         "condensations": list(entry.ids),
     }
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+
+
+def _ends(interval: tuple[float, float] | None) -> list[float] | None:
+    return list(interval) if interval else None
+
+
+def _seeds_to_tell(board: Board, place: RankedRow) -> int | None:
+    """Return how many seeds would tell a row from the best, about; None where they are told apart.
+
+    None too where a hundred would not.
+    """
+    if not place.tied or place.below is None or board.best is None:
+        return None
+    seeds = min(board.best.score.seeds, place.score.seeds)
+    needed = seeds_needed(place.below, seeds, board.tests)
+    return int(needed) if math.isfinite(needed) else None
 
 
 def _interval(difference: Difference | None) -> list[float] | None:

@@ -12,6 +12,7 @@ from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.results import Evaluated, Results, number
 from ddbench.reporting.leaderboard.rows import Entry
 from ddbench.reporting.leaderboard.scores import Costs, Score, Training, costs_of, mean, training_of
+from ddbench.reporting.leaderboard.ties import standings
 from ddbench.store.records import DONE, TEST, VALIDATION, EvaluationRecord
 from ddbench.text import number_format
 
@@ -31,6 +32,11 @@ class RankedRow:
         rank: 1 for the most accurate; None without a score, and for controls; the same for rows
             of the same images.
         below: How far it lies below the best; None of the best itself, and without a rank.
+        tied: Whether nothing tells it from the best, by Holm's correction over all pairs of the
+            board; False of the best itself, and where nothing is known of the noise.
+        ranks: From the first to the last rank that it may have, by the same; None of unknown noise.
+        groups: The ties that it is in, a letter each: rows that stand next to each other, none of
+            which is told from another.
         trouble: Why some or all seeds have no score.
     """
 
@@ -43,12 +49,10 @@ class RankedRow:
     images: float
     rank: int | None = None
     below: Difference | None = None
+    tied: bool = False
+    ranks: tuple[int, int] | None = None
+    groups: str = ""
     trouble: tuple[str, ...] = ()
-
-    @property
-    def tied(self) -> bool:
-        """Whether the networks do not tell it from the best; False where nothing tells."""
-        return self.below is not None and self.below.known and not self.below.decided
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ class Board:
         variant: Tells protocols of one name but different constants apart; else "".
         data_variant: Tells datasets of one name but different content apart; else "".
         tested: Whether rows of a ranking on a validation split were tested on the test set since.
+        tests: How many pairs of rows have a test.
     """
 
     dataset: str
@@ -138,6 +143,7 @@ class Board:
     variant: str = ""
     data_variant: str = ""
     tested: bool = False
+    tests: int = 0
 
     @property
     def trained_alike(self) -> bool:
@@ -294,6 +300,7 @@ class _Maker:
             entries = [entry for entry in entries if entry.key in tested]
         protocol = (key.dataset, key.fingerprint, key.protocol)
         on_test = self.common.get(replace(key, tested_on=TEST), [])
+        places, tests = _ranked(self._places(entries, common, own), data.n_test)
         return Board(
             dataset=key.dataset,
             fingerprint=key.fingerprint,
@@ -301,7 +308,8 @@ class _Maker:
             architecture=key.architecture,
             protocol=key.protocol,
             recipe=first.recipe,
-            places=self._places(entries, common, own, data.n_test),
+            places=places,
+            tests=tests,
             data=data,
             forward_macs=number(first.forward_macs),
             reference=self._reference(key),
@@ -315,8 +323,7 @@ class _Maker:
         entries: Iterable[Entry],
         common: Iterable[Evaluated],
         own: Iterable[Evaluated],
-        n_test: int,
-    ) -> tuple[RankedRow, ...]:
+    ) -> list[RankedRow]:
         by_entry, own_by_entry = _by_entry(common), _by_entry(own)
         places = []
         for entry in entries:
@@ -334,7 +341,7 @@ class _Maker:
                     trouble=_trouble(entry, ours),
                 )
             )
-        return _ranked(places, n_test)
+        return places
 
     def _reference(self, key: _Key) -> Reference | None:
         """Return the one of most epochs: chosen before any test, and the least undertrained."""
@@ -398,30 +405,32 @@ def _trouble(entry: Entry, evaluations: Iterable[Evaluated]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _ranked(places: Sequence[RankedRow], n_test: int) -> tuple[RankedRow, ...]:
-    """Return the rows by accuracy; controls stand among them without a rank.
+def _ranked(places: Sequence[RankedRow], n_test: int) -> tuple[tuple[RankedRow, ...], int]:
+    """Return the rows by accuracy, and how many pairs of them have a test.
 
-    Rows of the same images, as selections of one image per class may be, share the first's rank.
+    Controls stand among them without a rank. Rows of the same images, as selections of one image
+    per class may be, share the first's rank.
     """
     scored = sorted((p for p in places if p.score.known), key=lambda p: -p.score.mean)
     rest = [place for place in places if not place.score.known]
-    best = next((place for place in scored if not place.entry.is_control), None)
-    numbers, first = itertools.count(1), dict[Any, int]()
-    ranked = [
-        place
-        if place.entry.is_control or best is None
-        else replace(
+    rows = [place for place in scored if not place.entry.is_control]
+    if not rows:
+        return (*scored, *rest), 0
+    sets = [place.entry.images for place in rows]
+    pairs, found = standings([place.score for place in rows], sets, n_test)
+    firsts = list(dict.fromkeys(sets))
+    new = {
+        place.entry.key: replace(
             place,
-            rank=first.setdefault(place.entry.images, next(numbers)),
-            below=_below(place, best, n_test),
+            rank=1 + sets.index(place.entry.images),
+            below=None if k == 0 else pairs.difference(0, firsts.index(place.entry.images)),
+            tied=stands is not None and stands.tied,
+            ranks=stands and stands.ranks,
+            groups=stands.groups if stands else "",
         )
-        for place in scored
-    ]
-    return (*ranked, *rest)
-
-
-def _below(place: RankedRow, best: RankedRow, n_test: int) -> Difference | None:
-    return None if place is best else difference(best.score, place.score, n_test)
+        for k, (place, stands) in enumerate(zip(rows, found, strict=True))
+    }
+    return (*(new.get(place.entry.key, place) for place in scored), *rest), pairs.tests
 
 
 # -- the whole training set --------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean, stdev, variance
 from typing import TypeVar
 
 from ddbench.reporting.leaderboard.results import Condensed, Evaluated, number
@@ -62,6 +62,24 @@ class Score:
     def known(self) -> bool:
         """Whether any network was tested."""
         return self.networks > 0
+
+    @property
+    def network_variance(self) -> float:
+        """The variance between the networks of one set, mean over the sets; NaN of one network."""
+        within = [variance(accuracies) for accuracies in self.sets if len(accuracies) > 1]
+        return fmean(within) if within else math.nan
+
+    @property
+    def set_variance(self) -> float:
+        """The variance between sets, without what their networks make of it; NaN of one seed.
+
+        With one network a set the two cannot be told apart, and it is both together.
+        """
+        if len(self.sets) < 2:
+            return math.nan
+        whole = variance([fmean(accuracies) for accuracies in self.sets])
+        own = self.network_variance / min(map(len, self.sets))
+        return whole if math.isnan(own) else max(0.0, whole - own)
 
 
 @dataclass(frozen=True)
