@@ -302,7 +302,8 @@ def test_rows_of_equal_settings_share_a_line_and_controls_say_what_differs(made)
 
 def test_rows_of_the_same_images_share_a_row_of_the_first_table(made):
     for row, seconds in (("herding", 9.0), ("kmeans", 4.0)):
-        made.row(row, [[0.7, 0.7]], set_sha256="one", costs={"condense_s": seconds})
+        id = made.condensation(row, set_sha256="one", costs={"condense_s": seconds})
+        made.evaluation(id, [0.7, 0.7], set_sha256="one")
     made.row("dm", [[0.8, 0.8]])
     table = [line for line in first_screen(text_of(made)).splitlines() if line.startswith("| ")]
     assert [line.split("|")[1].strip() for line in table[2:4]] == [

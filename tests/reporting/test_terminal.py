@@ -69,7 +69,7 @@ def terminal(monkeypatch):
 
     def of_width(width):
         screen = Console(file=sys.stdout, width=width, force_terminal=True, color_system=None)
-        for module in ("tables", "plans"):
+        for module in ("tables", "plans", "rankings"):
             name = f"ddbench.reporting.terminal.{module}.stdout"
             monkeypatch.setattr(name, lambda *widest: screen)
 

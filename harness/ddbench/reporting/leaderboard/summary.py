@@ -108,13 +108,18 @@ class _Writer:
 
     def accuracy(self, best: RankedRow) -> str:
         lead = ""
-        if self.board.best is not best:
+        if self.board.best is not best or self.gain(best) <= 0:
             lead = "no method beats random images. The nearest is "
         return (
             f"{lead}{self.who(best)}: networks of {self.shown(self.board.architecture)} trained on "
             f"its {best.images:,.0f} images reach {_percent(best.score)} of "
             f"{self.board.data.n_test:,} {self.board.data.images} ({_sample(best.score)})"
         )
+
+    def gain(self, best: RankedRow) -> float:
+        """Return how far a row lies above random images, network by network."""
+        over = self.board.over_random(best)
+        return over.mean if over else math.inf
 
     def cost(self, best: RankedRow) -> str:
         """Return what the set cost, on each class of hardware."""
