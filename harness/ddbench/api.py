@@ -19,19 +19,13 @@ from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import parts_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, bind, discover, find, load
 from ddbench.discovery.sources import parts_of_file, parts_of_module
+from ddbench.execution.devices import device_named
 from ddbench.execution.job_context import JobContext
-from ddbench.execution.run import (
-    Places,
-    RunOptions,
-    Session,
-    carry_out,
-    default_cache,
-    device_named,
-    jobs_at_once,
-)
+from ddbench.execution.run import RunOptions, carry_out, jobs_at_once
+from ddbench.planning.evaluations import recipe_of
 from ddbench.planning.jobs import Choices, Plan
-from ddbench.planning.planner import recipe_of
 from ddbench.planning.registry import Protocol, Registry, RegistryError, read
+from ddbench.planning.workspace import Places, Session, default_cache
 from ddbench.reporting import leaderboard as boards
 from ddbench.store.hashing import hash_of_text
 from ddbench.store.run_folder import RunFolder, open_run

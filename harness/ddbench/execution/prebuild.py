@@ -12,8 +12,8 @@ from ddbench.discovery.methods import load
 if TYPE_CHECKING:
     from ddbench.contract.artifacts import Artifact
     from ddbench.execution.job_context import JobContext
-    from ddbench.execution.run import Session
     from ddbench.planning.jobs import Condensation, Plan
+    from ddbench.planning.workspace import Session
 
 
 @dataclass(frozen=True)
