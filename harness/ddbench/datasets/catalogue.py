@@ -23,7 +23,7 @@ from ddbench.datasets.layouts import place, staged
 from ddbench.datasets.npz import AnyNpzFile
 from ddbench.datasets.source import Presence, Progress, Source, read_options, resolve_options
 from ddbench.datasets.splits import split_by_share
-from ddbench.datasets.torchvision_sets import torchvision_sets
+from ddbench.datasets.torchvision_sets import TORCHVISION_SETS
 from ddbench.text.lines import reason_of
 
 Sources = Mapping[str, Source]
@@ -35,7 +35,7 @@ def register_datasets() -> dict[str, Source]:
     """Return the built-in datasets by name, as an extension returns its own."""
     sources: list[Source] = [
         MnistMini(),
-        *torchvision_sets(),
+        *TORCHVISION_SETS,
         TinyImageNet(),
         Mhist(),
         AnyNpzFile(),
