@@ -3,8 +3,8 @@
 import pytest
 from ddbench.contract.rows import AXES
 from ddbench.datasets import catalogue
+from ddbench.discovery.asking import in_process
 from ddbench.discovery.extensions import Extensions
-from ddbench.discovery.introspection import in_process
 from ddbench.discovery.methods import discover, load
 from ddbench.planning.draft import PlanningContext
 from ddbench.planning.jobs import Choices, DatasetFacts

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import platform
-import re
-import socket
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import ddbench
-from ddbench.discovery.methods import Method
 from ddbench.execution.devices import cuda_devices
 from ddbench.execution.engines import Jobs, Observer, memory_of_a_job, run_local
+from ddbench.execution.job_context import JobContext
+from ddbench.execution.manifest import in_words, manifest_of
 from ddbench.execution.signals import Stop
 from ddbench.machine import usable_cores
 from ddbench.planning.job_ids import adopting, keeping
 from ddbench.planning.jobs import Plan
 from ddbench.planning.workspace import Session
-from ddbench.store import run_folder
-from ddbench.store.atomic_files import write_json
-from ddbench.store.run_folder import RunFolder
+from ddbench.store.records import DONE
+from ddbench.store.run_folder import RunFolder, read_run, refuse_newer
 
 
 @dataclass(frozen=True)
@@ -104,42 +98,27 @@ def carry_out(
     stop = stop or Stop()
     folder = RunFolder(options.out)
     folder.create()
-    run_folder.refuse_newer(folder, "run")
+    refuse_newer(folder, "run")
     plan = adopting(plan, *folder.ids())
     stale = stale_results(plan, folder)
     if options.keep_stale:
         plan = adopting(keeping(plan, stale), *folder.ids())
     session.close()
-    started = datetime.now(UTC)
-    commit, dirty = git_commit()
-    manifest = {
-        "started": started.isoformat(timespec="milliseconds"),
-        "command": list(options.command),
-        "commit": commit,
-        "dirty": dirty,
-        "versions": {"ddbench": ddbench.__version__, "python": platform.python_version()},
-        "preset": options.preset,
-        "registry": session.registry.dump(),
-        "plan": plan.record(),
-        "code": {job.method: job.code for job in plan.condensations},
-        "options": {"device": options.device, "threads": options.threads, "jobs": options.jobs},
-        "host": socket.gethostname(),
-    }
-    stamp = started.strftime("%Y%m%dT%H%M%S%f")
-    path = folder.root / "manifests" / f"{_file_name(socket.gethostname())}-{stamp}.json"
-    write_json(path, manifest)
+    manifest = manifest_of(plan, session.registry, options)
+    manifest.write()
     session.extensions.observe(options.observers, options.out.resolve())
     jobs = Jobs.left(plan, folder)
     observe({"event": "plan", "jobs": jobs, "plan": plan, "stale": stale})
     stopped = ""
     if jobs.pending:
+        context = _job_context(session, options, manifest.content["commit"])
         with stop.heard(gently=True):
-            _engine(session, jobs, options, commit, observe, stop)
+            _work_off(jobs, session, context, options.inline, observe, stop)
         stopped = stop.reason if jobs.pending else ""
-    ended = datetime.now(UTC).isoformat(timespec="milliseconds")
     with suppress(OSError):  # a disk that is full, or a folder that has gone, costs no more
         folder.check_there()
-        write_json(path, manifest | {"ended": ended, "stopped": stopped, "blocked": jobs.blocked})
+        ended = in_words(datetime.now(UTC))
+        manifest.write(ended=ended, stopped=stopped, blocked=jobs.blocked)
     session.extensions.notify("run_finished", folder=str(folder.root))
     return Outcome(folder, plan, jobs, stopped)
 
@@ -150,31 +129,23 @@ def stale_results(plan: Plan, folder: RunFolder) -> dict[str, str]:
     The options are the same and the fingerprint of the method's code (or NUMERICS) is not; of
     several such results the newest counts.
     """
-    records = run_folder.read_run(folder).condensations
-    newest: dict[str, dict[str, Any]] = {}
-    for record in sorted(records.values(), key=lambda record: str(record.get("ended", ""))):
-        if record["status"] == run_folder.DONE:
-            newest[str(record.get("options_id"))] = record
+    records = read_run(folder).condensations
+    newest: dict[str, str] = {}
+    for record in sorted(records.values(), key=lambda record: record.ended):
+        if record.status == DONE:
+            newest[record.options_id] = record.id
     return {
-        job.id: newest[job.options_id]["id"]
+        job.id: newest[job.options_id]
         for job in plan.condensations
         if job.id not in records and job.options_id in newest
     }
 
 
-def _engine(
-    session: Session,
-    jobs: Jobs,
-    options: RunOptions,
-    commit: str | None,
-    observe: Observer,
-    stop: Callable[[], bool],
-) -> None:
-    from ddbench.execution.job_context import JobContext
-
+def _job_context(session: Session, options: RunOptions, commit: str | None) -> JobContext:
+    """Return what every job of a run needs beside itself."""
     device, gpus = (options.device, ()) if options.inline else _gpus(options)
     count = jobs_at_once(options)
-    setting = JobContext(
+    return JobContext(
         folder=options.out.resolve(),
         cache=session.places.cache.resolve(),
         roots=session.places.roots,
@@ -192,16 +163,23 @@ def _engine(
         memory=memory_of_a_job(count) if options.memory is None else options.memory or None,
         commit=commit,
     )
-    if options.inline:
-        from ddbench.discovery.methods import load
-        from ddbench.execution.engines.inline import run_inline
 
-        def method(name: str) -> Method:
-            return session.bound[name] if name in session.bound else load(session.found[name])
 
-        run_inline(jobs, setting, method, session.extensions, observe, stop)
-    else:
-        run_local(jobs, setting, session.found, observe, stop)
+def _work_off(
+    jobs: Jobs,
+    session: Session,
+    context: JobContext,
+    inline: bool,
+    observe: Observer,
+    stop: Callable[[], bool],
+) -> None:
+    """Do the jobs, each in a process of its own unless `inline`."""
+    if not inline:
+        run_local(jobs, context, session.found, observe, stop)
+        return
+    from ddbench.execution.engines.inline import run_inline  # which imports torch
+
+    run_inline(jobs, context, session.method, session.extensions, observe, stop)
 
 
 def _gpus(options: RunOptions) -> tuple[str, tuple[str, ...]]:
@@ -227,28 +205,3 @@ def jobs_at_once(options: RunOptions) -> int:
 def default_jobs(threads: int) -> int:
     """Return how many jobs run at once on the CPU: one for each core."""
     return max(1, usable_cores() // threads)
-
-
-def git_commit() -> tuple[str | None, bool]:
-    """Return the commit of the checkout that ddbench runs from, and whether it has been edited."""
-    place = Path(__file__).parent
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(place), *words], capture_output=True, text=True, timeout=10,
-                check=True,
-            )  # fmt: skip
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
-
-    commit = git("rev-parse", "--short=12", "HEAD")
-    tracked = git("ls-files", "--error-unmatch", __file__)
-    if not commit or not tracked:
-        return None, False
-    return commit, bool(git("status", "--porcelain", "--untracked-files=no"))
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", text)

@@ -10,9 +10,9 @@ from typing import Any
 from ddbench.contract.rows import Row
 from ddbench.planning.blame import Blame
 from ddbench.planning.draft import Draft
-from ddbench.planning.jobs import Skipped
 from ddbench.planning.registry import Where
 from ddbench.planning.rows import PlannedRow
+from ddbench.store.records import Skipped
 
 Setting = tuple[str, str, Any]  # of `--set`: row or method, option, value
 

@@ -12,9 +12,10 @@ from ddbench.planning.blame import Blame, Place
 from ddbench.planning.cells import Cell, leave_out
 from ddbench.planning.draft import Draft, stands_in
 from ddbench.planning.job_ids import with_ids
-from ddbench.planning.jobs import Condensation, DatasetFacts
+from ddbench.planning.jobs import DatasetFacts
 from ddbench.planning.name_checks import snapshots_of
 from ddbench.planning.questions import Question, answers_to, question_about, refuse
+from ddbench.store.records import Condensation
 from ddbench.text.suggestions import unknown_at
 
 Answered = Sequence[tuple[Question, Mapping[str, Any]]]

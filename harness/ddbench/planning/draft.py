@@ -8,7 +8,7 @@ from typing import Any
 
 from ddbench.contract.rows import Row
 from ddbench.datasets import split_options
-from ddbench.discovery.introspection import Answer
+from ddbench.discovery.asking import Answer
 from ddbench.discovery.methods import MethodEntry
 from ddbench.planning.jobs import Choices, DatasetFacts, Plan
 from ddbench.planning.registry import Preset, Registry, Where
@@ -27,7 +27,7 @@ class PlanningContext:
 
     Attributes:
         found: Installed methods by name.
-        ask: Asks methods and architectures (see `introspection`).
+        ask: Asks methods and architectures (see `discovery.asking`).
         dataset: Name and options -> facts; raises `MissingData` when the dataset is absent.
         dataset_names: Known names, for suggestions.
     """

@@ -11,9 +11,9 @@ from ddbench.datasets import passes
 from ddbench.planning.axes import reference_on
 from ddbench.planning.draft import Draft
 from ddbench.planning.job_ids import with_evaluation_id
-from ddbench.planning.jobs import Condensation, DatasetFacts, Evaluation, Skipped
+from ddbench.planning.jobs import DatasetFacts
 from ddbench.planning.registry import Protocol
-from ddbench.store.run_folder import TEST, VALIDATION
+from ddbench.store.records import TEST, VALIDATION, Condensation, Evaluation, Skipped
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ddbench.discovery.introspection import Answer
-from ddbench.planning.jobs import Evaluation, Plan, row_labels
+from ddbench.discovery.asking import Answer
+from ddbench.planning.jobs import Plan, row_labels
 from ddbench.planning.sharing import alike, facts_asked, question_of
+from ddbench.store.records import Evaluation
 
 
 @dataclass(frozen=True)

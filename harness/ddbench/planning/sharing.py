@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ddbench.discovery.introspection import Answer
+from ddbench.discovery.asking import Answer
 from ddbench.discovery.methods import MethodError
-from ddbench.planning.jobs import Condensation, DatasetFacts, Plan, Shared, row_labels
+from ddbench.planning.jobs import DatasetFacts, Plan, Shared, row_labels
 from ddbench.store.artifact_folders import state_of
+from ddbench.store.records import Condensation
 
 UNKNOWN = "not known before it runs"
 

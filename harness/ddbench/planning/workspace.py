@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ddbench import datasets
+from ddbench.discovery.asking import Answer, Child, in_process
 from ddbench.discovery.extensions import Extensions
-from ddbench.discovery.introspection import Answer, Child, in_process
-from ddbench.discovery.methods import Method, MethodEntry, discover
+from ddbench.discovery.methods import Method, MethodEntry, discover, load
 from ddbench.planning.draft import MissingData, PlanningContext
 from ddbench.planning.jobs import Choices, DatasetFacts, Plan, Shared
 from ddbench.planning.planner import make
 from ddbench.planning.prices import Priced, prices
 from ddbench.planning.registry import Registry
 from ddbench.planning.sharing import shared
-from ddbench.store import run_folder
+from ddbench.store.run_folder import RunError
 
 LOG = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def default_cache() -> Path:
     try:
         return (Path(base) if base else Path.home() / ".cache") / "ddbench"
     except RuntimeError as error:
-        raise run_folder.RunError(
+        raise RunError(
             "no place for what runs share: neither XDG_CACHE_HOME nor HOME is set, and this user "
             "has no home folder; name a folder with --cache, or set XDG_CACHE_HOME"
         ) from error
@@ -100,6 +100,14 @@ class Session:
         extensions = extensions or Extensions()
         ask = in_process(methods, extensions)
         return cls(registry, places, found, extensions, ask, methods)
+
+    def method(self, name: str) -> Method:
+        """Return a method, loaded into this process.
+
+        Raises:
+            MethodError: It cannot be loaded.
+        """
+        return self.bound[name] if name in self.bound else load(self.found[name])
 
     def plan(self, choices: Choices) -> Plan:
         """Return the plan of a run.

@@ -3,52 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import zip_longest
 from typing import Any
 
 import pandas as pd
 
 from ddbench.store.hashing import hash_of_values
-from ddbench.store.run_folder import DONE, TEST, VALIDATION, Records, RunFolder
+from ddbench.store.records import DONE, CondensationRecord, EvaluationRecord
+from ddbench.store.run_folder import Records, RunFolder
 from ddbench.text.lines import brief
 
-Record = dict[str, Any]
-_FaultOf = Callable[[Record], str]
-
 UNKNOWN = "unknown hardware"
-_LARGEST = 1e30  # of any quantity: sums and ratios of such numbers stay finite
-_TEXT, _WHOLE, _OBJECT = "text", "a whole number", "an object"
-_COUNT, _SHARES, _NUMBERS = "a number above 0", "a list of numbers from 0 to 1", "a list of numbers"
-_COUNTS, _NAME = "a list of whole numbers", "text, or null"
-_CONDENSATION_FIELDS = {
-    "row": _TEXT,
-    "method": _TEXT,
-    "dataset": _TEXT,
-    "architecture": _TEXT,
-    "init": _TEXT,
-    "ipc": _COUNT,
-    "seed": _WHOLE,
-    "dataset_fingerprint": _NAME,
-    "control_of": _NAME,
-}
-_SET_FIELDS = {"config": _OBJECT, "costs": _OBJECT, "set_sha256": _NAME}
-_EVALUATION_FIELDS = {
-    "dataset": _TEXT,
-    "architecture": _TEXT,
-    "protocol": _TEXT,
-    "dataset_fingerprint": _NAME,
-    "set_sha256": _NAME,
-}
-_SCORE_FIELDS = {
-    "recipe": _OBJECT,
-    "accuracies": _SHARES,
-    "train_s": _NUMBERS,
-    "test_s": _NUMBERS,
-    "n_test": _COUNT,
-    "class_counts_test": _COUNTS,
-}
 _COSTS = (
     "init_s",
     "condense_s",
@@ -105,8 +72,7 @@ def _newest_code(records: Records) -> dict[str, str]:
     """Return the code of each method as the last run that planned it had it."""
     newest: dict[str, str] = {}
     for manifest in records.manifests:
-        code = _typed(manifest.get("code"), dict)
-        newest |= {method: one for method, one in code.items() if isinstance(one, str)}
+        newest |= manifest.code
     return newest
 
 
@@ -116,23 +82,14 @@ def _kept_stale(records: Records) -> set[str]:
     A later run that plans one again, because the code is what it was, takes the mark away.
     """
     kept: set[str] = set()
-    for manifest in records.manifests:
-        plan = _typed(manifest.get("plan"), dict)
-        planned, stale = (
-            {id for id in _typed(plan.get(name), list) if isinstance(id, str)}
-            for name in ("condensations", "kept_stale")
-        )
-        kept = kept - planned | stale
+    for plan in (manifest.plan for manifest in records.manifests):
+        kept = kept - set(plan.condensations) | set(plan.kept_stale)
     return kept
 
 
-def _in_plan_order(records: Records) -> dict[str, Record]:
+def _in_plan_order(records: Records) -> dict[str, CondensationRecord]:
     """Return the condensations as the plans had them; those of no plan follow."""
-    planned: dict[str, None] = {}
-    for manifest in records.manifests:
-        plan = manifest.get("plan")
-        ids = plan.get("condensations") if isinstance(plan, dict) else None
-        planned.update(dict.fromkeys(id for id in _typed(ids, list) if isinstance(id, str)))
+    planned = (id for manifest in records.manifests for id in manifest.plan.condensations)
     order = dict.fromkeys([*planned, *records.condensations])
     return {id: records.condensations[id] for id in order if id in records.condensations}
 
@@ -141,215 +98,123 @@ def _in_plan_order(records: Records) -> dict[str, Record]:
 
 
 def set_aside(records: Records, folder: RunFolder) -> None:
-    """Move records that lack what a table needs to the unreadable files; they stay on disk."""
-
-    def sift(found: dict[str, Record], path: Callable[[str], Path], fault_of: _FaultOf) -> None:
-        for id, record in list(found.items()):
-            fault = fault_of(record)
-            if fault:
-                records.unreadable.append((path(id), fault))
-                del found[id]
-
-    sift(records.condensations, folder.result, _fault_of_condensation)
-    sift(records.evaluations, folder.evaluation, _fault_of_evaluation)
-    # Only now: what is compared must be of the right kind on both sides.
-    sets = records.condensations
-    sift(records.evaluations, folder.evaluation, lambda record: _misplaced(record, sets))
-
-
-def _fault_of_condensation(record: Record) -> str:
-    more = _SET_FIELDS if record["status"] == DONE else {}
-    return _fault(record, _CONDENSATION_FIELDS | more)
-
-
-def _fault_of_evaluation(record: Record) -> str:
-    more = _SCORE_FIELDS if record["status"] == DONE else {}
-    return _fault(record, _EVALUATION_FIELDS | more)
-
-
-def _misplaced(record: Record, sets: Mapping[str, Record]) -> str:
-    """Say where an evaluation claims other data than the set that it is of was made from."""
-    of = sets.get(str(record.get("condensation")), record)
-    for name in ("dataset", "dataset_fingerprint"):
-        if of.get(name) != record.get(name):
-            return (
-                f"{name} is {brief(record.get(name))}; its condensation has {brief(of.get(name))}"
-            )
-    return ""
-
-
-def _fault(record: Record, fields: Mapping[str, str]) -> str:
-    for name, kind in fields.items():
-        if not _RIGHT[kind](record.get(name)):
-            return f"{name} is {brief(record.get(name))}; expected {kind}"
-    return ""
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_numbers(value: object) -> bool:
-    return isinstance(value, list) and len(value) > 0 and all(_number(x) == x for x in value)
-
-
-def _is_shares(value: object) -> bool:
-    return _is_numbers(value) and isinstance(value, list) and all(0 <= x <= 1 for x in value)
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-_RIGHT: Mapping[str, Callable[[object], bool]] = {
-    _TEXT: _is_text,
-    _NAME: lambda value: value is None or _is_text(value),
-    _WHOLE: _is_whole,
-    _COUNT: lambda value: _is_whole(value) and value > 0,  # type: ignore[operator]
-    _NUMBERS: _is_numbers,
-    _SHARES: _is_shares,
-    _COUNTS: lambda value: isinstance(value, list) and all(map(_is_whole, value)),
-    _OBJECT: _is_object,
-}
+    """Move evaluations of other data than their set was made from to the unreadable files."""
+    for id, record in list(records.evaluations.items()):
+        of = records.condensations.get(record.condensation or "", record)
+        for name in ("dataset", "dataset_fingerprint"):
+            value, expected = getattr(record, name), getattr(of, name)
+            if value != expected:
+                fault = f"{name} is {brief(value)}; its condensation has {brief(expected)}"
+                records.unreadable.append((folder.evaluation(id), fault))
+                records.evaluations.pop(id, None)
 
 
 # -- condensations -----------------------------------------------------------------------------
 
 
-def condensation_frame(records: Mapping[str, Record], old_code: bool = False) -> pd.DataFrame:
+def condensation_frame(
+    records: Mapping[str, CondensationRecord], old_code: bool = False
+) -> pd.DataFrame:
     """Return one row a condensation: its place, its costs, and `entry`, shared by its seeds."""
     newest = _newest(records.values(), _options)
     newest_of_code = _newest(records.values(), _options_and_code)
     rows = []
     for record in records.values():
         row = _condensation_row(record)
-        earlier = newest[_options(record)] != record["id"]
-        repeated = newest_of_code[_options_and_code(record)] != record["id"]
+        earlier = newest[_options(record)] != record.id
+        repeated = newest_of_code[_options_and_code(record)] != record.id
         row["superseded"] = repeated if old_code else earlier
         row["stale"] |= old_code and earlier
         rows.append(row)
-    empty = dict.fromkeys(["id", "status", *_CONDENSATION_FIELDS])
-    columns = [*_condensation_row(empty), "superseded"]
-    frame = pd.DataFrame(rows, columns=columns, dtype=object)
+    frame = pd.DataFrame(rows, columns=_CONDENSATION_COLUMNS, dtype=object)
     return frame.astype({"superseded": bool, **dict.fromkeys([*_COSTS, "own_s"], float)})
 
 
-def _options(record: Record) -> str:
+def _options(record: CondensationRecord) -> str:
     """Return what records of one job under different code share."""
-    return str(record.get("options_id") or record["id"])
+    return record.options_id or record.id
 
 
-def _options_and_code(record: Record) -> str:
+def _options_and_code(record: CondensationRecord) -> str:
     """Return what records of one job under the same code share."""
-    code = {name: record.get(name) for name in ("code", "numerics", "extensions")}
+    code = {name: getattr(record, name) for name in ("code", "numerics", "extensions")}
     return hash_of_values({"options": _options(record), **code}, 12)
 
 
-def _newest(records: Iterable[Record], job: Callable[[Record], str]) -> dict[str, str]:
+def _newest(
+    records: Iterable[CondensationRecord], job: Callable[[CondensationRecord], str]
+) -> dict[str, str]:
     """Return the id of the newest record of each job."""
     newest: dict[str, tuple[str, str]] = {}
     for record in records:
-        at = (str(record.get("ended", "")), record["id"])
-        if at > newest.get(job(record), ("", "")):
-            newest[job(record)] = at
+        name = job(record)
+        newest[name] = max(newest.get(name, ("", "")), (record.ended, record.id))
     return {name: id for name, (_, id) in newest.items()}
 
 
-def _condensation_row(record: Record) -> dict[str, Any]:
-    costs = _typed(record.get("costs"), dict)
-    measured = {name: _number(costs.get(name)) for name in _COSTS}
+def _condensation_row(record: CondensationRecord) -> dict[str, Any]:
+    measured = {name: _number(getattr(record.costs, name, None)) for name in _COSTS}
+    uncounted = measured["flops_condense"] == 0 and measured["steps_done"] > 0
     return {
-        "id": record["id"],
+        **{name: getattr(record, name) for name in _AS_RECORDED},
         "entry": entry_key(record),
-        "status": record["status"],
-        "reason": record.get("reason"),
-        "row": _bare(record["row"]),
-        "method": record["method"],
-        "source": str(record.get("source", "")),
-        "code": str(record.get("code", "")),
-        "dataset": record["dataset"],
-        "fingerprint": str(record.get("dataset_fingerprint", "")),
-        "architecture": record["architecture"],
-        "init": record["init"],
-        "ipc": record["ipc"],
-        "seed": record["seed"],
-        "config": _typed(record.get("config"), dict),
-        "steps": record.get("steps"),
-        "step_unit": str(record.get("step_unit") or "step"),
-        "budget_s": _number(record.get("budget_s")),
-        "control_of": _bare(record.get("control_of")),
-        "reduced": _pairs(record.get("reduced")),
-        "published": record.get("published") is not False,
-        "quick": bool(record.get("quick")),
-        "labels": record.get("labels", "hard"),
-        "stale": bool(record.get("stale")),
-        "chose_on_split": bool(record.get("chose_on_split")),
+        "row": _bare(record.row),
+        "control_of": record.control_of and _bare(record.control_of),
+        "fingerprint": record.dataset_fingerprint,
+        "step_unit": record.step_unit or "step",
+        "budget_s": _number(record.budget_s),
         "own_s": measured["init_s"] + measured["condense_s"] + measured["export_s"],
         **measured,
-        "lower_bound": bool(costs.get("flops_lower_bound")) or _all_uncounted(measured),
-        "images": _number(record.get("images")),
-        "missing_classes": _typed(record.get("missing_classes"), list),
-        "measures": _typed(record.get("measures"), dict),
-        "artifacts": [one for one in _typed(record.get("artifacts"), list) if _is_object(one)],
-        "hardware_class": str(record.get("hardware_class") or UNKNOWN),
-        "set_sha256": record.get("set_sha256"),
-        "paper": str(record.get("paper") or ""),
-        "bibtex": str(record.get("bibtex") or ""),
-        "ended": str(record.get("ended", "")),
+        # Steps without one counted operation: all their work is of other kinds.
+        "lower_bound": uncounted or (record.costs is not None and record.costs.flops_lower_bound),
+        "images": _number(record.images),
+        "artifacts": [vars(artifact) for artifact in record.artifacts],
+        "hardware_class": record.hardware_class or UNKNOWN,
     }
 
 
-def _all_uncounted(measured: Mapping[str, float]) -> bool:
-    """Whether steps were taken without one counted operation: all their work is of other kinds."""
-    return measured["flops_condense"] == 0 and measured["steps_done"] > 0
+_AS_RECORDED = (
+    "id", "status", "reason", "method", "source", "code", "dataset", "architecture", "init",
+    "ipc", "seed", "config", "steps", "reduced", "published", "quick", "labels",
+    "stale", "chose_on_split", "missing_classes", "measures", "set_sha256", "paper", "bibtex",
+    "ended",
+)  # fmt: skip
+_CONDENSATION_COLUMNS = [
+    *_AS_RECORDED, "row", "control_of", "entry", "fingerprint", "step_unit", "budget_s", "own_s",
+    *_COSTS, "lower_bound", "images", "artifacts", "hardware_class", "superseded",
+]  # fmt: skip
 
 
-def entry_key(record: Record) -> str:
+def entry_key(record: CondensationRecord) -> str:
     """Return the hash of all that the seeds of one table row share, the code included."""
-    config = {k: v for k, v in _typed(record.get("config"), dict).items() if k != "seed"}
+    config = {k: v for k, v in record.config.items() if k != "seed"}
     names = ("row", "method", "code", "numerics", "dataset", "dataset_fingerprint", "architecture",
              "init", "ipc", "steps", "budget_s", "precision")  # fmt: skip
-    values = {name: record.get(name) for name in names} | {"row": _bare(record["row"])}
+    values = {name: getattr(record, name) for name in names} | {"row": _bare(record.row)}
     return hash_of_values({"config": config, **values}, 12)
 
 
-def _bare(row: Any) -> Any:  # noqa: ANN401
+def _bare(row: str) -> str:
     """Return a row's name without the options that earlier versions wrote behind it."""
-    return row.partition("[")[0] if isinstance(row, str) else row
+    return row.partition("[")[0]
 
 
-def _number(value: object) -> float:
-    """Return a number that can have been measured, or NaN."""
-    right = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if right and abs(value) <= _LARGEST else math.nan  # type: ignore
-
-
-def _typed(value: Any, kind: type) -> Any:  # noqa: ANN401
-    """Return the value if it is of its kind, else an empty one."""
-    return value if isinstance(value, kind) else kind()
-
-
-def _pairs(reduced: object) -> dict[str, Sequence[Any]]:
-    """Return option -> [used, published]."""
-    pairs = _typed(reduced, dict).items()
-    return {str(k): v for k, v in pairs if isinstance(v, list) and len(v) == 2}
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 # -- evaluations -------------------------------------------------------------------------------
 
 
-def evaluation_frame(records: Mapping[str, Record], condensations: pd.DataFrame) -> pd.DataFrame:
+def evaluation_frame(
+    records: Mapping[str, EvaluationRecord], condensations: pd.DataFrame
+) -> pd.DataFrame:
     """Return one row an evaluation, with the place of the condensation that it evaluates.
 
     `stale` marks evaluations of a set that has been condensed again since, or is not there.
     """
     rows = [_evaluation_row(record) for record in records.values()]
-    columns = list(_evaluation_row(dict.fromkeys(["id", "status", *_EVALUATION_FIELDS])))
-    frame = pd.DataFrame(rows, columns=columns, dtype=object)
+    frame = pd.DataFrame(rows, columns=_EVALUATION_COLUMNS, dtype=object)
     place = condensations.set_index("id")[
         ["entry", "ipc", "seed", "superseded", "set_sha256", "status"]
     ]
@@ -362,9 +227,8 @@ def evaluation_frame(records: Mapping[str, Record], condensations: pd.DataFrame)
     frame["stale"] = of_set & (gone | (changed & (frame["status"] == DONE)))
     frame["superseded"] = frame["superseded"].eq(True)
     frame["current"] = ~frame["stale"] & ~frame["superseded"] & _is_newest(frame)
-    numbers = ("flops_train", "forward_macs", "n_test", "images", "chance", "majority")
     frame = frame.drop(columns=["sha256_now", "status_now"])
-    return frame.astype({"own_recipe": bool, **dict.fromkeys(numbers, float)})
+    return frame.astype({"own_recipe": bool, **dict.fromkeys(_EVALUATION_NUMBERS, float)})
 
 
 def _is_newest(frame: pd.DataFrame) -> pd.Series:
@@ -383,49 +247,44 @@ def _is_newest(frame: pd.DataFrame) -> pd.Series:
     return stamp == newest.where(frame["status"] == DONE, newest_of_all)
 
 
-def _evaluation_row(record: Record) -> dict[str, Any]:
-    recipe = _typed(record.get("recipe"), dict)
+def _evaluation_row(record: EvaluationRecord) -> dict[str, Any]:
     return {
-        "id": record["id"],
-        "status": record["status"],
-        "reason": record.get("reason"),
-        "condensation": record.get("condensation"),
-        "snapshot": record.get("snapshot"),
-        "dataset": record["dataset"],
-        "fingerprint": str(record.get("dataset_fingerprint", "")),
-        "architecture": record["architecture"],
-        "protocol": record["protocol"],
-        "recipe": recipe,
-        "variant": hash_of_values(recipe, 12),
-        "own_recipe": bool(record.get("own_recipe")),
-        "tested_on": VALIDATION if record.get("tested_on") == VALIDATION else TEST,
-        "validation": str(record.get("validation") or ""),
-        "labels": record.get("labels", "hard"),
-        "flops_train": _number(record.get("flops_train")),
-        "lower_bound": bool(record.get("flops_lower_bound")),
-        "forward_macs": _number(record.get("forward_macs")),
-        "n_test": _number(record.get("n_test")),
-        "images": _number(record.get("images")),
-        "chance": _number(record.get("chance")),
-        "majority": _number(record.get("majority")),
-        "class_counts_test": _typed(record.get("class_counts_test"), list),
-        "class_names": [str(name) for name in _typed(record.get("class_names"), list)],
-        "data_notes": str(record.get("data_notes") or ""),
-        "train_counts": [n for n in _typed(record.get("train_counts"), list) if _is_whole(n)],
-        "hardware_class": str(record.get("hardware_class") or UNKNOWN),
-        "set_sha256": record.get("set_sha256"),
-        "ended": str(record.get("ended", "")),
+        **{name: getattr(record, name) for name in _EVALUATION_AS_RECORDED},
+        **{name: _number(getattr(record, name)) for name in _EVALUATION_NUMBERS},
+        "fingerprint": record.dataset_fingerprint,
+        "variant": hash_of_values(record.recipe, 12),
+        "lower_bound": record.flops_lower_bound,
+        "hardware_class": record.hardware_class or UNKNOWN,
     }
 
 
-def network_frame(records: Mapping[str, Record], evaluations: pd.DataFrame) -> pd.DataFrame:
+_EVALUATION_AS_RECORDED = (
+    "id", "status", "reason", "condensation", "snapshot", "dataset", "architecture", "protocol",
+    "recipe", "own_recipe", "tested_on", "validation", "labels", "class_counts_test",
+    "class_names", "data_notes", "train_counts", "set_sha256", "ended",
+)  # fmt: skip
+_EVALUATION_NUMBERS = ("flops_train", "forward_macs", "n_test", "images", "chance", "majority")
+_EVALUATION_COLUMNS = [
+    *_EVALUATION_AS_RECORDED, *_EVALUATION_NUMBERS, "fingerprint", "variant", "lower_bound",
+    "hardware_class",
+]  # fmt: skip
+
+
+def network_frame(
+    records: Mapping[str, EvaluationRecord], evaluations: pd.DataFrame
+) -> pd.DataFrame:
     """Return one row an evaluation network: its accuracy, times, and where it belongs."""
     rows = [
-        {"evaluation": record["id"], "network": k, **scores}
+        (record.id, k, *scores)
         for record in records.values()
-        if record["status"] == DONE
-        for k, scores in enumerate(_scores(record))
-    ]
+        if record.status == DONE
+        for k, scores in enumerate(
+            zip_longest(
+                record.accuracies, record.balanced_accuracies, record.train_s, record.test_s,
+                fillvalue=math.nan,
+            )
+        )
+    ]  # fmt: skip
     scores = ["accuracy", "balanced_accuracy", "train_s", "test_s"]
     frame = pd.DataFrame(rows, columns=["evaluation", "network", *scores])
     frame = frame.astype(dict.fromkeys(scores, float))
@@ -434,18 +293,3 @@ def network_frame(records: Mapping[str, Record], evaluations: pd.DataFrame) -> p
          "ipc", "seed", "hardware_class", "current"]
     ]  # fmt: skip
     return frame.join(place, on="evaluation")
-
-
-def _scores(record: Record) -> list[dict[str, float]]:
-    balanced, n = record.get("balanced_accuracies"), len(record["accuracies"])
-    columns = {
-        "accuracy": record["accuracies"],
-        "balanced_accuracy": balanced if _is_numbers(balanced) else [],
-        "train_s": record["train_s"],
-        "test_s": record["test_s"],
-    }
-    return [
-        {name: _number(values[k]) if k < len(values) else math.nan
-         for name, values in columns.items()}
-        for k in range(n)
-    ]  # fmt: skip

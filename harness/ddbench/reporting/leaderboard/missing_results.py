@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddbench.reporting.leaderboard.dataframes import Frames
-from ddbench.store.run_folder import DONE, FAILED, SKIPPED, Records
+from ddbench.store.records import DONE, FAILED, SKIPPED, Skipped
+from ddbench.store.run_folder import Records
 
 
 @dataclass(frozen=True)
@@ -84,34 +85,21 @@ def _never_planned(records: Records, frames: Frames) -> list[Trouble]:
     for one in frames.condensations.to_dict("records"):
         there.setdefault(tuple(str(one[name]) for name in names), []).append(one["config"])
     found: dict[tuple[Any, ...], Trouble] = {}
-    for manifest in records.manifests:
-        for skipped in _left_out(manifest):
-            place = tuple(str(skipped.get(name)) for name in names)
-            on = str(skipped.get("evaluate_on") or "")
-            if not on and any(_has(config, skipped) for config in there.get(place, ())):
-                continue
-            status = FAILED if skipped.get("failed") else SKIPPED
-            seeds = (skipped["seed"],) if isinstance(skipped.get("seed"), int) else ()
-            words, reason = f"condense {_words(skipped, {})}", _reason(skipped)
-            words = f"evaluate {_words(skipped, {})} on {on}" if on else words
-            found[words, *seeds, reason] = Trouble(status, words, reason, "", seeds)
+    for skipped in (one for manifest in records.manifests for one in manifest.plan.skipped):
+        values = vars(skipped)
+        place, on = tuple(str(values[name]) for name in names), skipped.evaluate_on
+        if not on and any(_has(config, skipped) for config in there.get(place, ())):
+            continue
+        status = FAILED if skipped.failed else SKIPPED
+        words, reason = f"condense {_words(values, {})}", _reason(values)
+        words = f"evaluate {_words(values, {})} on {on}" if on else words
+        found[words, skipped.seed, reason] = Trouble(status, words, reason, "", (skipped.seed,))
     return list(found.values())
 
 
-def _left_out(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    plan = manifest.get("plan")
-    skipped = plan.get("skipped") if isinstance(plan, dict) else None
-    return [one for one in skipped if isinstance(one, dict)] if isinstance(skipped, list) else []
-
-
-def _has(config: Mapping[str, Any], skipped: Mapping[str, Any]) -> bool:
+def _has(config: Mapping[str, Any], skipped: Skipped) -> bool:
     """Say whether a row has the options that `--set` gave to the one left out."""
-    return all(config.get(name) == value for name, value in _options(skipped).items())
-
-
-def _options(skipped: Mapping[Any, Any]) -> Mapping[str, Any]:
-    options = skipped.get("options")
-    return options if isinstance(options, dict) else {}
+    return all(config.get(name) == value for name, value in skipped.options.items())
 
 
 def _reason(one: Mapping[Any, Any]) -> str:
@@ -119,7 +107,7 @@ def _reason(one: Mapping[Any, Any]) -> str:
 
 
 def _words(one: Mapping[Any, Any], labels: Mapping[str, str]) -> str:
-    given = ", ".join(f"{name}={value}" for name, value in _options(one).items())
+    given = ", ".join(f"{name}={value}" for name, value in (one.get("options") or {}).items())
     label = labels.get(str(one.get("entry")), f"{one.get('row')}{f' [{given}]' if given else ''}")
     where = f"{label} on {one.get('dataset')}, {one.get('architecture')}"
     return f"{where}, {one.get('init')} init, ipc {one.get('ipc')}"

@@ -15,7 +15,7 @@ from ddbench.reporting.leaderboard.dataframes import Frames
 from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.rows import Entry
 from ddbench.reporting.leaderboard.scores import Costs, Score, Training, costs_of, mean, training_of
-from ddbench.store.run_folder import DONE, TEST, VALIDATION
+from ddbench.store.records import DONE, TEST, VALIDATION
 
 
 @dataclass(frozen=True)
@@ -375,30 +375,26 @@ def _trouble(entry: Entry, evaluations: pd.DataFrame) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _ranked(places: Sequence[RankedRow], n_test: int) -> tuple[RankedRow, ...]:
+def _ranked(rows: Sequence[RankedRow], n_test: int) -> tuple[RankedRow, ...]:
     """Return the rows by accuracy; controls stand among them without a rank.
 
     Rows of the same images, as selections of one image per class may be, share the first's rank.
     """
-    scored = sorted((p for p in places if p.score.known), key=lambda p: -p.score.mean)
-    rest = [place for place in places if not place.score.known]
-    best = next((place for place in scored if not place.entry.is_control), None)
-    numbers, first = itertools.count(1), dict[Any, int]()
-    ranked = [
-        place
-        if place.entry.is_control or best is None
-        else replace(
-            place,
-            rank=first.setdefault(place.entry.images, next(numbers)),
-            below=_below(place, best, n_test),
-        )
-        for place in scored
-    ]
-    return (*ranked, *rest)
+    scored = sorted((row for row in rows if row.score.known), key=lambda row: -row.score.mean)
+    unscored = [row for row in rows if not row.score.known]
+    competing = [row for row in scored if not row.entry.is_control]
+    ranks = dict[Any, int]()
+    for number, row in enumerate(competing, 1):
+        ranks.setdefault(row.entry.images, number)
 
+    def ranked(row: RankedRow) -> RankedRow:
+        if row.entry.is_control:
+            return row
+        best = competing[0]
+        below = None if row is best else difference(best.score, row.score, n_test)
+        return replace(row, rank=ranks[row.entry.images], below=below)
 
-def _below(place: RankedRow, best: RankedRow, n_test: int) -> Difference | None:
-    return None if place is best else difference(best.score, place.score, n_test)
+    return (*map(ranked, scored), *unscored)
 
 
 # -- the whole training set --------------------------------------------------------------------

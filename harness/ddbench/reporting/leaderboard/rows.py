@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ddbench.store.run_folder import DONE
+from ddbench.store.records import DONE
 from ddbench.text.labels import Named, labels
 
 BASELINE = "random"  # the method that every other is held against

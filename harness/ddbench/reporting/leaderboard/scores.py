@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ddbench.reporting.leaderboard.dataframes import Frames
-from ddbench.store.run_folder import DONE
+from ddbench.store.records import DONE
 
 
 @dataclass(frozen=True)

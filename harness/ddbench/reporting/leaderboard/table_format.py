@@ -12,7 +12,7 @@ from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
 from ddbench.reporting.leaderboard.rows import Entry, controls_of
 from ddbench.reporting.leaderboard.scores import Score
-from ddbench.store.run_folder import VALIDATION
+from ddbench.store.records import VALIDATION
 
 REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "§"
 FAR = 0.05  # as a share: a recipe that loses more against the common protocol has a footnote

@@ -19,7 +19,7 @@ from ddbench.reporting.leaderboard import (
     table_format,
 )
 from ddbench.reporting.markdown.document import code, escaped
-from ddbench.store.run_folder import VALIDATION
+from ddbench.store.records import VALIDATION
 
 
 def summary(leaderboard: Leaderboard) -> list[str]:

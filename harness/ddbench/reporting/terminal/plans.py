@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ddbench.reporting.terminal.tables import print_json, print_table, stdout
 from ddbench.store.artifact_folders import ABSENT, BEGUN, DONE
-from ddbench.store.run_folder import VALIDATION
+from ddbench.store.records import VALIDATION
 
 if TYPE_CHECKING:
-    from ddbench.planning.jobs import Condensation, Plan, Shared, Skipped
+    from ddbench.planning.jobs import Plan, Shared
+    from ddbench.store.records import Condensation, Skipped
 
 
 def print_plan(plan: Plan, shared: Sequence[Shared] = (), *, as_json: bool = False) -> None:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -21,7 +20,8 @@ from ddbench.text.lines import printable
 
 if TYPE_CHECKING:
     from ddbench.execution.engines.job_queue import Event, Job, Jobs
-    from ddbench.planning.jobs import Condensation, Plan
+    from ddbench.planning.jobs import Plan
+    from ddbench.store.records import Condensation
 
 NAMED = 3  # stale results that are named; the rest is counted
 EVERY_S = 60.0  # seconds between two lines about an artifact that is built
@@ -51,12 +51,7 @@ class Progress:
             self.bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop drawing, and say what could not be evaluated."""
         if self.bars:
             self.bars.stop()
