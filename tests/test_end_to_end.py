@@ -12,9 +12,10 @@ import torch
 from ddbench import MethodInfo, SyntheticSet, hookimpl
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import bind, discover
-from ddbench.execution.run import Places, RunOptions, Session, carry_out
+from ddbench.execution.run import RunOptions, carry_out
 from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import parse
+from ddbench.planning.workspace import Places, Session
 from ddbench.store.run_folder import RunError, open_run, read_run
 
 REGISTRY = """

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.testing import toy_task
-from ddbench.training.evaluation import balanced_accuracy, evaluate, own_recipe
+from ddbench.training.evaluation import RealImages, balanced_accuracy, evaluate, own_recipe
 from ddbench.training.loop import (
     LRDrop,
     Recipe,
@@ -215,7 +215,7 @@ def test_each_network_is_tested_once_after_its_last_epoch(predictions, steps):
     )
     events = []
     scores = evaluate(
-        synthetic, test_images, test_labels, architecture="convnet-w8-d1", num_classes=3,
+        synthetic, RealImages(test_images, test_labels, 3), architecture="convnet-w8-d1",
         recipe=Recipe(epochs=4, batch=256, drop=LRDrop(3)), networks=2,
         progress=lambda done, total: events.append((done, total, len(predictions))),
     )  # fmt: skip

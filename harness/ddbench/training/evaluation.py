@@ -48,6 +48,21 @@ class Scores:
     labels: str
 
 
+@dataclass(frozen=True)
+class RealImages:
+    """The real images that networks are tested on.
+
+    Attributes:
+        images: (m, ch, H, W) float32, in the space of the set's images.
+        labels: (m,) int64.
+        num_classes: C.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    num_classes: int
+
+
 def own_recipe(recipe: Recipe, synthetic: SyntheticSet) -> Recipe:
     """Return the protocol's recipe with the set's own learning rate, batch, ... laid over it.
 
@@ -69,11 +84,9 @@ def own_recipe(recipe: Recipe, synthetic: SyntheticSet) -> Recipe:
 
 def evaluate(
     synthetic: SyntheticSet,
-    test_images: torch.Tensor,
-    test_labels: torch.Tensor,
+    real: RealImages,
     *,
     architecture: str,
-    num_classes: int,
     recipe: Recipe,
     networks: int,
     own: bool = False,
@@ -84,10 +97,8 @@ def evaluate(
 
     Args:
         synthetic: The set, on the device to compute on.
-        test_images: (m, ch, H, W) float32, in the space of the set's images.
-        test_labels: (m,) int64.
+        real: What the networks are tested on.
         architecture: Name of the networks' architecture.
-        num_classes: C.
         recipe: How each is trained.
         networks: K. Network k starts from the same weights for every set and method.
         own: Take the set's own recipe and labels, where it has any; else hard labels.
@@ -103,20 +114,18 @@ def evaluate(
     scores: dict[str, list[float]] = {"accuracy": [], "balanced": [], "train": [], "test": []}
     counted = StepMeter(device)
     for k in range(networks):
-        network = build_network(
-            architecture, shape, num_classes, seed_of("evaluation", k), device, catalogue
-        )
-        generator = torch.Generator().manual_seed(seed_of("evaluation", "order", k))
+        seed, order = seed_of("evaluation", k), seed_of("evaluation", "order", k)
+        network = build_network(architecture, shape, real.num_classes, seed, device, catalogue)
         meter = counted if k == 0 else StepMeter(device, count=False)
         fit(
-            network, synthetic.images, labels, recipe, generator, meter,
+            network, synthetic.images, labels, recipe, torch.Generator().manual_seed(order), meter,
             lambda epoch, k=k: progress(k * recipe.epochs + epoch + 1, networks * recipe.epochs),  # type: ignore[misc]
         )  # fmt: skip
         watch = Stopwatch(device)
         with watch("test"):
-            predicted = predict(network, test_images).argmax(1)
-        scores["accuracy"].append((predicted == test_labels).double().mean().item())
-        scores["balanced"].append(balanced_accuracy(predicted, test_labels, num_classes))
+            predicted = predict(network, real.images).argmax(1)
+        scores["accuracy"].append((predicted == real.labels).double().mean().item())
+        scores["balanced"].append(balanced_accuracy(predicted, real.labels, real.num_classes))
         scores["train"].append(meter.seconds)
         scores["test"].append(watch.seconds["test"])
     return Scores(

@@ -14,7 +14,7 @@ from ddbench.execution.runner.callbacks import Control, Stopped
 from ddbench.meter import PeakMemory, warm_up
 from ddbench.store.records import VALIDATION, Evaluation
 from ddbench.store.run_folder import hash_of_set
-from ddbench.training.evaluation import evaluate
+from ddbench.training.evaluation import RealImages, evaluate
 from ddbench.training.loop import Recipe
 
 
@@ -43,10 +43,8 @@ def evaluate_set(
     with memory:
         scores = evaluate(
             synthetic,
-            data.test_images,
-            data.test_labels,
+            RealImages(data.test_images, data.test_labels, dataset.num_classes),
             architecture=job.architecture,
-            num_classes=dataset.num_classes,
             recipe=Recipe.of(job.recipe),
             networks=job.networks,
             own=job.own_recipe,
