@@ -390,7 +390,7 @@ def carry_out(
     jobs = Jobs.left(plan, folder)
     observe({"event": "plan", "jobs": jobs, "plan": plan, "stale": stale})
     stopped = ""
-    if jobs.pending:
+    if any(jobs.ready()):  # an engine takes the seconds of importing torch
         with stop.heard(gently=True):
             _engine(session, jobs, options, commit, observe, stop)
         stopped = stop.reason if jobs.pending else ""
