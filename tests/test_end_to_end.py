@@ -231,6 +231,18 @@ def test_a_failing_method_is_a_row_with_its_reason_and_exit_code_one(tmp_path):
     assert set(outcome.jobs.blocked.values()) == {f"its condensation failed: {record['reason']}"}
 
 
+def test_where_nothing_is_left_that_can_start_no_engine_does(tmp_path, monkeypatch):
+    class Raises(Plain):
+        @hookimpl
+        def condense_step(self, state, step):
+            raise ZeroDivisionError
+
+    first = in_process(tmp_path, Raises())
+    monkeypatch.setattr("ddbench.execution.run._engine", lambda *_: pytest.fail("it starts"))
+    again = in_process(tmp_path, Raises())
+    assert again.jobs.blocked == first.jobs.blocked != {}
+
+
 @pytest.mark.parametrize(
     ("exported", "reason"),
     [
