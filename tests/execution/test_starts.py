@@ -13,7 +13,7 @@ from ddbench.discovery.methods import bind, discover, load, plain_options
 from ddbench.execution.job_context import JobContext as Setting
 from ddbench.execution.runner import Control, run_condensation
 from ddbench.planning.job_ids import with_ids
-from ddbench.planning.jobs import Condensation
+from ddbench.store.records import Condensation
 from ddbench.store.run_folder import INITIAL, SET
 
 INITS = {

@@ -80,6 +80,7 @@ def run(
         _print_registry(registry_path)
         return
     from ddbench.execution.signals import Stop
+    from ddbench.reporting.terminal import at_work
 
     stop = Stop(sessions.parse_duration(stop_after, "--stop-after") if stop_after else None)
     with stop.heard():
@@ -104,7 +105,8 @@ def run(
         )
         chosen = choices_of(workers=sessions.jobs_at_once(options), **choices)
         session = open_session(registry_path, data, cache, plugins, planning=True)
-        plan = session.plan(chosen)
+        with at_work("planning"):
+            plan = session.plan(chosen)
         if require_all and plan.skipped:
             reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
             fail("\n  ".join(["--require-all:", *reasons]))
@@ -138,7 +140,7 @@ def _carry_out(
 
 
 def _require_validation(plan: Plan) -> None:
-    from ddbench.store.run_folder import VALIDATION
+    from ddbench.store.records import VALIDATION
 
     if not any(job.tested_on == VALIDATION for job in plan.evaluations):
         fail("--test: tests what a validation split has chosen; add --validate 20%")
@@ -208,20 +210,29 @@ def plan(
 
     Exit codes: as `run` would give them for what cannot run: 1 a broken plugin, 3 nothing can run.
     """
-    from ddbench.reporting.terminal import print_plan
+    from ddbench.execution.run import RunOptions, device_named, jobs_at_once
+    from ddbench.reporting.terminal import at_work, print_plan
 
+    workers = jobs_at_once(RunOptions(Path(), device_named("auto")[0]))
     session = open_session(registry_path, data, cache, plugins, planning=True)
-    planned = session.plan(choices_of(**choices))
+    with at_work("planning"):
+        planned = session.plan(choices_of(workers=workers, **choices))
+        shared = [] if price else session.shared(planned)
     if price:
         _print_prices(session.price(planned), rate, as_json)
     else:
-        print_plan(planned, session.shared(planned), as_json=as_json)
+        print_plan(
+            planned,
+            shared,
+            jobs_at_once=workers,
+            as_json=as_json,
+        )
     raise SystemExit(planned.exit_code)
 
 
 def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
-    from ddbench.reporting.leaderboard import number_format
     from ddbench.reporting.terminal import print_json, print_table
+    from ddbench.text import number_format
 
     if as_json:
         print_json([_price(one, rate) for one in prices])
@@ -264,7 +275,7 @@ def _price(one: Priced, rate: float) -> dict[str, Any]:
 
 def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
     """Return a price as a line of a table, in units that fit its size."""
-    from ddbench.reporting.leaderboard import number_format
+    from ddbench.text import number_format
 
     row = {"what": one.kind, "row": one.row, "jobs": one.jobs}
     if one.unpriced:
