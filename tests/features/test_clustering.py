@@ -1,9 +1,13 @@
+import importlib
+import sys
 from itertools import product
 
+import ddbench.features
 import numpy as np
 import pytest
 import torch
 from ddbench.features.clustering import _flops, kmeans, nearest_to
+from ddbench.features.extractor import distances
 
 
 def points_of(n, d, seed=0):
@@ -93,3 +97,13 @@ def test_fewer_distinct_points_than_centroids_still_give_different_indices():
     points = torch.ones(5, 2)
     chosen = nearest_to(cluster(points, 3).centroids, points)
     assert len(set(chosen.tolist())) == 3
+
+
+def test_scikit_learn_is_imported_for_k_means_alone(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ddbench.features.clustering", None)  # its import would raise
+    importlib.reload(ddbench.features)
+    assert ddbench.features.distances is distances
+    monkeypatch.undo()
+    assert ddbench.features.kmeans is kmeans
+    with pytest.raises(AttributeError, match="'ddbench.features' has no attribute 'kmaens'"):
+        _ = ddbench.features.kmaens

@@ -1,8 +1,7 @@
 """The shared feature network, and k-means in its space."""
 
-from ddbench.features.clustering import Clustering as Clustering
-from ddbench.features.clustering import kmeans as kmeans
-from ddbench.features.clustering import nearest_to as nearest_to
+from typing import TYPE_CHECKING, Any
+
 from ddbench.features.extractor import FLOOR as FLOOR
 from ddbench.features.extractor import FeatureError as FeatureError
 from ddbench.features.extractor import TrainedNetwork as TrainedNetwork
@@ -10,3 +9,19 @@ from ddbench.features.extractor import class_features as class_features
 from ddbench.features.extractor import distances as distances
 from ddbench.features.extractor import features as features
 from ddbench.features.extractor import trained_network as trained_network
+
+if TYPE_CHECKING:
+    from ddbench.features.clustering import Clustering as Clustering
+    from ddbench.features.clustering import kmeans as kmeans
+    from ddbench.features.clustering import nearest_to as nearest_to
+
+OF_CLUSTERING = ("Clustering", "kmeans", "nearest_to")
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Import k-means when it is asked for: scikit-learn takes a second of every job."""
+    if name not in OF_CLUSTERING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ddbench.features import clustering
+
+    return getattr(clustering, name)
