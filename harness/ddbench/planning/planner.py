@@ -374,7 +374,9 @@ class _Planner:
                 place = self._place("datasets")
                 if named:
                     place = self.registry.place("datasets", name, "options")
-                self.problems.append(f"{place}: {name}: {error}")
+                file = split_options(name)[0].partition(":")[2]
+                which = "" if file and file in str(error) else f"{name}: "
+                self.problems.append(f"{place}: {which}{error}")
         return facts
 
     def _is_dataset(self, name: str) -> bool:

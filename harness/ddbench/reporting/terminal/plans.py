@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WIDEST = 100  # columns of a plan where no terminal limits it
 FEW = 6  # classes that are named
-_AXES = ("dataset", "matched", "init", "ipc", "seeds", "reason")
+_AXES = ("dataset", "matched", "init", "ipc", "seeds")
 
 
 def print_plan(
@@ -49,9 +49,10 @@ def print_plan(
         )
         return
     _print_lines([*_data(plan), *data_notes(plan)])
-    _print_rows(
-        "condensations", _rows(plan), right=("ipc", "steps"), droppable=("unit", "evaluations")
-    )
+    if rows := _rows(plan):
+        _print_rows(
+            "condensations", rows, right=("ipc", "steps"), droppable=("unit", "evaluations")
+        )
     if found := _artifacts(shared):
         _print_rows("artifacts", found)
     if plan.skipped:
@@ -75,13 +76,13 @@ def _classes(facts: DatasetFacts) -> str:
     """Return the training images of each class by name, or the fewest and the most."""
     counts = facts.class_counts
     if len(counts) <= FEW and facts.class_names:
-        return ", ".join(f"{k} {n:,}" for k, n in zip(facts.class_names, counts, strict=True))
+        return ", ".join(f"{k} ({n:,})" for k, n in zip(facts.class_names, counts, strict=True))
     return f"{min(counts):,} to {max(counts):,} of each"
 
 
 def _print_rows(title: str, rows: list[dict[str, Any]], **options: Any) -> None:  # noqa: ANN401
     """Print a table; what all of its rows have in common stands once, in the title."""
-    alike = [name for name in _AXES if len(rows) > 1 and len({str(r.get(name)) for r in rows}) == 1]
+    alike = [name for name in _AXES if len({str(r.get(name)) for r in rows}) == 1]
     common = ", ".join(f"{name} {cell(rows[0][name])}" for name in alike if name in rows[0])
     title = f"{title}: {common}" if common else title
     columns = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in alike]
