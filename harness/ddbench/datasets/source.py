@@ -24,7 +24,7 @@ class Option:
     Attributes:
         default: The value of who gives none; None where nothing happens by default.
         help: One line.
-        type: int, bool, str, or float: a share of a whole, between 0 and 1, or in percent: "20%", 20.
+        type: int, bool, str, or float: a share of a whole, 0 to 1, or in percent: "20%" or 20.
         minimum: The least value of an int.
         choices: What a str may be; () leaves it open.
         maximum: The greatest, None for any.
