@@ -17,8 +17,9 @@ from ddbench.cli import main
 from ddbench.cli.scaffold import text_of
 from ddbench.discovery.methods import MethodError
 from ddbench.execution.run import Priced
-from ddbench.planning.jobs import Plan, Skipped
+from ddbench.planning.jobs import Plan
 from ddbench.planning.registry import RegistryError
+from ddbench.store.records import Skipped
 from ddbench.store.run_folder import RunFolder
 
 

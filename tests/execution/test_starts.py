@@ -14,7 +14,7 @@ from ddbench.execution.engines.crash_records import StartError
 from ddbench.execution.job_context import JobContext as Setting
 from ddbench.execution.runner import Control, run_condensation
 from ddbench.planning.job_ids import with_ids
-from ddbench.planning.jobs import Condensation
+from ddbench.store.records import Condensation
 from ddbench.store.run_folder import INITIAL, SET
 
 INITS = {

@@ -12,12 +12,13 @@ from ddbench.discovery.methods import bind
 from ddbench.execution.run import Places, RunOptions, Session, carry_out, parse_percentage
 from ddbench.planning import budgets
 from ddbench.planning.job_ids import with_evaluation_id
-from ddbench.planning.jobs import Choices, Evaluation
+from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import RegistryError, parse
 from ddbench.planning.test_set import with_tests
 from ddbench.reporting.leaderboard import load
 from ddbench.store.hashing import hash_of_values
-from ddbench.store.run_folder import TEST, VALIDATION, open_run, read_run
+from ddbench.store.records import TEST, VALIDATION, Evaluation
+from ddbench.store.run_folder import open_run, read_run
 from PIL import Image
 
 REGISTRY = """
@@ -214,9 +215,9 @@ def test_the_test_set_is_read_for_what_was_chosen_alone_and_once(session, tmp_pa
     where = RunOptions(tmp_path / "run", inline=True)
     carry_out(session, plan, where)
     records = read_run(open_run(tmp_path / "run")).evaluations.values()
-    assert {(r["tested_on"], r["n_test"]) for r in records} == {(VALIDATION, 16)}
-    assert {r["validation"] for r in records} == {"20% of the training images, held out"}
-    assert {tuple(r["train_counts"]) for r in records} == {(16,) * 4}
+    assert {(r.tested_on, r.n_test) for r in records} == {(VALIDATION, 16)}
+    assert {r.validation for r in records} == {"20% of the training images, held out"}
+    assert {tuple(r.train_counts) for r in records} == {(16,) * 4}
 
     chosen = load(open_run(tmp_path / "run")).chosen
     assert len(chosen) == 1  # of two settings of one method

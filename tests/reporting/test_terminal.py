@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from ddbench.planning.job_ids import keeping
-from ddbench.planning.jobs import Condensation, DatasetFacts, Evaluation, Plan, Shared, Skipped
+from ddbench.planning.jobs import DatasetFacts, Plan, Shared
 from ddbench.reporting.leaderboard import load
 from ddbench.reporting.terminal import (
     Progress,
@@ -26,6 +26,7 @@ from ddbench.reporting.terminal.chart import binned, chart
 from ddbench.reporting.terminal.job_words import JobWords
 from ddbench.reporting.terminal.progress import outcome, stale_lines
 from ddbench.store.job_names import find_job
+from ddbench.store.records import Condensation, Evaluation, Skipped
 from ddbench.store.run_folder import RunError, RunFolder, read_run
 from rich.console import Console
 
@@ -361,7 +362,7 @@ def test_a_job_is_found_by_the_beginning_of_its_id(made):
     made.condensation("dm", id="dm-1")
     made.condensation("dm", id="dm-12")
     records = read_run(made.folder)
-    assert find_job(records, "dm-1")["id"] == "dm-1"
+    assert find_job(records, "dm-1").id == "dm-1"
     with pytest.raises(RunError, match="2 jobs begin so"):
         find_job(records, "dm")
     with pytest.raises(RunError, match="did you mean\n  dm-1"):
@@ -373,8 +374,8 @@ def test_the_beginning_of_a_row_and_its_control_means_the_row(made):
     for name in ("cd", "ef"):
         made.condensation("datm", id=f"datm-ipc1-s0-steps0-{name}", control_of="datm")
     records = read_run(made.folder)
-    assert find_job(records, "datm")["id"] == row
-    assert find_job(records, "datm-ipc1-s0-steps0-c")["control_of"] == "datm"
+    assert find_job(records, "datm").id == row
+    assert find_job(records, "datm-ipc1-s0-steps0-c").control_of == "datm"
     with pytest.raises(RunError, match="2 jobs begin so"):
         find_job(records, "datm-ipc1-s0-steps0")
     made.condensation("datm", 1, id="datm-ipc1-s1-gh")
@@ -405,8 +406,8 @@ def test_a_condensation_goes_before_evaluations_whose_ids_begin_alike(made):
     made.evaluation(id, [0.8], id="dm-real-ipc1-s0-on-convnet-cd")
     made.evaluation(id, [0.8], id="dm-real-ipc1-s0-on-mlp-ef")
     records = read_run(made.folder)
-    assert find_job(records, "dm")["id"] == id
-    assert find_job(records, "dm-real-ipc1-s0-on-m")["kind"] == "evaluation"
+    assert find_job(records, "dm").id == id
+    assert find_job(records, "dm-real-ipc1-s0-on-m").kind == "evaluation"
     with pytest.raises(RunError, match="2 jobs begin so"):
         find_job(records, "dm-real")
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from ddbench.contract.artifacts import Artifact
     from ddbench.execution.job_context import JobContext
     from ddbench.execution.run import Session
-    from ddbench.planning.jobs import Condensation, Plan
+    from ddbench.planning.jobs import Plan
+    from ddbench.store.records import Condensation
 
 
 @dataclass(frozen=True)

@@ -27,20 +27,12 @@ from ddbench.execution.engines import Jobs, Observer, memory_of_a_job, run_local
 from ddbench.execution.signals import Stop
 from ddbench.machine import usable_cores
 from ddbench.planning.job_ids import adopting, keeping
-from ddbench.planning.jobs import (
-    Choices,
-    Condensation,
-    DatasetFacts,
-    Evaluation,
-    Plan,
-    Shared,
-    row_labels,
-)
+from ddbench.planning.jobs import Choices, DatasetFacts, Plan, Shared, row_labels
 from ddbench.planning.planner import MissingData, PlanningContext, make
 from ddbench.planning.registry import Registry, RegistryError
-from ddbench.store import run_folder
 from ddbench.store.atomic_files import write_json
-from ddbench.store.run_folder import RunFolder
+from ddbench.store.records import DONE, Condensation, Evaluation
+from ddbench.store.run_folder import RunError, RunFolder, read_run, refuse_newer
 
 LOG = logging.getLogger(__name__)
 LONGEST_S = 3650 * 86400.0  # that an option may ask for: ten years
@@ -71,7 +63,7 @@ def default_cache() -> Path:
     try:
         return (Path(base) if base else Path.home() / ".cache") / "ddbench"
     except RuntimeError as error:
-        raise run_folder.RunError(
+        raise RunError(
             "no place for what runs share: neither XDG_CACHE_HOME nor HOME is set, and this user "
             "has no home folder; name a folder with --cache, or set XDG_CACHE_HOME"
         ) from error
@@ -363,7 +355,7 @@ def carry_out(
     stop.within(plan.total_s, "--budget-total")
     folder = RunFolder(options.out)
     folder.create()
-    run_folder.refuse_newer(folder, "run")
+    refuse_newer(folder, "run")
     plan = adopting(plan, *folder.ids())
     stale = stale_results(plan, folder)
     if options.keep_stale:
@@ -409,13 +401,13 @@ def stale_results(plan: Plan, folder: RunFolder) -> dict[str, str]:
     The options are the same and the fingerprint of the method's code (or NUMERICS) is not; of
     several such results the newest counts.
     """
-    records = run_folder.read_run(folder).condensations
-    newest: dict[str, dict[str, Any]] = {}
-    for record in sorted(records.values(), key=lambda record: str(record.get("ended", ""))):
-        if record["status"] == run_folder.DONE:
-            newest[str(record.get("options_id"))] = record
+    records = read_run(folder).condensations
+    newest: dict[str, str] = {}
+    for record in sorted(records.values(), key=lambda record: record.ended):
+        if record.status == DONE:
+            newest[record.options_id] = record.id
     return {
-        job.id: newest[job.options_id]["id"]
+        job.id: newest[job.options_id]
         for job in plan.condensations
         if job.id not in records and job.options_id in newest
     }

@@ -9,8 +9,9 @@ from typing import Any
 
 from ddbench.discovery.introspection import Answer
 from ddbench.discovery.methods import MethodError
-from ddbench.planning.jobs import Condensation, DatasetFacts, Plan, Shared, row_labels
+from ddbench.planning.jobs import DatasetFacts, Plan, Shared, row_labels
 from ddbench.store.artifact_folders import state_of
+from ddbench.store.records import Condensation
 
 UNKNOWN = "not known before it runs"
 

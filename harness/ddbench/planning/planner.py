@@ -14,7 +14,7 @@ from ddbench.discovery.introspection import Answer
 from ddbench.discovery.methods import MethodEntry, install, package_of, unknown
 from ddbench.planning import budgets
 from ddbench.planning.job_ids import with_evaluation_id, with_ids
-from ddbench.planning.jobs import Choices, Condensation, DatasetFacts, Evaluation, Plan, Skipped
+from ddbench.planning.jobs import Choices, DatasetFacts, Plan
 from ddbench.planning.overrides import at_ipc, chosen, impossible, rows_named
 from ddbench.planning.registry import (
     Layer,
@@ -26,7 +26,7 @@ from ddbench.planning.registry import (
     default_path,
 )
 from ddbench.planning.snapshots import snapshot_steps
-from ddbench.store.run_folder import TEST, VALIDATION
+from ddbench.store.records import TEST, VALIDATION, Condensation, Evaluation, Skipped
 from ddbench.text.suggestions import did_you_mean, nearest, unknown_at
 
 # Places that a method names, behind its name: what is wrong there costs its own rows alone.

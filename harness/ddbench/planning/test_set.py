@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ddbench.planning.job_ids import with_evaluation_id
-from ddbench.planning.jobs import Evaluation, Plan
-from ddbench.store.run_folder import TEST, VALIDATION
+from ddbench.planning.jobs import Plan
+from ddbench.store.records import TEST, VALIDATION, Evaluation
 
 
 def with_tests(plan: Plan, chosen: Collection[str]) -> Plan:

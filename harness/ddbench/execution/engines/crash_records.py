@@ -11,9 +11,9 @@ from typing import Any
 
 from ddbench.discovery.fingerprints import ChangedError
 from ddbench.execution.engines.job_queue import Job, record_of
-from ddbench.planning.jobs import Condensation
 from ddbench.store.atomic_files import claimed
-from ddbench.store.run_folder import FAILED, RunError, RunFolder, hash_of_set, stands, write_record
+from ddbench.store.records import FAILED, Condensation
+from ddbench.store.run_folder import RunError, RunFolder, hash_of_set, stands, write_record
 
 SERVER_LOST = 255  # what multiprocessing says of a process whose fork server has gone
 # Deaths that are nobody's fault in here: another process killed it, or its server went.
@@ -69,7 +69,7 @@ def dead(job: Job, run: RunFolder, reason: str, traceback: str | None = None) ->
             with claimed(run.claim(job.id)) as free:  # takes its claim file away too
                 if free:
                     if standing := record_of(job, run):
-                        return standing
+                        return standing.record()
                     if kind == "evaluation" or not stands(run, job.id):
                         write_record(path, kind, record)
             if free or time.monotonic() > until:

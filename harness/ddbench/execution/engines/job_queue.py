@@ -6,15 +6,24 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ddbench.planning.jobs import Condensation, Evaluation, Plan
-from ddbench.store.run_folder import DONE, FAILED, RunFolder, finished, hash_of_set, steps_done
+from ddbench.planning.jobs import Plan
+from ddbench.store.records import (
+    DONE,
+    FAILED,
+    Condensation,
+    CondensationRecord,
+    Evaluation,
+    Result,
+    made,
+)
+from ddbench.store.run_folder import RunFolder, finished, hash_of_set
 
 Job = Condensation | Evaluation
 Event = Mapping[str, Any]
 Observer = Callable[[Event], None]
 
 
-def record_of(job: Job, folder: RunFolder) -> dict[str, Any] | None:
+def record_of(job: Job, folder: RunFolder) -> Result | None:
     """Return the record of a job that has ended, if it still stands; else None.
 
     An evaluation of a set that has changed since is stale and has to be done again, whether it
@@ -22,18 +31,18 @@ def record_of(job: Job, folder: RunFolder) -> dict[str, Any] | None:
     """
     if isinstance(job, Condensation):
         record = finished(folder.result(job.id), "condensation")
-        if record is None or record["status"] != DONE:
+        if record is None or record.status != DONE:
             return record
-        taken = [step for step in job.snapshots if step <= steps_done(record)]
+        taken = [step for step in job.snapshots if step <= record.steps_done]
         wanted = [folder.set_file(job.id), *(folder.set_file(job.id, step) for step in taken)]
         return record if all(path.exists() for path in wanted) else None
     record = finished(folder.evaluation(job.id), "evaluation")
     if record is None or job.condensation is None or job.snapshot is not None:
         return record
-    if record["status"] != DONE and record.get("set_sha256") is None:
+    if record.status != DONE and record.set_sha256 is None:
         return record
     current = hash_of_set(folder, job.condensation)
-    return record if current is not None and record.get("set_sha256") == current else None
+    return record if current is not None and record.set_sha256 == current else None
 
 
 @dataclass
@@ -53,7 +62,7 @@ class Jobs:
     folder: RunFolder
     pending: list[Job] = field(default_factory=list)
     running: set[str] = field(default_factory=set)
-    ended: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ended: dict[str, Result] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     kept: int = 0
     outdated: list[str] = field(default_factory=list)
@@ -114,12 +123,13 @@ class Jobs:
     def end(self, job: Job, record: dict[str, Any]) -> None:
         """Note that a job has ended."""
         self.running.discard(job.id)
-        self.ended[job.id] = record
+        kind = "condensation" if isinstance(job, Condensation) else "evaluation"
+        self.ended[job.id] = made(kind, record)
 
     @property
-    def failed(self) -> list[dict[str, Any]]:
+    def failed(self) -> list[Result]:
         """The records of failed jobs, earlier ones among them."""
-        return [record for record in self.ended.values() if record["status"] == FAILED]
+        return [record for record in self.ended.values() if record.status == FAILED]
 
 
 def _seed_by_seed(plan: Plan) -> list[Job]:
@@ -136,12 +146,13 @@ def _seed_by_seed(plan: Plan) -> list[Job]:
     return sorted([*jobs, *plan.evaluations], key=order)
 
 
-def _blocked(job: Evaluation, condensed: Mapping[str, Any]) -> str | None:
+def _blocked(job: Evaluation, condensed: Result) -> str | None:
     """Return why the set of an evaluation will never be there, None if it is."""
-    if condensed["status"] != DONE:
-        return f"its condensation {condensed['status']}: {condensed.get('reason')}"
-    if job.snapshot is not None and job.snapshot > steps_done(condensed):
-        return f"its condensation ended after {steps_done(condensed)} steps"
+    if condensed.status != DONE:
+        return f"its condensation {condensed.status}: {condensed.reason}"
+    assert isinstance(condensed, CondensationRecord)  # noqa: S101  (an evaluation has one)
+    if job.snapshot is not None and job.snapshot > condensed.steps_done:
+        return f"its condensation ended after {condensed.steps_done} steps"
     return None
 
 

@@ -35,8 +35,8 @@ from ddbench.execution.engines.crash_records import (
 from ddbench.execution.engines.job_queue import Job, Jobs, Observer
 from ddbench.execution.engines.limits import exceeds, relieve_log, shorten_log
 from ddbench.execution.engines.reaper import Reaper, kill_family
-from ddbench.planning.jobs import Condensation
 from ddbench.store.atomic_files import is_claimed
+from ddbench.store.records import Condensation
 from ddbench.text import streams
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from ddbench.execution.runner.checkpoint import Checkpoint, Progress, holds_set_
 from ddbench.execution.runner.guard import Guard, MisbehavedError
 from ddbench.inits import initial_set
 from ddbench.meter import PeakMemory, StepMeter, warm_up
-from ddbench.planning.jobs import Condensation
 from ddbench.store.atomic_files import check_plain, write_whole
+from ddbench.store.records import Condensation
 from ddbench.store.run_folder import CURVE, INITIAL
 from ddbench.store.tensor_trees import (
     TreeError,

@@ -12,8 +12,8 @@ from ddbench.discovery.extensions import Extensions
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner.callbacks import Control, Stopped
 from ddbench.meter import PeakMemory, warm_up
-from ddbench.planning.jobs import Evaluation
-from ddbench.store.run_folder import VALIDATION, hash_of_set
+from ddbench.store.records import VALIDATION, Evaluation
+from ddbench.store.run_folder import hash_of_set
 from ddbench.training.evaluation import evaluate
 from ddbench.training.loop import Recipe
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ddbench.reporting.leaderboard import Leaderboard, Reference
 from ddbench.reporting.markdown.document import Document, code, escaped
-from ddbench.store.run_folder import FAILED, RunFolder
+from ddbench.store.records import FAILED, Result
+from ddbench.store.run_folder import RunFolder
 from ddbench.text import number_format
 
 
@@ -182,23 +183,18 @@ def provenance_section(
         document.fenced("sh", "\n".join(commands))
 
 
-def _records(leaderboard: Leaderboard) -> list[Mapping[str, Any]]:
+def _records(leaderboard: Leaderboard) -> list[Result]:
     """Return the records that count."""
-    sets, scores = leaderboard.frames.condensations, leaderboard.frames.evaluations
-    kept = {*sets["id"][~sets["superseded"]], *scores["id"][scores["current"]]}
-    records = leaderboard.records
-    return [
-        record
-        for record in (*records.condensations.values(), *records.evaluations.values())
-        if record["id"] in kept
-    ]
+    results = leaderboard.results
+    sets = [one.record for one in results.condensations.values() if not one.superseded]
+    return [*sets, *(one.record for one in results.evaluations if one.current)]
 
 
 def _hardware_rows(leaderboard: Leaderboard) -> list[dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     for record in _records(leaderboard):
-        machine, name = record.get("hardware"), record.get("hardware_class")
-        if not isinstance(machine, Mapping) or not isinstance(name, str):
+        machine, name = record.hardware, record.hardware_class
+        if not machine or not name:
             continue
         rows.setdefault(
             name,
@@ -222,30 +218,25 @@ def _version_lines(leaderboard: Leaderboard) -> list[str]:
     found: dict[str, dict[str, None]] = {}
     commits: dict[str, None] = {}
     for record in _records(leaderboard):
-        versions = record.get("versions")
-        for package, version in (versions if isinstance(versions, Mapping) else {}).items():
-            found.setdefault(str(package), {})[str(version)] = None
-        if record.get("commit"):
-            commits[str(record["commit"])] = None
+        for package, version in record.versions.items():
+            found.setdefault(package, {})[version] = None
+        if record.commit:
+            commits[record.commit] = None
     texts = [f"{package} {' and '.join(versions)}" for package, versions in found.items()]
     if texts:
         lines.append("versions: " + escaped(", ".join(texts)))
     if commits:
-        changed = {
-            str(manifest.get("commit"))
-            for manifest in leaderboard.records.manifests
-            if manifest.get("dirty")
-        }
+        changed = {one.commit for one in leaderboard.records.manifests if one.dirty}
         names = [code(c) + (" with uncommitted changes" if c in changed else "") for c in commits]
         lines.append(f"commit of ddbench: {number_format.listed(names)}")
-    started = [str(r["started"]) for r in _records(leaderboard) if r.get("started")]
+    started = [one.started for one in _records(leaderboard) if one.started]
     if started:
         lines.append(f"from {_minute(min(started))} to {_minute(_last(leaderboard))} UTC")
     return lines
 
 
 def _last(leaderboard: Leaderboard) -> str:
-    return max(str(r.get("ended") or r.get("started")) for r in _records(leaderboard))
+    return max(one.ended or one.started for one in _records(leaderboard))
 
 
 def _minute(stamp: str) -> str:
@@ -256,9 +247,8 @@ def _commands(leaderboard: Leaderboard) -> list[str]:
     """Return what was typed, each command once, in order."""
     found: dict[str, None] = {}
     for manifest in leaderboard.records.manifests:
-        argv = manifest.get("command")
-        if isinstance(argv, Sequence) and not isinstance(argv, str) and argv:
-            found[shlex.join(str(word) for word in argv)] = None
+        if manifest.command:
+            found[shlex.join(manifest.command)] = None
     return list(found)
 
 
@@ -274,21 +264,23 @@ def shown_path(path: Path) -> str:
 
 def method_section(document: Document, leaderboard: Leaderboard) -> None:
     """Write where each method comes from: package, paper, and how to cite it."""
-    frame = leaderboard.frames.condensations
     found: dict[str, dict[str, str]] = {}
     cited: dict[str, None] = {}
-    for one in frame[~frame["superseded"]].to_dict("records"):
+    for one in leaderboard.results.condensations.values():
+        if one.superseded:
+            continue
+        record = one.record
         found.setdefault(
-            one["method"],
+            record.method,
             {
-                "method": escaped(one["method"]),
-                "package": escaped(one["source"]),
-                "step": escaped(one["step_unit"]),
-                "paper": escaped(one["paper"]) or number_format.NOTHING,
+                "method": escaped(record.method),
+                "package": escaped(record.source),
+                "step": escaped(record.step_unit or "step"),
+                "paper": escaped(record.paper) or number_format.NOTHING,
             },
         )
-        if one["bibtex"].strip():
-            cited[one["bibtex"].strip()] = None
+        if record.bibtex.strip():
+            cited[record.bibtex.strip()] = None
     if not found:
         return
     document.heading(2, "Methods")

@@ -18,7 +18,7 @@ from ddbench.reporting.leaderboard import (
     table_format,
 )
 from ddbench.reporting.markdown.document import code, escaped
-from ddbench.store.run_folder import VALIDATION
+from ddbench.store.records import VALIDATION
 from ddbench.text import number_format
 
 

@@ -6,6 +6,7 @@ from ddbench.reporting.terminal.jobs import show_failed, show_job, show_last
 from ddbench.reporting.terminal.plans import print_plan
 from ddbench.reporting.terminal.progress import Progress, at_work
 from ddbench.reporting.terminal.rankings import print_leaderboard
+from ddbench.reporting.terminal.references import print_references
 from ddbench.reporting.terminal.tables import print_json, print_table
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "print_json",
     "print_leaderboard",
     "print_plan",
+    "print_references",
     "print_table",
     "show_failed",
     "show_job",

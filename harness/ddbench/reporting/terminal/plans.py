@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ddbench.reporting.terminal.tables import cell, print_json, print_table, stdout
 from ddbench.store.artifact_folders import ABSENT, BEGUN, DONE
-from ddbench.store.run_folder import VALIDATION
+from ddbench.store.records import VALIDATION
 from ddbench.text.number_format import duration, listed, number, several
 
 if TYPE_CHECKING:
-    from ddbench.planning.jobs import Condensation, DatasetFacts, Plan, Shared, Skipped
+    from ddbench.planning.jobs import DatasetFacts, Plan, Shared
+    from ddbench.store.records import Condensation, Skipped
 
 
 WIDEST = 100  # columns of a plan where no terminal limits it

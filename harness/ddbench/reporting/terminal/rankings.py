@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ddbench.reporting.terminal.tables import print_json, print_table, stdout
-from ddbench.store.run_folder import FAILED
+from ddbench.store.records import FAILED
 
 if TYPE_CHECKING:
     from ddbench.reporting.leaderboard import Board, Leaderboard, RankedRow, Trouble
@@ -152,7 +152,7 @@ def _captions(boards: Sequence[Board], letters: Mapping[str, str]) -> list[str]:
 def _answers(leaderboard: Leaderboard) -> list[str]:
     """Return what validations say: which method, at what cost, or what would settle it."""
     from ddbench.reporting.leaderboard import answer, grouped
-    from ddbench.store.run_folder import VALIDATION
+    from ddbench.store.records import VALIDATION
 
     chosen = [b for b in grouped(leaderboard.boards) if b[0].data.tested_on == VALIDATION]
     return [f"{b[0].dataset_name}, ipc {b[0].ipc}: {answer(b)}" for b in chosen]
