@@ -253,14 +253,12 @@ def test_the_ranking_has_accuracy_samples_differences_and_cost(made):
 
 def test_reduced_settings_have_a_footnote(made):
     fill(made)
-    assert "† dm (real init), other settings than published: steps 100 (published 20,000)." in (
-        text_of(made)
-    )
+    assert "† dm: steps 100 (published 20,000)." in (text_of(made))
 
 
 def test_settings_that_nobody_published_are_told_from_the_defaults(made):
     made.row("mine", [[0.8]], reduced={"steps": [100, 500]}, published=False)
-    note = "† mine (real init), other settings than its defaults: steps 100 (default 500)."
+    note = "† mine: steps 100 (default 500)."
     assert note in text_of(made)
 
 

@@ -150,20 +150,21 @@ def test_every_width_has_samples_whole_numbers_and_a_legend_of_its_columns(
     assert ("not shown: " in out) is (width < 200)
 
 
-def test_rows_of_equal_settings_share_a_line_and_controls_say_what_differs(made, capsys):
-    made.row("gm", [[0.8]], reduced={"steps": [100, 1000]})
-    made.row("gm", [[0.8]], reduced={"steps": [100, 1000]}, init="noise")
+def test_settings_are_said_once_for_all_rows_of_a_name(made, capsys):
+    for rate, init in ((0.1, "real"), (0.5, "real"), (0.5, "noise")):
+        reduced = {"lr": [rate, 1], "steps": [100, 1000], "dataset": ["mine", "mnist"]}
+        made.row("gm", [[0.8]], config={"lr": rate}, reduced=reduced, init=init)
+    made.row("herding", [[0.8]], reduced={"epochs": [2, 20], "network": ["mlp", ""]}, paper="")
     made.row("datm", [[0.7]], reduced={"rho": [0, 0.01], "steps": [100, 10000]})
     reduced = {"rho": [0, 0.01], "steps": [0, 10000]}
     made.row("datm", [[0.6]], reduced=reduced, control_of="datm", steps=0)
     print_leaderboard(load(made.folder))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("†")]
-    assert lines == [
-        "† gm (real init) and gm (noise init), other settings than published: "
-        "steps 100 (published 1,000)",
-        "† datm (real init), other settings than published: rho 0 (published 0.01), "
-        "steps 100 (published 10,000)",
-        "† datm [steps=0] (real init): as datm (real init), but steps 0 (published 10,000)",
+    assert sorted(lines) == [
+        "† datm: rho 0 (published 0.01), steps 100 (10,000)",
+        "† gm: lr 0.1 or 0.5 (published 1), steps 100 (1,000)",
+        "† herding: epochs 2 (published 20), network mlp (unset)",
+        "† other data than published: gm",
     ]
 
 
@@ -244,7 +245,7 @@ def test_a_plan_has_a_line_for_all_seeds_of_a_row(capsys):
     assert row == ["dm", "†", "20", "20,000", "iteration", "3"]
     axes = "matched convnet, init real, ipc 1, seeds"
     assert f"condensations: dataset toy, {axes} 0, 1, 2" in out
-    assert "  dm: the steps alone" in out and "--published" in out
+    assert "† dm: the steps alone" in out and "--published" in out
     assert f"skipped: dataset cifar10, {axes} 0, 1" in out
     assert next(line for line in out.splitlines() if " x " in line).split() == ["x", "no", "data"]
     counts = (
@@ -292,8 +293,8 @@ def test_a_plan_fits_a_terminal_and_a_pipe_and_says_everything_once(terminal, ca
     assert words.count("someone/pictures") == 3  # the data and their note, and all rows
     assert "128 training images (20% more held out), 40 test images, 3×32×32" in words
     assert "3 classes: oak (64), maple (38), birch (26)" in words
-    assert "gm: lr_images 50 or 500 (256), batch_real 8 (256)" in words
-    assert words.count("student_steps") == 1 and words.count("other data than published") == 1
+    assert "† gm: lr_images 50 or 500 (published 256), batch_real 8 (256)" in words
+    assert words.count("student_steps") == 1 and words.count("† other data than published: gm") == 1
     assert next(line for line in lines if "experts" in line).split()[-1] == "datm"
     assert "run ends after 7 min 0 s; 12 × 12 s of condensing take 72.0 s with 2 jobs" in words
 

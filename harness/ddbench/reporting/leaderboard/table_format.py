@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from ddbench.reporting.leaderboard.differences import Difference, difference, interval_of
@@ -13,6 +12,7 @@ from ddbench.reporting.leaderboard.rows import Entry, controls_of
 from ddbench.reporting.leaderboard.scores import Score
 from ddbench.store.records import VALIDATION
 from ddbench.text import number_format
+from ddbench.text.settings import other_settings
 
 REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "§"
 FAR = 0.05  # as a share: a recipe that loses more against the common protocol has a footnote
@@ -224,43 +224,16 @@ def _silences(places: Sequence[RankedRow]) -> list[str]:
 def notes(places: Sequence[RankedRow]) -> list[str]:
     """Return what is to be said of rows: other settings than published, and oddities."""
     entries = [place.entry for place in places]
-    alike: dict[str, list[str]] = {}
-    for entry in entries:
-        if entry.reduced:
-            alike.setdefault(_settings(entry, entries), []).append(_row(entry))
-    lines = [
-        f"{REDUCED} {number_format.listed(rows)}{settings}" for settings, rows in alike.items()
-    ]
+    lines = [f"{REDUCED} {line}" for line in other_settings(entries)]
+    for budget in dict.fromkeys(one.budget_s for one in entries if one.budget_s is not None):
+        taken = [f"{one.label} {one.taken}" for one in entries if one.budget_s == budget]
+        lines.append(f"steps taken in {budget:g} s: {', '.join(taken)}")
     lines += [f"{NOTED} {_row(one)}: {'; '.join(one.notes)}" for one in entries if one.notes]
     return lines
 
 
 def _row(entry: Entry) -> str:
     return f"{entry.label} ({entry.init} init)"
-
-
-def _settings(entry: Entry, entries: Sequence[Entry]) -> str:
-    """Return what a row ran with; of a control, in what that differs from the row it controls."""
-    of = next((e for e in entries if entry in controls_of(e, entries)), None)
-    if of is None or not of.reduced:
-        than = "published" if entry.published else "its defaults"
-        return f", other settings than {than}: {_pairs(entry)}"
-    other = {k: pair for k, pair in entry.reduced.items() if list(of.reduced.get(k, ())) != [*pair]}
-    published = [f"{k} as {_word(entry)}" for k in of.reduced if k not in entry.reduced]
-    differing = ", ".join(filter(None, [_pairs(replace(entry, reduced=other)), *published]))
-    return f": as {_row(of)}" + (f", but {differing}" if differing else "")
-
-
-def _pairs(entry: Entry) -> str:
-    """Return options that differ from the published ones: option used (published)."""
-    return ", ".join(
-        f"{option} {number_format.number(used)} ({_word(entry)} {number_format.number(published)})"
-        for option, (used, published) in entry.reduced.items()
-    )
-
-
-def _word(entry: Entry) -> str:
-    return "published" if entry.published else "default"
 
 
 def own_recipe_notes(board: Board) -> list[str]:
