@@ -39,6 +39,14 @@ def test_a_table_in_a_pipe_is_never_cut(capsys):
     assert f"{long}   {long}" in capsys.readouterr().out
 
 
+def test_a_colon_on_either_side_is_no_emoji(capsys):
+    facts = DatasetFacts("folder:tv", "f", 2, (1, 8, 8), (3, 1), "none", ("a", "b"), (1, 1))
+    print_plan(Plan([condensation(dataset="folder:tv")], [], [], datasets={"folder:tv": facts}))
+    Progress()._say("folder:tv: no")
+    captured = capsys.readouterr()
+    assert "folder:tv: 4 training images" in captured.out and captured.err == "folder:tv: no\n"
+
+
 def test_words_of_others_are_not_markup(capsys):
     print_table([{"name": "[red]dm[/red]", "[b]": "[/]"}], title="[i]t")
     out = capsys.readouterr().out
@@ -215,11 +223,12 @@ def test_a_plan_has_a_line_for_all_seeds_of_a_row(capsys):
     print_plan(Plan(jobs, evaluations, skipped))
     out = capsys.readouterr().out
     row = next(line for line in out.splitlines() if "dm †" in line).split()
-    assert row == ["dm", "†", "toy", "convnet", "real", "1", "0,", "1,", "2", "20", "20,000",
-                   "iteration", "3"]  # fmt: skip
-    assert "  dm: the steps alone" in out and "--published" in out
-    skipped_row = next(line for line in out.splitlines() if "cifar10" in line)
-    assert "0, 1" in skipped_row and "no data" in skipped_row
+    assert row == ["dm", "†", "20", "20,000", "iteration", "3"]
+    axes = "matched convnet, init real, ipc 1, seeds"
+    assert f"condensations: dataset toy, {axes} 0, 1, 2" in out
+    assert "† dm: the steps alone" in out and "--published" in out
+    assert f"skipped: dataset cifar10, {axes} 0, 1" in out
+    assert next(line for line in out.splitlines() if " x " in line).split() == ["x", "no", "data"]
     counts = (
         "3 condensations, 4 evaluations of 12 networks (1 on the whole training set), 2 skipped"
     )
@@ -264,9 +273,9 @@ def test_a_plan_fits_a_terminal_and_a_pipe_and_says_everything_once(terminal, ca
     assert max(map(len, lines)) <= (width or 100)
     assert words.count("someone/pictures") == 3  # the data and their note, and all rows
     assert "128 training images (20% more held out), 40 test images, 3×32×32" in words
-    assert "3 classes: oak 64, maple 38, birch 26" in words
-    assert "gm: lr_images 50 or 500 (256), batch_real 8 (256)" in words
-    assert words.count("student_steps") == 1 and words.count("other data than published") == 1
+    assert "3 classes: oak (64), maple (38), birch (26)" in words
+    assert "† gm: lr_images 50 or 500 (published 256), batch_real 8 (256)" in words
+    assert words.count("student_steps") == 1 and words.count("† other data than published: gm") == 1
     assert next(line for line in lines if "experts" in line).split()[-1] == "datm"
     assert "run ends after 7 min 0 s; 12 × 12 s of condensing take 72.0 s with 2 jobs" in words
 

@@ -223,7 +223,11 @@ def _silences(places: Sequence[RankedRow]) -> list[str]:
 def noted(places: Sequence[RankedRow]) -> list[str]:
     """Return what is odd about rows."""
     entries = [place.entry for place in places]
-    return [f"{NOTED} {_row(one)}: {'; '.join(one.notes)}" for one in entries if one.notes]
+    lines = [f"{NOTED} {_row(one)}: {'; '.join(one.notes)}" for one in entries if one.notes]
+    for budget in dict.fromkeys(one.budget_s for one in entries if one.budget_s is not None):
+        taken = [f"{one.label} {one.taken}" for one in entries if one.budget_s == budget]
+        lines.append(f"steps taken in {budget:g} s: {', '.join(taken)}")
+    return lines
 
 
 def _row(entry: Entry) -> str:

@@ -155,7 +155,9 @@ def at_work(text: str) -> AbstractContextManager[object]:
 def _stderr() -> Console:
     """Return standard error: a terminal if it says so itself, whatever FORCE_COLOR asks for."""
     forced = None if sys.stderr.isatty() else False
-    return Console(file=sys.stderr, force_terminal=forced, highlight=False, markup=False)
+    return Console(
+        file=sys.stderr, force_terminal=forced, highlight=False, markup=False, emoji=False
+    )
 
 
 def _bars(console: Console) -> Bars:
