@@ -43,6 +43,7 @@ from ddbench.store.run_folder import RunFolder, open_run
 from ddbench.testing.tasks import one_thread
 from ddbench.text.suggestions import unknown_at
 from ddbench.training.evaluation import evaluate as train_and_test
+from ddbench.training.evaluation import held_out
 from ddbench.training.loop import Recipe
 
 Several = str | int | Sequence[Any]  # one value, or several
@@ -266,6 +267,8 @@ def evaluate(
     if not isinstance(synthetic, SyntheticSet):
         synthetic = SyntheticSet.load(synthetic)
     _require_fit(synthetic, real)
+    images, labels = tensors.train_images, tensors.train_labels
+    choose_by = held_out(images, labels) if chosen.learning_rates else None
     rows: list[dict[str, Any]] = []
     with one_thread():
         for architecture in _several(architectures) or ():
@@ -279,6 +282,7 @@ def evaluate(
                 networks=networks or chosen.networks,
                 own=own_recipe,
                 catalogue=extensions.architectures,
+                choose_by=choose_by,
             )
             rows += [
                 {

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -39,6 +39,7 @@ class RegistryError(ValueError):
 
 
 OneOrMore = Field(min_length=1)
+Rate = Annotated[float, Field(gt=0)]
 
 
 class Optimizer(Strict):
@@ -68,6 +69,7 @@ class Protocol(Strict):
     batch: int = Field(256, ge=1)
     augment: str = "none"  # "dsa" is the dataset's own strategy
     networks: int = Field(ge=1)
+    learning_rates: tuple[Rate, ...] | None = Field(None, min_length=2)  # chosen on held-out images
 
 
 class Preset(Strict):

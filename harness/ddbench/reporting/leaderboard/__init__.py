@@ -14,6 +14,7 @@ from ddbench.reporting.leaderboard.differences import (
     interval_of,
     seeds_needed,
 )
+from ddbench.reporting.leaderboard.fair_scores import FairScores, fair_scores
 from ddbench.reporting.leaderboard.missing_results import Trouble, find_troubles
 from ddbench.reporting.leaderboard.published import Comparison, against_published
 from ddbench.reporting.leaderboard.rankings import (
@@ -38,6 +39,7 @@ __all__ = [
     "DataFacts",
     "Difference",
     "Entry",
+    "FairScores",
     "Leaderboard",
     "RankedRow",
     "Reference",
@@ -48,6 +50,7 @@ __all__ = [
     "against_published",
     "answer",
     "difference",
+    "fair_scores",
     "flat",
     "grouped",
     "interval_of",
@@ -95,8 +98,13 @@ class Leaderboard:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Every row of every board as plain values; see `flat`."""
-        return [flat(board, place) for board in self.boards for place in board.places]
+        """Every row of every board as plain values; see `flat`. With its fair scores."""
+        return [
+            flat(board, place) | {"fair": fair.record() if fair else None}
+            for board in self.boards
+            for place in board.places
+            for fair in [fair_scores(board, place, self.boards)]
+        ]
 
 
 def load(folder: RunFolder, *, old_code: bool = False) -> Leaderboard:

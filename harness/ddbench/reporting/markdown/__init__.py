@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ddbench.reporting.leaderboard import Board, Leaderboard, grouped, load
-from ddbench.reporting.markdown import galleries, plots, provenance, rankings
+from ddbench.reporting.markdown import fairness, galleries, plots, provenance, rankings
 from ddbench.reporting.markdown.document import Document
 from ddbench.reporting.markdown.published import published_section
 from ddbench.reporting.markdown.redrawing import marks_in
@@ -76,6 +76,8 @@ def _group(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]
     document.heading(2, headline(boards))
     rankings.ranking_section(document, boards)
     statistics_section(document, boards)
+    fairness.fair_section(document, leaderboard, boards)
+    fairness.equal_cost_section(document, leaderboard, boards)
     published_section(document, boards)
     rankings.cost_section(document, leaderboard, boards)
     plots.cost_plot_section(document, boards)

@@ -31,11 +31,9 @@ def print_leaderboard(leaderboard: Leaderboard, *, as_json: bool = False) -> Non
 
 
 def _record(leaderboard: Leaderboard) -> dict[str, Any]:
-    from ddbench.reporting.leaderboard import flat
-
     return {
         "run": leaderboard.folder.name,
-        "rows": [flat(board, place) for board in leaderboard.boards for place in board.places],
+        "rows": leaderboard.rows,
         "references": [
             {
                 "dataset": one.dataset,
