@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ddbench.execution.engines.job_queue import Job
-    from ddbench.store.records import Condensation, Evaluation, Plan
+    from ddbench.planning.jobs import Plan
+    from ddbench.store.records import Condensation, Evaluation
 
 _PLACES = {"dataset": "{}", "architecture": "{}", "init": "{} init", "ipc": "ipc {}"}
 
