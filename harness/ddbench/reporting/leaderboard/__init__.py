@@ -14,6 +14,7 @@ from ddbench.reporting.leaderboard.differences import (
     interval_of,
     seeds_needed,
 )
+from ddbench.reporting.leaderboard.fair_scores import FairScores, fair_scores
 from ddbench.reporting.leaderboard.missing_results import Trouble, find_troubles
 from ddbench.reporting.leaderboard.published import Comparison, against_published
 from ddbench.reporting.leaderboard.rankings import (
@@ -38,6 +39,7 @@ __all__ = [
     "DataFacts",
     "Difference",
     "Entry",
+    "FairScores",
     "Leaderboard",
     "RankedRow",
     "Reference",
@@ -49,6 +51,7 @@ __all__ = [
     "answer",
     "difference",
     "columns",
+    "fair_scores",
     "grouped",
     "interval_of",
     "load",
@@ -95,8 +98,13 @@ class Leaderboard:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Every row of every board as plain values; see `columns.plain`."""
-        return [columns.plain([board], place) for board in self.boards for place in board.places]
+        """Every row of every board as plain values, with its fair scores; see `columns.plain`."""
+        return [
+            columns.plain([board], place) | {"fair": fair.record() if fair else None}
+            for board in self.boards
+            for place in board.places
+            for fair in [fair_scores(board, place, self.boards)]
+        ]
 
 
 def load(folder: RunFolder, *, old_code: bool = False) -> Leaderboard:

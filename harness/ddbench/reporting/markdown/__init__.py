@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ddbench.reporting.leaderboard import Board, Leaderboard, grouped, load
-from ddbench.reporting.markdown import first_screen, galleries, plots, provenance, rankings
+from ddbench.reporting.markdown import (
+    fairness,
+    first_screen,
+    galleries,
+    plots,
+    provenance,
+    rankings,
+)
 from ddbench.reporting.markdown.document import Document
 from ddbench.reporting.markdown.published import published_section
 from ddbench.reporting.markdown.redrawing import marks_in
@@ -86,6 +93,8 @@ def _details(document: Document, leaderboard: Leaderboard, boards: Sequence[Boar
     if len(boards) > 1:
         document.fold("Across architectures", lambda d: rankings.across_section(d, boards))
     statistics_section(document, boards)
+    fairness.fair_section(document, leaderboard, boards)
+    fairness.equal_cost_section(document, leaderboard, boards)
     published_section(document, boards)
     document.fold(
         "Settings that differ from the published ones",
