@@ -150,6 +150,7 @@ def _condensation(draft: Draft, cell: Cell, answer: Mapping[str, Any]) -> Conden
         step_unit=info["step"],
         labels=info["labels"],
         balanced=info["balanced"],
+        setting=info["setting"],
         reduced=_reduced(draft, cell, answer, budget),
         quick=draft.preset.quick,
         control_of=cell.planned.control_of,

@@ -13,7 +13,7 @@ from ddbench.reporting.leaderboard.results import Evaluated, Results, number
 from ddbench.reporting.leaderboard.rows import Entry
 from ddbench.reporting.leaderboard.scores import Costs, Score, Training, costs_of, mean, training_of
 from ddbench.reporting.leaderboard.ties import standings
-from ddbench.store.records import DONE, TEST, VALIDATION, EvaluationRecord
+from ddbench.store.records import DONE, TEST, VALIDATION, CondensationRecord, EvaluationRecord
 from ddbench.text import number_format
 
 
@@ -128,6 +128,7 @@ class Board:
         data_variant: Tells datasets of one name but different content apart; else "".
         tested: Whether rows of a ranking on a validation split were tested on the test set since.
         tests: How many pairs of rows have a test.
+        setting: Of the data, such as "federated"; "" where they are in one place.
     """
 
     dataset: str
@@ -144,6 +145,7 @@ class Board:
     data_variant: str = ""
     tested: bool = False
     tests: int = 0
+    setting: str = ""
 
     @property
     def trained_alike(self) -> bool:
@@ -214,7 +216,7 @@ def make_boards(results: Results, entries: Sequence[Entry]) -> list[Board]:
         dataset = datasets.index((board.dataset, board.fingerprint))
         protocol = (board.protocol, board.variant)
         on = board.data.tested_on == TEST  # what is chosen by comes before what was chosen
-        return dataset, board.ipc, *protocol, on, names.index(board.architecture)
+        return dataset, board.ipc, *protocol, on, board.setting, names.index(board.architecture)
 
     return sorted(boards, key=order)
 
@@ -224,7 +226,7 @@ def grouped(boards: Sequence[Board]) -> list[tuple[Board, ...]]:
 
     def shared(board: Board) -> tuple[Any, ...]:
         about = (board.dataset, board.fingerprint, board.ipc, board.protocol, board.variant)
-        return *about, board.data.tested_on
+        return *about, board.data.tested_on, board.setting
 
     return [tuple(group) for _, group in itertools.groupby(boards, shared)]
 
@@ -255,6 +257,7 @@ class _Key:
     protocol: str
     architecture: str
     tested_on: str
+    setting: str
 
 
 class _Maker:
@@ -263,16 +266,16 @@ class _Maker:
     def __init__(self, results: Results, entries: Sequence[Entry]) -> None:
         self.results = results
         self.references = make_references(results)
-        self.entries: dict[tuple[str, str, int], list[Entry]] = {}
+        self.entries: dict[tuple[str, str, int, str], list[Entry]] = {}
         for entry in entries:
-            place = (entry.dataset, entry.fingerprint, entry.ipc)
+            place = (entry.dataset, entry.fingerprint, entry.ipc, entry.setting)
             self.entries.setdefault(place, []).append(entry)
         self.common: dict[_Key, list[Evaluated]] = {}  # by the protocol alone
         self.own: dict[_Key, list[Evaluated]] = {}  # by the sets' own recipes
         for one in results.evaluations:
             if one.current and one.of is not None and one.record.snapshot is None:
                 into = self.own if one.record.own_recipe else self.common
-                into.setdefault(_key(one.record, one.of.record.ipc), []).append(one)
+                into.setdefault(_key(one.record, one.of.record), []).append(one)
         self.variants: dict[tuple[str, str, str], set[str]] = {}
         self.contents: dict[str, set[str]] = {}
         for key, variant in self.keys():
@@ -294,7 +297,7 @@ class _Maker:
         own = self.own.get(key, [])
         first = next(one for one in common if one.done).record
         data = _facts(first)
-        entries = self.entries.get((key.dataset, key.fingerprint, key.ipc), [])
+        entries = self.entries.get((key.dataset, key.fingerprint, key.ipc, key.setting), [])
         if data.validation and key.tested_on == TEST:  # only what was chosen is tested
             tested = {one.entry for one in common}
             entries = [entry for entry in entries if entry.key in tested]
@@ -307,6 +310,7 @@ class _Maker:
             ipc=key.ipc,
             architecture=key.architecture,
             protocol=key.protocol,
+            setting=key.setting,
             recipe=first.recipe,
             places=places,
             tests=tests,
@@ -356,14 +360,15 @@ class _Maker:
         )
 
 
-def _key(record: EvaluationRecord, ipc: int) -> _Key:
+def _key(record: EvaluationRecord, of: CondensationRecord) -> _Key:
     return _Key(
         dataset=record.dataset,
         fingerprint=record.dataset_fingerprint,
-        ipc=ipc,
+        ipc=of.ipc,
         protocol=record.protocol,
         architecture=record.architecture,
         tested_on=record.tested_on,
+        setting=of.setting,
     )
 
 

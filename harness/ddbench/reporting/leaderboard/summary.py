@@ -48,6 +48,7 @@ def title(boards: Sequence[Board]) -> str:
     board = boards[0]
     images = "image" if board.ipc == 1 else "images"
     split = f", {board.data.images}" if board.data.validation else ""
+    split += f", {board.setting}" if board.setting else ""
     where = f"{board.dataset_name}, {board.ipc} {images} per class{split}"
     return f"{where}, protocol {board.protocol_name}"
 
