@@ -105,7 +105,7 @@ def architectures(
             click.echo("\n\n".join(map(_cost_text, costs)))
         return
     rows = [{**vars(family), "parameters": _counts(family, as_json)} for family in families]
-    print_table(rows, as_json=as_json)
+    print_json(rows) if as_json else print_table(rows)
     if not as_json:
         click.echo("`ddbench architectures NAME --dataset DATASET` shows what one costs", err=True)
 
