@@ -1,6 +1,7 @@
 """What every test stands on: one thread, no network, caches of its own."""
 
 import importlib.util
+import json
 import os
 import socket
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ddbench.discovery import introspection
 from hypothesis import HealthCheck, settings
 
 # Tests start dozens of interpreters: without byte code each would compile torch's sources anew.
@@ -61,3 +63,20 @@ def _own_cache(monkeypatch, request, tmp_path_factory):
     monkeypatch.setenv("XDG_CACHE_HOME", str(request.getfixturevalue("shared_cache")))
     if not request.node.get_closest_marker("realdata"):
         monkeypatch.delenv("DDBENCH_DATA", raising=False)
+
+
+class _AnsweringHere(introspection.Child):
+    """Answers as the child process does, without one."""
+
+    def _ask(self, request, asked):
+        answers = introspection.respond(self._message(request, asked), {})
+        return json.loads(json.dumps(answers))
+
+
+@pytest.fixture
+def asked_here(monkeypatch):
+    """Let commands in this process ask methods here: it has torch loaded already.
+
+    For tests of what is asked and told; of those of the process itself, none.
+    """
+    monkeypatch.setattr("ddbench.execution.run.Child", _AnsweringHere)

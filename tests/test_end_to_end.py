@@ -19,6 +19,8 @@ from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import parse
 from ddbench.store.run_folder import RunError, open_run, read_run
 
+pytestmark = pytest.mark.usefixtures("asked_here")
+
 REGISTRY = """
 [protocols.short]
 epochs = 6

@@ -365,11 +365,9 @@ class Child:
             atexit.register(self.close)
         process = self._process
         assert process.stdin is not None and process.stdout is not None  # noqa: S101
-        methods = {name: self.deadly.get(name, found) for name, found in asked.items()}
         line = ""
         with suppress(BrokenPipeError):
-            asking = {"request": request, "methods": methods, "files": self.files}
-            process.stdin.write(json.dumps(asking) + "\n")
+            process.stdin.write(json.dumps(self._message(request, asked)) + "\n")
             process.stdin.flush()
             patience = None if request.get("price") else PATIENCE_S
             if not select.select([process.stdout], [], [], patience)[0]:
@@ -381,6 +379,11 @@ class Child:
             self.close()
             raise _Lost(f"ended the process (exit code {code})")
         return dict(json.loads(line))
+
+
+    def _message(self, request: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+        methods = {name: self.deadly.get(name, found) for name, found in asked.items()}
+        return {"request": request, "methods": methods, "files": self.files}
 
 
 def _about_methods(request: Mapping[str, Any]) -> list[Any]:
@@ -438,17 +441,21 @@ def main() -> None:
     os.dup2(2, 1)
     loaded: dict[str, Method | str] = {}
     for line in sys.stdin:
-        asked = json.loads(line)
-        for name, record in asked["methods"].items():
-            if isinstance(record, str):
-                loaded[name] = record
-            elif name not in loaded:
-                try:
-                    loaded[name] = load(MethodEntry(**record))
-                except (MethodError, ChangedError) as error:
-                    loaded[name] = str(error)
-        answers.write(json.dumps(answer(asked["request"], loaded, files=asked["files"])) + "\n")
+        answers.write(json.dumps(respond(json.loads(line), loaded)) + "\n")
         answers.flush()
+
+
+def respond(asked: Mapping[str, Any], loaded: dict[str, Method | str]) -> dict[str, Any]:
+    """Return the answers to what a Child has written; what it loads is added to `loaded`."""
+    for name, record in asked["methods"].items():
+        if isinstance(record, str):
+            loaded[name] = record
+        elif name not in loaded:
+            try:
+                loaded[name] = load(MethodEntry(**record))
+            except (MethodError, ChangedError) as error:
+                loaded[name] = str(error)
+    return answer(asked["request"], loaded, files=asked["files"])
 
 
 if __name__ == "__main__":
