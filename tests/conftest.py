@@ -26,6 +26,8 @@ settings.load_profile("any machine")
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+    yield
+    gc.unfreeze()  # compiled libraries report at the end what is never freed
 
 
 @pytest.fixture(scope="module", autouse=True)
