@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ddbench.discovery import introspection
+from ddbench.discovery import asking, introspection
 from hypothesis import HealthCheck, settings
 
 # Tests start dozens of interpreters: without byte code each would compile torch's sources anew.
@@ -77,7 +77,7 @@ def _own_cache(monkeypatch, request, tmp_path_factory):
         monkeypatch.delenv("DDBENCH_DATA", raising=False)
 
 
-class _AnsweringHere(introspection.Child):
+class _AnsweringHere(asking.Child):
     """Answers as the child process does, without one."""
 
     def _ask(self, request, asked):
@@ -91,4 +91,4 @@ def asked_here(monkeypatch):
 
     For tests of what is asked and told; of those of the process itself, none.
     """
-    monkeypatch.setattr("ddbench.execution.run.Child", _AnsweringHere)
+    monkeypatch.setattr("ddbench.planning.workspace.Child", _AnsweringHere)

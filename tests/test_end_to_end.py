@@ -14,9 +14,10 @@ from ddbench import MethodInfo, SyntheticSet, hookimpl
 from ddbench.cli import main
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import bind, discover
-from ddbench.execution.run import Places, RunOptions, Session, carry_out
+from ddbench.execution.run import RunOptions, carry_out
 from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import parse
+from ddbench.planning.workspace import Places, Session
 from ddbench.store.run_folder import RunError, open_run, read_run
 
 pytestmark = pytest.mark.usefixtures("asked_here")
@@ -240,7 +241,7 @@ def test_where_nothing_is_left_that_can_start_no_engine_does(tmp_path, monkeypat
             raise ZeroDivisionError
 
     first = in_process(tmp_path, Raises())
-    monkeypatch.setattr("ddbench.execution.run._engine", lambda *_: pytest.fail("it starts"))
+    monkeypatch.setattr("ddbench.execution.run._work_off", lambda *_: pytest.fail("it starts"))
     again = in_process(tmp_path, Raises())
     assert again.jobs.blocked == first.jobs.blocked != {}
 

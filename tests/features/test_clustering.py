@@ -1,13 +1,11 @@
-import importlib
+import subprocess
 import sys
 from itertools import product
 
-import ddbench.features
 import numpy as np
 import pytest
 import torch
 from ddbench.features.clustering import _flops, kmeans, nearest_to
-from ddbench.features.extractor import distances
 
 
 def points_of(n, d, seed=0):
@@ -99,11 +97,12 @@ def test_fewer_distinct_points_than_centroids_still_give_different_indices():
     assert len(set(chosen.tolist())) == 3
 
 
-def test_scikit_learn_is_imported_for_k_means_alone(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ddbench.features.clustering", None)  # its import would raise
-    importlib.reload(ddbench.features)
-    assert ddbench.features.distances is distances
-    monkeypatch.undo()
-    assert ddbench.features.kmeans is kmeans
-    with pytest.raises(AttributeError, match="'ddbench.features' has no attribute 'kmaens'"):
-        _ = ddbench.features.kmaens
+def test_only_what_clusters_loads_scikit_learn():
+    """Every job is a process of its own, and pays what its method imports."""
+    code = (
+        "import sys, ddbench.features as f, ddbench.inits\n"
+        "assert 'sklearn' not in sys.modules\n"
+        "from ddbench.features import nearest_to\n"
+        "assert f.kmeans and 'sklearn' in sys.modules and not hasattr(f, 'means')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

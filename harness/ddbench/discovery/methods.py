@@ -9,24 +9,22 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, entry_points
 from pathlib import Path
 from typing import Any
 
 import pluggy
-from pydantic import ValidationError
 
-from ddbench.contract.config import option_names
 from ddbench.contract.hookspecs import METHODS_GROUP, ExtensionHooks, MethodHooks, MethodInfo
-from ddbench.contract.rows import AXES, Row
 from ddbench.discovery.fingerprints import ChangedError, file_code, package_code, parts_fingerprint
+from ddbench.discovery.method_info import wrong_fields
 from ddbench.discovery.sources import Part
 from ddbench.store.atomic_files import check_plain
 from ddbench.store.hashing import hash_of_text
 from ddbench.text.lines import named, reason_of, shortened
-from ddbench.text.suggestions import did_you_mean, unknown_at
+from ddbench.text.suggestions import did_you_mean
 
 REQUIRED = ("init", "condense_step", "export")
 
@@ -313,6 +311,13 @@ def _described(manager: pluggy.PluginManager, found: MethodEntry) -> MethodInfo:
         raise MethodError(f"{place}: config is {config!r}; expected a frozen dataclass")
     if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise MethodError(f"{place}: {config.__name__} is not frozen; @dataclass(frozen=True)")
+    _check_defaults(config, place)
+    if wrong := next(wrong_fields(info, found.name), None):
+        raise MethodError(f"{place}: MethodInfo.{shortened(wrong)}")
+    return info
+
+
+def _check_defaults(config: type, place: str) -> None:
     try:
         defaults = config()
     except Exception as error:
@@ -327,90 +332,6 @@ def _described(manager: pluggy.PluginManager, found: MethodEntry) -> MethodInfo:
             f"{place}: a default of {config.__name__} can be in no record ({reason_of(error)}); "
             "where there is no limit, use None"
         ) from error
-    if wrong := next(_wrong_fields(info, found.name), None):
-        raise MethodError(f"{place}: MethodInfo.{shortened(wrong)}")
-    return info
-
-
-_FUNCTIONS = {
-    "steps": "lambda config, ipc: 1000",
-    "cycle": "lambda config, ipc: 1",
-    "canonical": "lambda config, facts: config",
-    "needs": "lambda config, facts: None",
-    "own_init": "lambda config: None",
-}
-
-
-def _wrong_fields(info: MethodInfo, method: str) -> Iterator[str]:
-    """Go through what the MethodInfo of `method` holds that cannot be, in words.
-
-    The first is the one to tell: what comes after it takes it for mended.
-    """
-    for name in ("default_init", "step", "labels", "paper", "bibtex"):
-        if not isinstance(value := getattr(info, name), str):
-            yield f"{name} is {value!r}; expected a string"
-    for name, example in _FUNCTIONS.items():
-        if not callable(value := getattr(info, name)):
-            yield f"{name} is {value!r}; expected a function, as in {example}"
-    if not _is_row_of(info.inits, str):
-        yield f"inits is {info.inits!r}; expected a tuple of names, as in ('real',)"
-    if not _is_row_of(info.controls, Mapping):
-        yield f"controls is {info.controls!r}; expected a tuple of dicts"
-    for name in ("quick", "check", "published_at"):
-        if not isinstance(value := getattr(info, name), Mapping):
-            yield f"{name} is {value!r}; expected a dict"
-    for name, values in info.published_at.items():
-        if not _is_row_of(values, object):
-            yield f"published_at has {name}: {values!r}; expected a tuple of values"
-    for name in ("quick", "check", "published_at", "controls", "balanced", "own_recipe"):
-        value = getattr(info, name)
-        try:
-            check_plain(dict(value) if isinstance(value, Mapping) else value, name)
-        except ValueError as error:
-            yield str(error)
-    options = option_names(info)
-    for name in ("quick", "check"):
-        yield from _wrong_settings(name, getattr(info, name), options)
-    places = [*AXES, "init", *options]
-    yield from _unknown_keys("published_at", info.published_at, places)
-    for i, control in enumerate(info.controls):
-        yield from _wrong_control(f"controls[{i}]", control)
-        if control.get("method", method) == method:
-            yield from _unknown_keys(f"controls[{i}].options", control.get("options", {}), options)
-
-
-def _wrong_settings(
-    place: str, settings: Mapping[str, Any], options: Iterable[str]
-) -> Iterator[str]:
-    """Go through what is wrong with options and steps; the Config refuses wrong values."""
-    yield from _unknown_keys(place, settings, [*options, "steps"])
-    steps = settings.get("steps", 0)
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
-        yield f"{place}.steps is {steps!r}; expected a whole number from 0"
-
-
-def _wrong_control(place: str, control: Mapping[str, Any]) -> Iterator[str]:
-    """Go through what a row of a preset may not hold."""
-    text = json.dumps({"method": "its own", **control})
-    try:
-        Row.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        for one in error.errors():
-            if one["type"] == "extra_forbidden":
-                yield unknown_at(place, str(one["loc"][-1]), Row.model_fields)
-            else:
-                where = ".".join(map(str, (place, *one["loc"])))
-                yield f"{where}: {one['msg'].lower()} (is {one['input']!r})"
-
-
-def _unknown_keys(place: str, keys: Iterable[Any], known: Iterable[str]) -> Iterator[str]:
-    for key in keys:
-        if key not in known:
-            yield unknown_at(place, str(key), known)
-
-
-def _is_row_of(value: object, kind: type) -> bool:
-    return isinstance(value, tuple | list) and all(isinstance(one, kind) for one in value)
 
 
 def plain_options(config: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -1,5 +1,7 @@
 """The shared feature network, and k-means in its space."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 from ddbench.features.extractor import FLOOR as FLOOR
@@ -15,12 +17,10 @@ if TYPE_CHECKING:
     from ddbench.features.clustering import kmeans as kmeans
     from ddbench.features.clustering import nearest_to as nearest_to
 
-OF_CLUSTERING = ("Clustering", "kmeans", "nearest_to")
-
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """Import k-means when it is asked for: scikit-learn takes a second of every job."""
-    if name not in OF_CLUSTERING:
+    """Import what clusters when it is asked for: scikit-learn takes seconds in every process."""
+    if name not in ("Clustering", "kmeans", "nearest_to"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from ddbench.features import clustering
 
