@@ -65,12 +65,11 @@ def make(registry: Registry, choices: Choices, world: PlanningContext) -> Plan:
     Raises:
         RegistryError: Every unknown name and refused option at once.
     """
-    ends = {"--budget": choices.budget, "--budget-total": choices.budget_total,
-            "--steps": choices.steps}  # fmt: skip
-    given = [option for option, value in ends.items() if value is not None]
-    if len(given) > 1:
-        named = " and ".join(given)
-        raise RegistryError([f"{named}: a condensation ends by one of them; give one"])
+    times = {"--budget": choices.budget, "--budget-total": choices.budget_total}
+    given = [option for option, value in times.items() if value is not None]
+    if choices.steps is not None and given:
+        named = " and ".join([*given, "--steps"])
+        raise RegistryError([f"{named}: a condensation ends by time or by steps; give one"])
     return _Planner(registry, choices, world).plan()
 
 
@@ -484,7 +483,7 @@ class _Planner:
     def _add_condensations(self, cells: Sequence[_Cell]) -> None:
         ready = [(cell, self._question(cell)) for cell in cells if self._possible(cell)]
         answers = self._answers(ready)
-        if self.choices.budget_total is not None:
+        if self.choices.budget_total is not None and self.budget is None:
             self.budget = self._part_of_total(ready, answers)
         planned: set[tuple[str, str]] = set()
         for (asked, question), answer in zip(ready, answers, strict=True):

@@ -23,34 +23,37 @@ from ddbench.text import number_format
 
 
 def summary(leaderboard: Leaderboard) -> list[str]:
-    """Return a paragraph for each dataset, ipc and protocol, on the first architecture."""
+    """Return what there is to say of each dataset, ipc and protocol, on the first architecture.
+
+    One paragraph each; of a validation two, the answer and what it rests on.
+    """
     if not leaderboard.boards:
         return ["No evaluation has ended yet, so there is nothing to rank."]
-    return [_paragraph(boards) for boards in grouped(leaderboard.boards)]
+    return [text for boards in grouped(leaderboard.boards) for text in _paragraphs(boards)]
 
 
-def _paragraph(boards: Sequence[Board]) -> str:
+def _paragraphs(boards: Sequence[Board]) -> list[str]:
     board = boards[0]
     images = "image" if board.ipc == 1 else "images"
     split = f", {board.data.images}" if board.data.validation else ""
     where = f"**{escaped(board.dataset_name)}, {board.ipc} {images} per class{split}.**"
     best = board.best_method
     if best is None:
-        return f"{where} {_only_baseline(board)}"
+        return [f"{where} {_only_baseline(board)}"]
     chooses = board.data.tested_on == VALIDATION
     sentences = [
-        answer(boards, code) if chooses else "",
         _quick(board),
         _verdict(board, best),
         _cost(best),
         _gain(board, best),
-        _equals(board, best),
+        "" if chooses else _equals(board, best),  # which the answer names
         _selection(board, best),
         _own(board),
         _classes(board, best),
         _caveat(best),
     ]
-    return " ".join([where, *filter(None, sentences)])
+    details = " ".join(filter(None, sentences))
+    return [f"{where} {answer(boards, code)}", details] if chooses else [f"{where} {details}"]
 
 
 def _only_baseline(board: Board) -> str:

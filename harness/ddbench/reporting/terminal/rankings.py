@@ -23,7 +23,7 @@ def print_leaderboard(leaderboard: Leaderboard, *, as_json: bool = False) -> Non
         _print_group(boards)
     out = stdout()
     for line in _answers(leaderboard):
-        out.print(line, soft_wrap=True)
+        out.print(line)
     if not leaderboard.boards:
         out.print("no evaluation has ended yet; `ddbench run` with the same --out goes on")
     for line in _left_out(leaderboard):
@@ -62,9 +62,12 @@ def _print_group(boards: Sequence[Board]) -> None:
 
     first, letters = boards[0], table_format.letters(boards)
     rows = [_row(boards, place, letters) for place in first.places]
+    inits = {row["init"] for row in rows}
+    alike = f", {min(inits)} init" if len(inits) == 1 else ""
     print_table(
         rows,
-        title=f"{first.dataset_name}, ipc {first.ipc}, protocol {first.protocol_name}: "
+        [name for name in rows[0] if not (alike and name == "init")],
+        title=f"{first.dataset_name}, ipc {first.ipc}{alike}, protocol {first.protocol_name}: "
         f"accuracy % of {first.data.images} on each evaluation architecture",
         captions=_captions(boards, letters),
         right=set(rows[0]) - {"method", "init"},
@@ -75,7 +78,7 @@ def _print_group(boards: Sequence[Board]) -> None:
 
 def _droppable(boards: Sequence[Board]) -> list[str]:
     others = [board.architecture for board in boards[1:]]
-    return ["artifacts s", *others, "own recipe", "balanced", "FLOPs", "train s", "memory", "set"]
+    return ["balanced", "artifacts s", *others, "own recipe", "FLOPs", "train s", "memory", "set"]
 
 
 def _legend(boards: Sequence[Board]) -> dict[str, str]:
