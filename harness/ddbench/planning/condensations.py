@@ -25,7 +25,7 @@ def add_condensations(draft: Draft, cells: Sequence[Cell]) -> None:
     """Ask the methods about the cells, and add those to the plan that can be."""
     ready = [question_about(draft, cell) for cell in cells if _is_possible(draft, cell)]
     answered = list(zip(ready, answers_to(draft, ready), strict=True))
-    if draft.choices.budget_total is not None:
+    if draft.choices.budget_total is not None and draft.budget is None:
         draft.budget = _part_of_total(draft, draft.choices.budget_total, answered)
     planned: set[tuple[str, str]] = set()
     for question, answer in answered:
