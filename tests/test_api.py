@@ -91,8 +91,8 @@ def test_class_names_and_counts_reach_the_records_and_the_manifest(done):
     }
     records = read_run(open_run(done.folder))
     [manifest] = records.manifests
-    assert facts.items() <= manifest["plan"]["datasets"]["toy"].items()
-    assert all(facts.items() <= record.items() for record in records.evaluations.values())
+    assert facts.items() <= manifest.plan.datasets["toy"].items()
+    assert all(facts.items() <= record.record().items() for record in records.evaluations.values())
 
 
 def test_a_run_is_loaded_from_its_folder_alone(done):

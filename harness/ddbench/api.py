@@ -27,6 +27,11 @@ from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import Protocol, Registry, RegistryError, read
 from ddbench.planning.workspace import Places, Session, default_cache
 from ddbench.reporting import leaderboard as boards
+from ddbench.reporting.leaderboard.dataframes import (
+    condensation_frame,
+    evaluation_frame,
+    network_frame,
+)
 from ddbench.store.hashing import hash_of_text
 from ddbench.store.run_folder import RunFolder, open_run
 from ddbench.testing.tasks import one_thread
@@ -54,22 +59,22 @@ class Run:
     @property
     def leaderboard(self) -> pd.DataFrame:
         """One row for each row of a ranking; accuracies in [0, 1]."""
-        return self.board.ranking()
+        return pd.DataFrame(self.board.rows)
 
     @property
     def condensations(self) -> pd.DataFrame:
         """One row for each condensation: status, options, costs."""
-        return self.board.frames.condensations
+        return condensation_frame(self.board.results)
 
     @property
     def evaluations(self) -> pd.DataFrame:
         """One row for each evaluation."""
-        return self.board.frames.evaluations
+        return evaluation_frame(self.board.results)
 
     @property
     def networks(self) -> pd.DataFrame:
         """One row for each network that was trained on a set."""
-        return self.board.frames.networks
+        return network_frame(self.board.results)
 
     @property
     def troubles(self) -> pd.DataFrame:
@@ -139,7 +144,8 @@ def run(
         published: Take the published options, init and steps, not the preset's reduced ones.
         steps: Instead of the published number.
         budget: Seconds of condensing, instead of steps.
-        budget_total: Seconds of the whole run: half of it for condensing, in equal parts.
+        budget_total: Seconds of the whole run: half of it for condensing, in equal parts. The run
+            ends with it, whatever is left.
         validate: Test on this percentage of the training images, held out, or on the dataset's own
             validation split; the test set is left alone.
         options: Method -> {option: value}.

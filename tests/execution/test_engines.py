@@ -378,6 +378,18 @@ def test_an_empty_plan_leaves_nothing(tmp_path):
     assert Jobs.left(Plan(), RunFolder(tmp_path)).total == 0
 
 
+def test_all_rows_are_evaluated_on_one_seed_before_the_next_is_condensed(kills, tmp_path):
+    """So that a run that ends early has compared its rows."""
+    plan, _ = kills.plan_of(1, 3)
+    condensed, evaluated = plan.condensations[0], plan.evaluations[0]
+    rows = [replace(condensed, id=f"{row}{seed}", seed=seed) for row in "ab" for seed in (7, 3)]
+    whole = replace(evaluated, id="whole", condensation=None)
+    evaluations = [replace(evaluated, id=f"on-{one.id}", condensation=one.id) for one in rows]
+    left = Jobs.left(Plan(rows, [whole, *evaluations]), RunFolder(tmp_path))
+    ids = [job.id for job in left.pending]
+    assert ids == ["a7", "b7", "whole", "on-a7", "on-b7", "a3", "b3", "on-a3", "on-b3"]
+
+
 # -- processes that cannot be started --------------------------------------------------------------
 
 

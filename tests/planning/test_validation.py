@@ -186,7 +186,7 @@ def test_the_test_plan_repeats_the_validations_of_what_was_chosen(session):
 
 def test_a_total_budget_is_divided_over_the_condensations(session):
     plan = session.plan(Choices(budget_total=100.0, workers=2, seeds=(0, 1, 2)))
-    assert {job.budget_s for job in plan.condensations} == {33.0}
+    assert {job.budget_s for job in plan.condensations} == {33.0} and plan.total_s == 100.0
     same = session.plan(Choices(budget=33.0, seeds=(0, 1, 2)))
     assert [job.id for job in same.condensations] == [job.id for job in plan.condensations]
 

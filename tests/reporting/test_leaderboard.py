@@ -5,9 +5,10 @@ import sys
 from dataclasses import MISSING, fields
 
 import pytest
-from ddbench.reporting.leaderboard import load, number_format, table_format
+from ddbench.reporting.leaderboard import load, table_format
 from ddbench.reporting.leaderboard.curves import anytime, metrics_of, read_curve
 from ddbench.store.records import Condensation
+from ddbench.text import number_format
 
 OTHER = "Another CPU, 1 thread, 2 jobs at once, float32"
 
@@ -379,7 +380,7 @@ def test_files_that_do_not_hold_are_named_and_never_fatal(made):
 def test_an_empty_folder_has_an_empty_leaderboard(made):
     found = load(made.folder)
     assert (found.boards, found.entries, found.troubles) == ([], [], [])
-    assert found.ranking().empty
+    assert found.rows == []
 
 
 def test_records_without_optional_fields_are_read(made):
@@ -406,7 +407,7 @@ def test_the_reference_is_the_longest_training_whatever_its_accuracy(made):
     found = load(made.folder)
     assert len(found.references) == 3
     assert found.boards[0].reference.score.mean == 0.97
-    row = found.ranking().iloc[0]
+    row = found.rows[0]
     assert row["lost_to_whole"] == pytest.approx(0.17)
 
 
@@ -421,7 +422,7 @@ def test_snapshots_make_a_curve_over_cost_and_no_row(made):
     found = load(made.folder)
     (board,) = found.boards
     assert board.places[0].score.mean == 0.8
-    ((entry, moments),) = anytime(found.frames, made.folder, board)
+    ((entry, moments),) = anytime(found.results, made.folder, board)
     assert [m.step for m in moments] == [0, 2, 4]
     assert [m.seconds for m in moments] == [5.5, 9.5, 16.0]  # artifacts 5, init 0.5, the steps
     assert [m.flops for m in moments] == [8e8, 1.3e9, 2e9]  # the init, half of the steps, all
@@ -435,7 +436,7 @@ def test_snapshots_by_the_own_recipe_are_a_curve_apart(made):
         made.evaluation(id, [accuracy + 0.2], own_recipe=True, **where)
     found = load(made.folder)
     for own, expected in ((False, [0.3, 0.5]), (True, [0.5, 0.7])):
-        ((_, moments),) = anytime(found.frames, made.folder, found.boards[0], own)
+        ((_, moments),) = anytime(found.results, made.folder, found.boards[0], own)
         assert [m.score.mean for m in moments] == pytest.approx(expected)
 
 
@@ -443,9 +444,9 @@ def test_a_torn_curve_keeps_its_whole_rows(made):
     id = made.condensation("dm")
     (made.folder.condensation(id) / "curve.csv").write_text("step,loss,flat\n0,1.5,\n1,1.2,\n2,")
     curve = read_curve(made.folder, id)
-    assert curve["loss"].tolist()[:2] == [1.5, 1.2]
+    assert curve["loss"][:2] == [1.5, 1.2]
     assert metrics_of(curve) == ["loss"]
-    assert read_curve(made.folder, "no such").empty
+    assert read_curve(made.folder, "no such") == {}
 
 
 def test_loading_imports_no_torch(made):

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from ddbench.reporting.leaderboard import load
 from ddbench.reporting.leaderboard.curves import anytime
@@ -548,7 +547,7 @@ def test_a_row_on_two_classes_of_hardware_is_on_the_anytime_curve_without_second
         made.evaluation(id, [0.3], snapshot=0)
         made.evaluation(id, [0.8])
     found = load(made.folder)
-    ((_, moments),) = anytime(found.frames, made.folder, found.boards[0])
+    ((_, moments),) = anytime(found.results, made.folder, found.boards[0])
     assert [m.flops for m in moments] == [0, 2e9]
     assert all(math.isnan(m.seconds) for m in moments)
     text = section(text_of(made), "### Accuracy on the way")
@@ -727,14 +726,14 @@ def test_plots_have_room_for_many_rows_on_one_spot_with_long_names_in_any_script
     assert spot.endswith("and 27 more") and spot.count("metode") == 3
     assert all(len(line) < 60 for text in texts for line in text.splitlines())
     assert r"(\u771f\u5b9e)" in "".join(texts).replace("\n", "")
-    curve = pd.DataFrame({"step": [0.0, 1.0], "损失": [2.0, 1.0]})
+    curve = {"step": [0.0, 1.0], "损失": [2.0, 1.0]}
     content, _ = figures.curve_plot([(place.entry, [curve]) for place in board.places])
     assert content.startswith(b"\x89PNG")
 
 
 def test_metrics_that_never_change_have_no_panel(made, drawn, monkeypatch):
     entry = load(fill(made) and made.folder).boards[0].places[0].entry
-    curve = pd.DataFrame({"step": [0.0, 1.0], "loss": [2.0, 1.0], "gated": [0.0, 0.0]})
+    curve = {"step": [0.0, 1.0], "loss": [2.0, 1.0], "gated": [0.0, 0.0]}
     figure, texts = drawn_texts(monkeypatch, lambda: figures.curve_plot([(entry, [curve])]))
     assert "dm (real): loss" in texts and "dm (real): gated" not in texts
 
@@ -747,7 +746,7 @@ def test_there_are_no_plots_of_nothing(made, drawn):
 
 def test_curves_beyond_the_room_are_counted(made, drawn):
     entry = load(fill(made) and made.folder).boards[0].places[0].entry
-    curve = pd.DataFrame({"step": [0.0, 1.0], **{f"m{n}": [1.0, 2.0] for n in range(30)}})
+    curve = {"step": [0.0, 1.0], **{f"m{n}": [1.0, 2.0] for n in range(30)}}
     assert figures.curve_plot([(entry, [curve])])[1] == 30 - figures.PANELS
 
 

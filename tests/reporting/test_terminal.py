@@ -17,12 +17,14 @@ from ddbench.reporting.terminal import (
     Progress,
     print_leaderboard,
     print_plan,
+    print_rows,
     print_table,
     show_failed,
     show_job,
     show_last,
 )
 from ddbench.reporting.terminal.chart import binned, chart
+from ddbench.reporting.terminal.job_words import JobWords
 from ddbench.reporting.terminal.progress import outcome, stale_lines
 from ddbench.store.job_names import find_job
 from ddbench.store.records import Condensation, Evaluation, Skipped
@@ -45,14 +47,14 @@ def test_words_of_others_are_not_markup(capsys):
 
 
 def test_json_keeps_values_and_turns_nan_into_null(capsys):
-    print_table([{"a": math.nan, "b": [1, math.inf], "c": {"d": None}}], as_json=True)
+    print_rows([{"a": math.nan, "b": [1, math.inf], "c": {"d": None}}], as_json=True)
     assert json.loads(capsys.readouterr().out) == [{"a": None, "b": [1, None], "c": {"d": None}}]
 
 
 def test_a_table_without_rows_says_so(capsys):
     print_table([])
     assert capsys.readouterr().out == "nothing to show\n"
-    print_table([], as_json=True)
+    print_rows([], as_json=True)
     assert json.loads(capsys.readouterr().out) == []
 
 
@@ -68,7 +70,9 @@ def terminal(monkeypatch):
 
     def of_width(width):
         screen = Console(file=sys.stdout, width=width, force_terminal=True, color_system=None)
-        monkeypatch.setattr("ddbench.reporting.terminal.tables.stdout", lambda: screen)
+        for module in ("tables", "plans"):
+            name = f"ddbench.reporting.terminal.{module}.stdout"
+            monkeypatch.setattr(name, lambda *widest: screen)
 
     return of_width
 
@@ -232,10 +236,58 @@ def test_a_plan_has_a_line_for_all_seeds_of_a_row(capsys):
     row = next(line for line in out.splitlines() if "dm †" in line).split()
     assert row == ["dm", "†", "toy", "convnet", "real", "1", "0,", "1,", "2", "20", "20,000",
                    "iteration", "3"]  # fmt: skip
-    assert "† dm, ipc 1: steps 20 (published 20000)" in out and "--published" in out
+    assert "  dm: the steps alone" in out and "--published" in out
     skipped_row = next(line for line in out.splitlines() if "cifar10" in line)
     assert "0, 1" in skipped_row and "no data" in skipped_row
-    assert "3 condensations; 4 evaluations (12 networks to train; 1 on a whole" in out
+    counts = (
+        "3 condensations, 4 evaluations of 12 networks (1 on the whole training set), 2 skipped"
+    )
+    assert counts in out and "time: not known" in out
+
+
+def own_plan():
+    """Return a plan as the preset `own` makes it: every method with two candidates."""
+    where = {"dataset": "folder:/home/someone/pictures/leaves", "architecture": "convnet-w32"}
+    jobs = []
+    for row, names in {
+        "gm": ("lr_images", "batch_real"),
+        "datm": ("student_steps", "match_epochs", "expert_epochs", "expert_augment", "lr_images"),
+    }.items():
+        for rate in (50.0, 500.0):
+            differing = {name: [rate if name == "lr_images" else 8, 256] for name in names}
+            reduced = {**differing, "dataset": [where["dataset"], "mnist"], "steps": ["12 s", 9]}
+            fields = {"row": row, "method": row, "config": {"lr_images": rate}, "budget_s": 12.0}
+            jobs += [
+                condensation(
+                    **where, **fields, reduced=reduced, seed=s, id=f"{row}-{rate}-{s}", steps=9
+                )
+                for s in (0, 1, 2)
+            ]
+    fields = {"row": "datm", "method": "datm", "control_of": "datm", "steps": 0, "id": "start"}
+    jobs.append(condensation(**where, **fields))
+    facts = DatasetFacts(
+        where["dataset"], "f", 3, (3, 32, 32), (64, 38, 26), "none", ("oak", "maple", "birch"),
+        (20, 12, 8), "files left out: 1 other file", 20,
+    )  # fmt: skip
+    return Plan(jobs, [], [], datasets={where["dataset"]: facts}, total_s=420.0)
+
+
+@pytest.mark.parametrize("width", [80, None])
+def test_a_plan_fits_a_terminal_and_a_pipe_and_says_everything_once(terminal, capsys, width):
+    if width:
+        terminal(width)
+    shared = [Shared("experts", "e", ("datm [lr_images=50.0]", "datm [lr_images=500.0]"), "done")]
+    print_plan(own_plan(), shared, jobs_at_once=2)
+    out = capsys.readouterr().out
+    lines, words = out.splitlines(), " ".join(out.split())
+    assert max(map(len, lines)) <= (width or 100)
+    assert words.count("someone/pictures") == 3  # the data and their note, and all rows
+    assert "128 training images (20% more held out), 40 test images, 3×32×32" in words
+    assert "3 classes: oak 64, maple 38, birch 26" in words
+    assert "gm: lr_images 50 or 500 (256), batch_real 8 (256)" in words
+    assert words.count("student_steps") == 1 and words.count("other data than published") == 1
+    assert next(line for line in lines if "experts" in line).split()[-1] == "datm"
+    assert "run ends after 7 min 0 s; 12 × 12 s of condensing take 72.0 s with 2 jobs" in words
 
 
 def test_a_plan_as_json_has_every_job(capsys):
@@ -384,7 +436,7 @@ class FakeJobs:
 
 def events(progress, records, jobs=None):
     jobs = jobs or FakeJobs()
-    plan = Plan([condensation()], [evaluation()], [])
+    plan = Plan([condensation()], [evaluation(architecture="mlp")], [])
     with progress:
         progress({"event": "plan", "jobs": jobs, "plan": plan})
         for job, record in records:
@@ -402,13 +454,50 @@ def test_a_pipe_gets_one_plain_line_for_each_job(capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
-    assert lines[0] == "2 jobs to do, 1 done before"
-    assert lines[1] == (
-        "[1/2] condense dm on toy, convnet, real init, ipc 1, seed 0: loss 0.25, 0.0 s"
+    assert lines[0] == (
+        "2 jobs to do, 1 done before: toy, convnet, real init, ipc 1, evaluated on mlp"
     )
-    assert lines[2].endswith("on convnet: accuracy 81.0 ± 1.4%, 0.0 s")
+    assert lines[1] == "[1/2] condense dm, seed 0: loss 0.25, 0.0 s"
+    assert lines[2] == "[2/2] evaluate dm, seed 0: accuracy 81.0 ± 1.4%, 0.0 s"
     assert lines[3] == "1 evaluation has no set to evaluate: failed"
     assert len(lines) == 4
+
+
+def test_lines_say_of_a_job_what_tells_it_from_the_others():
+    jobs = [condensation(id=f"dm-{n}", ipc=n) for n in (1, 10)]
+    jobs.append(condensation(id="c", control_of="dm", steps=0))
+    evaluations = [
+        evaluation("dm-1", snapshot=5), evaluation(None, "whole", architecture="vgg11"),
+        evaluation("dm-10", "own", own_recipe=True),
+    ]  # fmt: skip
+    words = JobWords(Plan(jobs, evaluations, []))
+    assert words.common == "toy, convnet, real init"
+    assert [words(job) for job in (*jobs, *evaluations)] == [
+        "condense dm, ipc 1, seed 0",
+        "condense dm, ipc 10, seed 0",
+        "condense dm [steps=0] (control), ipc 1, seed 0",
+        "evaluate dm, ipc 1, seed 0 after 5 steps on convnet",
+        "evaluate the whole training set on vgg11",
+        "evaluate dm, ipc 10, seed 0 on convnet by its own recipe",
+    ]
+
+
+def test_a_bar_counts_the_seconds_where_they_end_the_job():
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, color_system=None)
+    job = condensation(budget_s=12.0)
+    with Progress(console) as progress:
+        progress({"event": "plan", "jobs": FakeJobs(kept=0), "plan": Plan([job], [], [])})
+        progress({"event": "start", "job": job})
+        building = {"event": "step", "job": job, "step": 3, "of": 9, "artifact": "experts"}
+        progress(building | {"waiting": True})
+        progress.bars.refresh()
+        told = {"event": "step", "job": job, "step": 23, "of": 100, "metrics": {}, "seconds": 3.0}
+        progress(told)
+        assert progress.bars.tasks[1].percentage == 25
+        progress.bars.refresh()
+    assert "waits for experts" in screen.getvalue() and "3/12 s" in screen.getvalue()
+    assert "None" not in screen.getvalue()
 
 
 def test_stale_results_are_named_and_said_to_be_done_again():
@@ -486,7 +575,7 @@ def test_names_of_others_in_a_bar_are_no_markup_and_move_no_cursor():
 
 def test_a_job_that_was_never_started_may_end():
     progress = Progress(Console(file=open(os.devnull, "w")))
-    progress.condensed = {"dm-1": condensation()}
+    progress.words = JobWords(Plan([condensation()], [], []))
     progress({"event": "end", "job": condensation(), "record": {"status": "done"}})
     progress({"event": "step", "job": SimpleNamespace(id="x"), "step": 1, "of": 2, "metrics": {}})
     assert progress.ended == 1

@@ -61,6 +61,7 @@ def run(
     from ddbench.execution.run import jobs_at_once
     from ddbench.execution.signals import Stop
     from ddbench.planning.option_values import parse_duration
+    from ddbench.reporting.terminal import at_work
 
     if print_registry:
         _print_registry(given["registry_path"])
@@ -71,7 +72,8 @@ def run(
         options = _run_options(given)
         choices = choices_of(given, jobs_at_once(options))
         session = open_session(*(given[name] for name in OF_PLACES), planning=True)
-        plan = session.plan(choices)
+        with at_work("planning"):
+            plan = session.plan(choices)
         if require_all and plan.skipped:
             reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
             fail("\n  ".join(["--require-all:", *reasons]))
@@ -205,20 +207,25 @@ def plan(
 
     Exit codes: as `run` would give them for what cannot run: 1 a broken plugin, 3 nothing can run.
     """
-    from ddbench.reporting.terminal import print_plan
+    from ddbench.execution.devices import device_named
+    from ddbench.execution.run import RunOptions, jobs_at_once
+    from ddbench.reporting.terminal import at_work, print_plan
 
+    workers = jobs_at_once(RunOptions(Path(), device_named("auto")[0]))
     session = open_session(registry_path, data, cache, plugins, planning=True)
-    planned = session.plan(choices_of(choices))
+    with at_work("planning"):
+        planned = session.plan(choices_of(choices, workers))
+        shared = [] if price else session.shared(planned)
     if price:
         _print_prices(session.price(planned), rate, as_json)
     else:
-        print_plan(planned, session.shared(planned), as_json=as_json)
+        print_plan(planned, shared, jobs_at_once=workers, as_json=as_json)
     raise SystemExit(planned.exit_code)
 
 
 def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
-    from ddbench.reporting.leaderboard import number_format
     from ddbench.reporting.terminal import print_json, print_table
+    from ddbench.text import number_format
 
     if as_json:
         print_json([_price(one, rate) for one in prices])
@@ -261,7 +268,7 @@ def _price(one: Priced, rate: float) -> dict[str, Any]:
 
 def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
     """Return a price as a line of a table, in units that fit its size."""
-    from ddbench.reporting.leaderboard import number_format
+    from ddbench.text import number_format
 
     row = {"what": one.kind, "row": one.row, "jobs": one.jobs}
     if one.unpriced:

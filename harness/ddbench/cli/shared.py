@@ -220,7 +220,7 @@ CHOICES = (
     click.option("--budget", help="Condensing time instead of steps, as 90s or 10m."),
     click.option(
         "--budget-total",
-        help="Time of the whole run, as 30m: half of it for condensing, in equal parts.",
+        help="Time of the whole run, as 30m, half of it for condensing; the rest waits.",
     ),
     click.option(
         "--validate",

@@ -96,6 +96,7 @@ def carry_out(
     When `stop` says so, or a signal does, what runs is checkpointed and the rest stays pending.
     """
     stop = stop or Stop()
+    stop.within(plan.total_s, "--budget-total")
     folder = RunFolder(options.out)
     folder.create()
     refuse_newer(folder, "run")

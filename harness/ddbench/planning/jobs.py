@@ -139,6 +139,7 @@ class Plan:
         skipped: What will not be done, and why.
         kept_stale: Ids of condensations whose results come from other code than is installed.
         datasets: Facts of each dataset that is here, by the name that the jobs have for it.
+        total_s: Seconds after which the run ends, done or not; None for no limit.
     """
 
     condensations: list[Condensation] = field(default_factory=list)
@@ -146,6 +147,7 @@ class Plan:
     skipped: list[Skipped] = field(default_factory=list)
     kept_stale: list[str] = field(default_factory=list)
     datasets: dict[str, DatasetFacts] = field(default_factory=dict)
+    total_s: float | None = None
 
     @property
     def exit_code(self) -> int:

@@ -62,5 +62,6 @@ def _begun(registry: Registry, choices: Choices, context: PlanningContext) -> Dr
         as_written=as_written,
         preset=chosen(as_written, choices),
         budget=choices.budget,
+        plan=Plan(total_s=choices.budget_total),
         problems=[*problems, *impossible(choices)],
     )

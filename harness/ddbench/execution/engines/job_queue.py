@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,10 +69,13 @@ class Jobs:
 
     @classmethod
     def left(cls, plan: Plan, folder: RunFolder) -> Jobs:
-        """Return the jobs of a plan that `folder` has no standing record of."""
+        """Return the jobs of a plan that `folder` has no standing record of.
+
+        Seed by seed, each evaluated before the next is condensed: a run that ends early has
+        compared all rows on some seeds, rather than some rows on all.
+        """
         jobs = cls(folder)
-        both: list[Job] = [*plan.condensations, *plan.evaluations]
-        for job in both:
+        for job in _seed_by_seed(plan):
             record = record_of(job, folder)
             if record is None:
                 jobs.pending.append(job)
@@ -129,6 +132,17 @@ class Jobs:
         return [record for record in self.ended.values() if record.status == FAILED]
 
 
+def _seed_by_seed(plan: Plan) -> list[Job]:
+    seeds = {job.id: job.seed for job in plan.condensations}
+    turn = {seed: n for n, seed in enumerate(dict.fromkeys(seeds.values()))}
+
+    def order(job: Job) -> tuple[int, bool]:
+        condensed = job.condensation if isinstance(job, Evaluation) else job.id
+        return turn[seeds[condensed]] if condensed in seeds else 0, isinstance(job, Evaluation)
+
+    return sorted([*plan.condensations, *plan.evaluations], key=order)
+
+
 def _blocked(job: Evaluation, condensed: Result) -> str | None:
     """Return why the set of an evaluation will never be there, None if it is."""
     if condensed.status != DONE:
@@ -146,30 +160,3 @@ def job_from(record: Mapping[str, Any]) -> Job:
     if kind is Condensation:
         values["snapshots"] = tuple(values["snapshots"])
     return kind(**values)
-
-
-def describe(
-    job: Job, condensed: Mapping[str, Condensation], labels: Mapping[str, str] | None = None
-) -> str:
-    """Return a job in a few words, for progress lines; `labels` of rows, by their ids."""
-    labels = labels or {}
-    if isinstance(job, Condensation):
-        return f"condense {row_words(job, labels.get(job.id, job.row))}"
-    if job.condensation is None:
-        return f"evaluate the whole of {job.dataset} on {job.architecture}"
-    of = condensed[job.condensation]
-    extra = " by its own recipe" if job.own_recipe else ""
-    at = f" after {job.snapshot} steps" if job.snapshot is not None else ""
-    return f"evaluate {row_words(of, labels.get(of.id, of.row))}{at} on {job.architecture}{extra}"
-
-
-def row_words(job: Condensation, label: str) -> str:
-    """Return a condensation's place in the table, in words."""
-    control = f" ({job.steps} steps, control)" if job.control_of else ""
-    where = f"{label}{control} on {job.dataset}, {job.architecture}"
-    return f"{where}, {job.init} init, ipc {job.ipc}, seed {job.seed}"
-
-
-def by_id(jobs: Iterable[Condensation]) -> dict[str, Condensation]:
-    """Return condensations by id."""
-    return {job.id: job for job in jobs}

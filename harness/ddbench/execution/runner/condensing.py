@@ -197,9 +197,12 @@ class Condensing:
         if self.at.converged:
             return "converged"
         if self.job.budget_s is not None:
-            own = self.meters["init"].seconds + self.meters["condense"].seconds
-            return "budget" if own >= self.job.budget_s else None
+            return "budget" if self._seconds() >= self.job.budget_s else None
         return "steps" if self.at.step >= self.job.steps else None
+
+    def _seconds(self) -> float:
+        """Return the seconds that count against a budget."""
+        return self.meters["init"].seconds + self.meters["condense"].seconds
 
     def _step(self, state: Any) -> None:  # noqa: ANN401
         step = self.at.step
@@ -214,7 +217,14 @@ class Condensing:
         seconds = self.meters["condense"].seconds
         self.at.step += 1
         self.at.curve.append({"step": float(step), "seconds": seconds, **numbers})
-        self.control.report({"step": self.at.step, "of": self.job.steps, "metrics": numbers})
+        self.control.report(
+            {
+                "step": self.at.step,
+                "of": self.job.steps,
+                "seconds": self._seconds(),
+                "metrics": numbers,
+            }
+        )
         self._notify(step, numbers)
 
     def _notify(self, step: int, metrics: Mapping[str, float]) -> None:

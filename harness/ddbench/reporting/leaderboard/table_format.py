@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from ddbench.reporting.leaderboard import number_format
-from ddbench.reporting.leaderboard.differences import Difference, difference
+from ddbench.reporting.leaderboard.differences import Difference, difference, interval_of
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
 from ddbench.reporting.leaderboard.rows import Entry, controls_of
 from ddbench.reporting.leaderboard.scores import Score
 from ddbench.store.records import VALIDATION
+from ddbench.text import number_format
 
 REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "§"
 FAR = 0.05  # as a share: a recipe that loses more against the common protocol has a footnote
@@ -47,6 +47,29 @@ def accuracy(place: RankedRow, score: Score | None = None) -> str:
         return number_format.NOTHING
     said = (word for word in ("failed", "skipped") if word in place.trouble[0].split(": ")[0])
     return next(said, "missing")
+
+
+def accuracy_interval(score: Score, n_test: int) -> str:
+    """Return the 95% interval of a row's accuracy in percent, with what it is over.
+
+    84.0 to 88.2 (5 seeds); 84.0 to 88.2 (1 seed, 3 networks).
+    """
+    found = interval_of(score, n_test)
+    if found is None:
+        return number_format.NOTHING
+    low, high = (number_format.points(end) for end in found)
+    over = number_format.several(score.seeds, "seed")
+    if score.seeds == 1:
+        over += f", {number_format.several(score.networks, 'network')}"
+    return f"{low} to {high} ({over})"
+
+
+def ranks(place: RankedRow) -> str:
+    """Return the ranks that a row may have: 1, 2–4."""
+    if place.ranks is None:
+        return number_format.NOTHING
+    first, last = place.ranks
+    return str(first) if first == last else f"{first}–{last}"
 
 
 def samples(score: Score) -> str:
@@ -136,12 +159,34 @@ def legend(places: Sequence[RankedRow]) -> list[str]:
     """Return what the marks mean that are the same in all rows."""
     lines = []
     if any(place.tied for place in places):
-        lines.append(f"{TIED} not told from the best: the 95% interval of their difference has 0")
-    lines += [*_same_images(places), *_silences(places)]
+        lines.append(
+            f"{TIED} not told from the best: 95% sure of all pairs of rows together, by Holm's "
+            "correction"
+        )
+    lines += [*_leaps(places), *_same_images(places), *_silences(places)]
     of = dict.fromkeys(str(p.entry.control_of) for p in places if p.entry.is_control)
     if of:
         whose = number_format.listed(list(of))
         lines.append(f"{CONTROL} a control of {whose}, which stands beside it and is not ranked")
+    return lines
+
+
+def _leaps(places: Sequence[RankedRow]) -> list[str]:
+    """Return why a row counts as equal to the best while one nearer to the best does not."""
+    lines = []
+    told: RankedRow | None = None  # the nearest to the best that is told from it
+    for place in (p for p in places if p.below and p.below.known):
+        if place.tied and told is not None and told.below is not None:
+            near, far = told.below, place.below
+            assert far is not None  # noqa: S101
+            lines.append(
+                f"{TIED} {_row(place.entry)} is further from the best than {_row(told.entry)}, "
+                f"which is told from it: its difference is known to "
+                f"±{number_format.points(far.half)} points, that of the other to "
+                f"±{number_format.points(near.half)}"
+            )
+        elif not place.tied:
+            told = told or place
     return lines
 
 
@@ -163,6 +208,11 @@ def _silences(places: Sequence[RankedRow]) -> list[str]:
     lines = []
     if any(place.below and not place.below.known for place in places):
         lines.append("one network has no spread: nothing is said of rows being as good as others")
+    if any(score.networks == 2 for score in scores):
+        lines.append(
+            "two networks: their intervals are nearly four times as wide as those of three of the "
+            "same noise; use 3 networks or more (`networks` of the protocol)"
+        )
     if any(score.seeds == 1 for score in scores):
         lines.append(
             "n 1 × …: one condensation seed; what condensing again would change is not in its ±, "

@@ -9,7 +9,9 @@ from pathlib import Path
 from ddbench.reporting.leaderboard import Board, Leaderboard, grouped, load
 from ddbench.reporting.markdown import galleries, plots, provenance, rankings
 from ddbench.reporting.markdown.document import Document
+from ddbench.reporting.markdown.published import published_section
 from ddbench.reporting.markdown.redrawing import marks_in
+from ddbench.reporting.markdown.statistics import statistics_section
 from ddbench.reporting.markdown.summary import headline, summary
 from ddbench.store.atomic_files import write_whole
 from ddbench.store.run_folder import RunError, RunFolder
@@ -73,6 +75,8 @@ def _group(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]
     """Write all there is about one dataset, ipc and protocol."""
     document.heading(2, headline(boards))
     rankings.ranking_section(document, boards)
+    statistics_section(document, boards)
+    published_section(document, boards)
     rankings.cost_section(document, leaderboard, boards)
     plots.cost_plot_section(document, boards)
     plots.anytime_section(document, leaderboard, boards)

@@ -66,7 +66,7 @@ def curve_section(document: Document, leaderboard: Leaderboard, boards: Sequence
 
         return curve_plot(curves)[0]
 
-    data = [(entry.label, entry.init, [c.to_csv() for c in by_seed]) for entry, by_seed in curves]
+    data = [(entry.label, entry.init, by_seed) for entry, by_seed in curves]
     content = drawn(document.earlier, mark_of("curves", repr(data)), draw)
     if content is None:
         return
@@ -83,8 +83,8 @@ def curve_section(document: Document, leaderboard: Leaderboard, boards: Sequence
 def anytime_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
     """Write the anytime curve of every row, where sets were evaluated on the way."""
     board = boards[0]
-    curves = anytime(leaderboard.frames, leaderboard.folder, board)
-    own = anytime(leaderboard.frames, leaderboard.folder, board, own=True)
+    curves = anytime(leaderboard.results, leaderboard.folder, board)
+    own = anytime(leaderboard.results, leaderboard.folder, board, own=True)
     if not any(len(moments) > 1 for _, moments in (*curves, *own)):
         return
 

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddbench.reporting.leaderboard import Leaderboard, Reference, number_format
+from ddbench.reporting.leaderboard import Leaderboard, Reference
 from ddbench.reporting.markdown.document import Document, code, escaped
 from ddbench.store.records import FAILED, Result
 from ddbench.store.run_folder import RunFolder
+from ddbench.text import number_format
 
 
 def trouble_section(document: Document, leaderboard: Leaderboard) -> None:
@@ -184,11 +185,9 @@ def provenance_section(
 
 def _records(leaderboard: Leaderboard) -> list[Result]:
     """Return the records that count."""
-    sets, scores = leaderboard.frames.condensations, leaderboard.frames.evaluations
-    kept = {*sets["id"][~sets["superseded"]], *scores["id"][scores["current"]]}
-    records = leaderboard.records
-    every: list[Result] = [*records.condensations.values(), *records.evaluations.values()]
-    return [record for record in every if record.id in kept]
+    results = leaderboard.results
+    sets = [one.record for one in results.condensations.values() if not one.superseded]
+    return [*sets, *(one.record for one in results.evaluations if one.current)]
 
 
 def _hardware_rows(leaderboard: Leaderboard) -> list[dict[str, str]]:
@@ -265,21 +264,23 @@ def shown_path(path: Path) -> str:
 
 def method_section(document: Document, leaderboard: Leaderboard) -> None:
     """Write where each method comes from: package, paper, and how to cite it."""
-    frame = leaderboard.frames.condensations
     found: dict[str, dict[str, str]] = {}
     cited: dict[str, None] = {}
-    for one in frame[~frame["superseded"]].to_dict("records"):
+    for one in leaderboard.results.condensations.values():
+        if one.superseded:
+            continue
+        record = one.record
         found.setdefault(
-            one["method"],
+            record.method,
             {
-                "method": escaped(one["method"]),
-                "package": escaped(one["source"]),
-                "step": escaped(one["step_unit"]),
-                "paper": escaped(one["paper"]) or number_format.NOTHING,
+                "method": escaped(record.method),
+                "package": escaped(record.source),
+                "step": escaped(record.step_unit or "step"),
+                "paper": escaped(record.paper) or number_format.NOTHING,
             },
         )
-        if one["bibtex"].strip():
-            cited[one["bibtex"].strip()] = None
+        if record.bibtex.strip():
+            cited[record.bibtex.strip()] = None
     if not found:
         return
     document.heading(2, "Methods")

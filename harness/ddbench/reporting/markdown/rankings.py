@@ -13,10 +13,11 @@ from ddbench.reporting.leaderboard import (
     RankedRow,
     Reference,
     Training,
-    number_format,
     table_format,
 )
 from ddbench.reporting.markdown.document import Document, code, escaped
+from ddbench.store.records import UsedArtifact
+from ddbench.text import number_format
 
 Letters = Mapping[str, str]
 Row = dict[str, str]
@@ -276,25 +277,21 @@ def _cost_row(place: RankedRow, letters: Letters) -> Row:
 
 
 def _artifacts(document: Document, leaderboard: Leaderboard, places: Sequence[RankedRow]) -> None:
-    frame = leaderboard.frames.condensations
-    users: dict[str, list[str]] = {}
-    artifacts: dict[str, Mapping[str, Any]] = {}
+    users: dict[str, dict[str, None]] = {}
+    artifacts: dict[str, UsedArtifact] = {}
     for place in places:
-        for used in frame["artifacts"][frame["id"].isin(place.entry.ids)]:
-            for artifact in used:
-                id = str(artifact.get("id"))
-                artifacts[id] = artifact
-                users.setdefault(id, []).append(place.entry.label)
+        for one in leaderboard.results.of(place.entry.ids):
+            for artifact in one.record.artifacts:
+                artifacts[artifact.id] = artifact
+                users.setdefault(artifact.id, {})[place.entry.label] = None
     rows = [
         {
-            "artifact": escaped(str(artifact.get("kind", "artifact"))),
+            "artifact": escaped(artifact.kind),
             "id": code(id),
-            "seconds": number_format.seconds(artifact.get("seconds", math.nan)),
-            "FLOPs": number_format.count(
-                artifact.get("flops", math.nan), bool(artifact.get("lower_bound"))
-            ),
-            "bytes": number_format.size(artifact.get("bytes", math.nan)),
-            "used by": escaped(", ".join(dict.fromkeys(users[id]))),
+            "seconds": number_format.seconds(artifact.seconds),
+            "FLOPs": number_format.count(artifact.flops, artifact.lower_bound),
+            "bytes": number_format.size(artifact.bytes),
+            "used by": escaped(", ".join(users[id])),
         }
         for id, artifact in artifacts.items()
     ]
@@ -309,10 +306,11 @@ def measure_section(document: Document, leaderboard: Leaderboard, boards: Sequen
 
     Methods that measured the same things share a table.
     """
-    frame = leaderboard.frames.condensations
     board = boards[0]
     own = {
-        place.entry.key: _measures(frame[frame["id"].isin(place.entry.ids)]["measures"])
+        place.entry.key: _measures(
+            [one.record.measures for one in leaderboard.results.of(place.entry.ids)]
+        )
         for place in board.places
     }
     alike = _measured_alike(board, own)
@@ -362,7 +360,7 @@ def _accuracy_row(board: Board, columns: Sequence[RankedRow], title: Mapping[str
     return {"measure": f"accuracy % on {escaped(board.architecture)}", **cell}
 
 
-def _measures(by_seed: Any) -> dict[str, str]:  # noqa: ANN401
+def _measures(by_seed: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return each measure as text: the mean of numbers over seeds, words once."""
     names = dict.fromkeys(name for measures in by_seed for name in measures)
     return {str(name): _over_seeds([m[name] for m in by_seed if name in m]) for name in names}

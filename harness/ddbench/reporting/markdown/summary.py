@@ -15,11 +15,11 @@ from ddbench.reporting.leaderboard import (
     answer,
     difference,
     grouped,
-    number_format,
     table_format,
 )
 from ddbench.reporting.markdown.document import code, escaped
 from ddbench.store.records import VALIDATION
+from ddbench.text import number_format
 
 
 def summary(leaderboard: Leaderboard) -> list[str]:

@@ -92,7 +92,8 @@ def _legend(boards: Sequence[Board]) -> dict[str, str]:
 
 
 def _row(boards: Sequence[Board], place: RankedRow, letters: Mapping[str, str]) -> dict[str, str]:
-    from ddbench.reporting.leaderboard import number_format, table_format
+    from ddbench.reporting.leaderboard import table_format
+    from ddbench.text import number_format
 
     def cost(show: Any) -> str:  # noqa: ANN401
         return table_format.by_class(place.costs, show, letters)
@@ -130,7 +131,8 @@ def _same(board: Board, place: RankedRow) -> RankedRow:
 
 
 def _captions(boards: Sequence[Board], letters: Mapping[str, str]) -> list[str]:
-    from ddbench.reporting.leaderboard import number_format, table_format
+    from ddbench.reporting.leaderboard import table_format
+    from ddbench.text import number_format
 
     first = boards[0]
     about = (table_format.quick_caption(first), table_format.validation_caption(first))
@@ -169,7 +171,7 @@ def _left_out(leaderboard: Leaderboard) -> list[str]:
         see = f"; see: {leaderboard.folder.show_command(trouble.id)}" if _can_show(trouble) else ""
         lines.append(f"{trouble.status}: {trouble.what}{which}: {trouble.reason}{see}")
     if leaderboard.superseded:
-        from ddbench.reporting.leaderboard import number_format
+        from ddbench.text import number_format
 
         n = leaderboard.superseded
         what = number_format.several(n, "condensation")

@@ -20,13 +20,13 @@ UNCUT = 100_000  # columns; rich would cut tables to 80 where stdout is no termi
 LABEL = 18  # columns that words need at least; longer ones go on in the next line
 
 
-def stdout() -> Console:
-    """Return where data goes.
+def stdout(widest: int = UNCUT) -> Console:
+    """Return where data goes; a pipe is as wide as `widest`.
 
     Whether it is a terminal the stream itself says: FORCE_COLOR asks a log for colours alone.
     """
     out = streams.data()
-    width = None if out.isatty() else UNCUT
+    width = None if out.isatty() else widest
     return Console(file=out, highlight=False, markup=False, width=width)
 
 
@@ -47,33 +47,40 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None, *, as_json: bool
+) -> None:
+    """Print rows as they are in JSON, or else as a table of some or all columns."""
+    if as_json:
+        print_json([dict(row) for row in rows])
+    else:
+        print_table(rows, columns)
+
+
 def print_table(
     rows: Sequence[Mapping[str, Any]],
     columns: Sequence[str] | None = None,
     *,
-    as_json: bool = False,
     title: str = "",
     captions: Iterable[str] = (),
     right: Iterable[str] = (),
     droppable: Sequence[str] = (),
     legend: Mapping[str, str] | None = None,
+    widest: int = UNCUT,
 ) -> None:
-    """Print rows as one table, or as a JSON list.
+    """Print rows as one table.
 
     Args:
         rows: One mapping a row; a column that a row lacks stays empty there.
         columns: Which, and in what order; all by default.
-        as_json: Print the rows as they are.
         title: A line above.
         captions: Lines below.
         right: Columns of text that are aligned like numbers, and never broken.
         droppable: Columns that a narrow terminal may do without, the last first.
         legend: What columns mean; below the table for those that it shows.
+        widest: How wide a table may be where no terminal limits it.
     """
-    if as_json:
-        print_json([dict(row) for row in rows])
-        return
-    console = stdout()
+    console = stdout(widest)
     if title:
         console.print(Text(title, style="bold"))
     if not rows:
