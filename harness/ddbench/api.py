@@ -15,6 +15,7 @@ import pandas as pd
 
 from ddbench.contract.synthetic_set import SetError, SyntheticSet, check_fit, check_space
 from ddbench.datasets import Dataset, space_of
+from ddbench.datasets.tensors import TensorData
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import parts_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, bind, discover, find, load
@@ -36,7 +37,7 @@ from ddbench.store.hashing import hash_of_text
 from ddbench.store.run_folder import RunFolder, open_run
 from ddbench.testing.tasks import one_thread
 from ddbench.text.suggestions import unknown_at
-from ddbench.training.evaluation import RealImages, Scores
+from ddbench.training.evaluation import RealImages, Scores, held_out
 from ddbench.training.evaluation import evaluate as train_and_test
 from ddbench.training.loop import Recipe
 
@@ -232,11 +233,11 @@ def evaluate(
     if not isinstance(synthetic, SyntheticSet):
         synthetic = SyntheticSet.load(synthetic)
     _require_fit(synthetic, real)
+    of_data = _real_images(tests, real.num_classes, choose=bool(chosen.learning_rates))
     with one_thread():
         scores = [
             (architecture, train_and_test(
-                synthetic.to(context.device),
-                RealImages(tests.test_images, tests.test_labels, real.num_classes),
+                synthetic.to(context.device), of_data,
                 architecture=architecture, recipe=Recipe.of(recipe_of(chosen, real.augment)),
                 networks=networks or chosen.networks, own=own_recipe,
                 catalogue=extensions.architectures,
@@ -244,6 +245,11 @@ def evaluate(
             for architecture in _several(architectures) or ()
         ]  # fmt: skip
     return pd.DataFrame([row for name, of in scores for row in _rows(name, of)])
+
+
+def _real_images(tensors: TensorData, num_classes: int, *, choose: bool) -> RealImages:
+    by = held_out(tensors.train_images, tensors.train_labels) if choose else None
+    return RealImages(tensors.test_images, tensors.test_labels, num_classes, by)
 
 
 def _context(registry: Registry, places: Places, device: str) -> JobContext:

@@ -378,8 +378,8 @@ def test_an_empty_plan_leaves_nothing(tmp_path):
     assert Jobs.left(Plan(), RunFolder(tmp_path)).total == 0
 
 
-def test_all_rows_are_evaluated_on_one_seed_before_the_next_is_condensed(kills, tmp_path):
-    """So that a run that ends early has compared its rows."""
+def test_every_set_is_evaluated_next_and_all_rows_on_one_seed_before_the_other(kills, tmp_path):
+    """So that a run that ends early has compared what it could."""
     plan, _ = kills.plan_of(1, 3)
     condensed, evaluated = plan.condensations[0], plan.evaluations[0]
     rows = [replace(condensed, id=f"{row}{seed}", seed=seed) for row in "ab" for seed in (7, 3)]
@@ -387,7 +387,7 @@ def test_all_rows_are_evaluated_on_one_seed_before_the_next_is_condensed(kills, 
     evaluations = [replace(evaluated, id=f"on-{one.id}", condensation=one.id) for one in rows]
     left = Jobs.left(Plan(rows, [whole, *evaluations]), RunFolder(tmp_path))
     ids = [job.id for job in left.pending]
-    assert ids == ["a7", "b7", "whole", "on-a7", "on-b7", "a3", "b3", "on-a3", "on-b3"]
+    assert ids == ["a7", "on-a7", "b7", "on-b7", "whole", "a3", "on-a3", "b3", "on-b3"]
 
 
 # -- processes that cannot be started --------------------------------------------------------------
@@ -413,6 +413,20 @@ def test_a_run_without_processes_ends_with_the_reason_and_keeps_its_jobs(
     with pytest.raises(StartError, match=r"no process .*Too many open files.*ulimit -n"):
         local.run_local(jobs, setting, {})
     assert len(jobs.pending) == pending and not jobs.running and states(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize(
+    ("allowed", "jobs", "fewer"), [(12, 1, False), (20, 6, False), (40, 6, True)]
+)
+def test_too_few_open_files_are_told_before_anything_starts(
+    kills, tmp_path, monkeypatch, allowed, jobs, fewer
+):
+    left_over, setting, _ = left(kills, tmp_path / "run")
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (allowed, allowed))
+    monkeypatch.setattr(local._Local, "_server_is_up", lambda self: pytest.fail("it starts"))
+    with pytest.raises(StartError, match=f"allows {allowed} open files.*`ulimit -n 1024`") as told:
+        local.run_local(left_over, replace(setting, jobs=jobs), {})
+    assert ("--jobs 1" in str(told.value)) == fewer
 
 
 def test_a_job_whose_process_cannot_start_waits_for_another_to_end(kills, tmp_path, monkeypatch):

@@ -40,6 +40,14 @@ def test_a_table_in_a_pipe_is_never_cut(capsys):
     assert f"{long}   {long}" in capsys.readouterr().out
 
 
+def test_a_colon_on_either_side_is_no_emoji(capsys):
+    facts = DatasetFacts("folder:tv", "f", 2, (1, 8, 8), (3, 1), "none", ("a", "b"), (1, 1))
+    print_plan(Plan([condensation(dataset="folder:tv")], [], [], datasets={"folder:tv": facts}))
+    Progress()._say("folder:tv: no")
+    captured = capsys.readouterr()
+    assert "folder:tv: 4 training images" in captured.out and captured.err == "folder:tv: no\n"
+
+
 def test_words_of_others_are_not_markup(capsys):
     print_table([{"name": "[red]dm[/red]", "[b]": "[/]"}], title="[i]t")
     out = capsys.readouterr().out
@@ -70,7 +78,7 @@ def terminal(monkeypatch):
 
     def of_width(width):
         screen = Console(file=sys.stdout, width=width, force_terminal=True, color_system=None)
-        for module in ("tables", "plans"):
+        for module in ("tables", "plans", "rankings"):
             name = f"ddbench.reporting.terminal.{module}.stdout"
             monkeypatch.setattr(name, lambda *widest: screen)
 
@@ -113,9 +121,9 @@ def test_the_leaderboard_shows_every_architecture_and_what_failed(made, capsys):
     (made.folder.root / "evaluations" / "torn.json").write_text("{")
     print_leaderboard(load(made.folder))
     out = capsys.readouterr().out
-    row = next(line for line in out.splitlines() if " dm †" in line)
-    assert "81.0 ± 1.4" in row and "51.0 ± 1.4" in row
-    assert "steps 100 (published 20,000)" in out
+    row = next(line for line in out.splitlines() if " dm (real)" in line)
+    assert "81.0 (68.3–93.7)" in row and "51.0" in row
+    assert "Some rows did not run with the published settings" in out
     [failed] = [line for line in out.splitlines() if "failed: condense gm on mnist-mini" in line]
     assert re.search(r"ValueError: \[boom\]; see: ddbench show \S+ gm-s0-\d+$", failed)
     assert "not read:" in out and "torn.json" in out
@@ -123,9 +131,7 @@ def test_the_leaderboard_shows_every_architecture_and_what_failed(made, capsys):
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
-def test_every_width_has_samples_whole_numbers_and_a_legend_of_its_columns(
-    made, terminal, capsys, width
-):
+def test_every_width_has_whole_numbers_and_a_legend_of_its_columns(made, terminal, capsys, width):
     for n, config in enumerate(({}, {"client_distiller": "random"})):
         id = made.condensation("fedd3", config=config, steps=n)
         for architecture in ("convnet-w32", "alexnet-w0.25", "vgg11-w0.25"):
@@ -137,41 +143,25 @@ def test_every_width_has_samples_whole_numbers_and_a_legend_of_its_columns(
     assert max(map(len, out.splitlines())) <= width
     head = next(line for line in out.splitlines() if " method " in line)
     row = next(line for line in out.splitlines() if " fedd3" in line)
-    assert "1 × 2" in row and "81.0 ± 1.4" in row and "…" not in row
-    for column in ("own recipe", "condense s", "FLOPs"):
-        assert (f"  {column}" in head) is (f"{column}: " in " ".join(out.split()))
-    assert ("not shown: " in out) is (width < 200)
-
-
-def test_rows_of_equal_settings_share_a_line_and_controls_say_what_differs(made, capsys):
-    made.row("gm", [[0.8]], reduced={"steps": [100, 1000]})
-    made.row("gm", [[0.8]], reduced={"steps": [100, 1000]}, init="noise")
-    made.row("datm", [[0.7]], reduced={"rho": [0, 0.01], "steps": [100, 10000]})
-    reduced = {"rho": [0, 0.01], "steps": [0, 10000]}
-    made.row("datm", [[0.6]], reduced=reduced, control_of="datm", steps=0)
-    print_leaderboard(load(made.folder))
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("†")]
-    assert lines == [
-        "† gm (real init) and gm (noise init), other settings than published: "
-        "steps 100 (published 1,000)",
-        "† datm (real init), other settings than published: rho 0 (published 0.01), "
-        "steps 100 (published 10,000)",
-        "† datm [steps=0] (real init): as datm (real init), but steps 0 (published 10,000)",
-    ]
+    assert "81.0 (68.3–93.7)" in row and "…" not in row
+    for column in ("others %", "condense s", "one use s"):
+        meaning = f"{column.removesuffix(' %')}: "
+        assert (f"  {column}" in head) is (meaning in " ".join(out.split()))
+    assert ("not shown: " in out) is (width < 120)
 
 
 def test_quick_settings_are_said_to_show_the_harness(made, capsys):
     made.row("dm", [[0.8]], quick=True, reduced={"steps": [100, 20000]})
     print_leaderboard(load(made.folder))
-    assert "rows run quick settings: steps that fit minutes" in capsys.readouterr().out
+    assert "Quick settings: steps that fit minutes" in capsys.readouterr().out
 
 
 def test_seconds_of_condensing_hold_the_artifacts_in_full(made, capsys):
     made.row("datm", [[0.8]], costs={"artifact_s": 33.0})
     print_leaderboard(load(made.folder))
     out = capsys.readouterr().out
-    assert re.search(r" datm .* 44.0 +33.0 ", out)
-    assert "condense s: shared artifacts in full" in out
+    assert re.search(r" datm .* 44.0 +47.0 ", out)
+    assert "condense s: wall seconds until the set is there, artifacts in full" in out
 
 
 def test_several_classes_of_hardware_are_told_apart(made, capsys):
@@ -234,11 +224,12 @@ def test_a_plan_has_a_line_for_all_seeds_of_a_row(capsys):
     print_plan(Plan(jobs, evaluations, skipped))
     out = capsys.readouterr().out
     row = next(line for line in out.splitlines() if "dm †" in line).split()
-    assert row == ["dm", "†", "toy", "convnet", "real", "1", "0,", "1,", "2", "20", "20,000",
-                   "iteration", "3"]  # fmt: skip
-    assert "  dm: the steps alone" in out and "--published" in out
-    skipped_row = next(line for line in out.splitlines() if "cifar10" in line)
-    assert "0, 1" in skipped_row and "no data" in skipped_row
+    assert row == ["dm", "†", "20", "20,000", "iteration", "3"]
+    axes = "matched convnet, init real, ipc 1, seeds"
+    assert f"condensations: dataset toy, {axes} 0, 1, 2" in out
+    assert "† dm: the steps alone" in out and "--published" in out
+    assert f"skipped: dataset cifar10, {axes} 0, 1" in out
+    assert next(line for line in out.splitlines() if " x " in line).split() == ["x", "no", "data"]
     counts = (
         "3 condensations, 4 evaluations of 12 networks (1 on the whole training set), 2 skipped"
     )
@@ -283,9 +274,9 @@ def test_a_plan_fits_a_terminal_and_a_pipe_and_says_everything_once(terminal, ca
     assert max(map(len, lines)) <= (width or 100)
     assert words.count("someone/pictures") == 3  # the data and their note, and all rows
     assert "128 training images (20% more held out), 40 test images, 3×32×32" in words
-    assert "3 classes: oak 64, maple 38, birch 26" in words
-    assert "gm: lr_images 50 or 500 (256), batch_real 8 (256)" in words
-    assert words.count("student_steps") == 1 and words.count("other data than published") == 1
+    assert "3 classes: oak (64), maple (38), birch (26)" in words
+    assert "† gm: lr_images 50 or 500 (published 256), batch_real 8 (256)" in words
+    assert words.count("student_steps") == 1 and words.count("† other data than published: gm") == 1
     assert next(line for line in lines if "experts" in line).split()[-1] == "datm"
     assert "run ends after 7 min 0 s; 12 × 12 s of condensing take 72.0 s with 2 jobs" in words
 

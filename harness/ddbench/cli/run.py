@@ -136,7 +136,7 @@ def _carry_out(
 def _require_validation(plan: Plan) -> None:
     from ddbench.store.records import VALIDATION
 
-    if not any(job.tested_on == VALIDATION for job in plan.evaluations):
+    if plan.evaluations and not any(job.tested_on == VALIDATION for job in plan.evaluations):
         fail("--test: tests what a validation split has chosen; add --validate 20%")
 
 

@@ -17,7 +17,7 @@ from ddbench.datasets.embedded import MnistMini, Toy, split_by_class
 from ddbench.datasets.errors import DatasetError, DatasetMissing, instead
 from ddbench.datasets.folders import Mhist, TinyImageNet
 from ddbench.datasets.image_folders import ImageFolder
-from ddbench.datasets.image_tables import ImageTable
+from ddbench.datasets.image_tables import ImageTable, table_in
 from ddbench.datasets.images import resize
 from ddbench.datasets.layouts import place, staged
 from ddbench.datasets.npz import NpzFile
@@ -79,12 +79,17 @@ def find(name: str, sources: Sources | None = None) -> Source:
 
 
 def suggested_path(name: str, known: Iterable[str]) -> str:
-    """Return what a path alone may mean, such as `folder:/path`; "" where `name` is no path."""
+    """Return what a path alone may mean, such as `folder:/path`; "" where `name` is no path.
+
+    A folder with a table and without folders for classes is meant as that table.
+    """
     path = Path(name).expanduser()
     if not (path.exists() or os.sep in name) or ":" in name:
         return ""
     kind = {".npz": "npz:", ".csv": "csv:", ".tsv": "csv:"}.get(path.suffix.lower(), "folder:")
     kind = "folder:" if path.is_dir() else kind
+    if path.is_dir() and (table := table_in(path)):
+        kind, name = "csv:", os.path.join(name, table.name)
     return kind + name if kind in known else ""
 
 

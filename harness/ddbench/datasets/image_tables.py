@@ -11,7 +11,7 @@ from typing import Any
 
 from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
 from ddbench.datasets.errors import DatasetError, instead
-from ddbench.datasets.images import are_grey, find_images, read_splits
+from ddbench.datasets.images import are_grey, find_images, read_splits, subfolders
 from ddbench.datasets.source import FLIP, Option, Presence, Source, stat_tree
 from ddbench.datasets.splits import NAMES, TEST_OPTIONS, choose_test, divided, split_of, splits_read
 from ddbench.datasets.texts import Table, class_name, read_table
@@ -24,6 +24,12 @@ OPTIONS: Mapping[str, Option] = {
     "split": Option(None, "column that says train, test or val", str),
     "images": Option(None, "folder of the images, from that of the table; else its own", str),
 }
+
+
+def table_in(folder: Path) -> Path | None:
+    """Return the table that a folder holds, if it is the only one and there are no classes."""
+    tables = [path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv")]
+    return tables[0] if len(tables) == 1 and len(subfolders(folder)) < 2 else None
 
 
 class Finder:

@@ -24,7 +24,7 @@ class Option:
     Attributes:
         default: The value of who gives none; None where nothing happens by default.
         help: One line.
-        type: int, bool, str, or float: a share of a whole, between 0 and 1, or as text "20%".
+        type: int, bool, str, or float: a share of a whole, 0 to 1, or in percent: "20%" or 20.
         minimum: The least value of an int.
         choices: What a str may be; () leaves it open.
         maximum: The greatest, None for any.
@@ -70,14 +70,16 @@ _EXPECTED: Mapping[type, str] = {bool: "true or false", int: "an integer", str: 
 
 
 def _share(value: object) -> float:
-    """Return a share of a whole as a number: 0.2 for 0.2, "0.2" and "20%"."""
+    """Return a share of a whole as a number: 0.2 for 0.2, "0.2", "20%", "20" and 20."""
     try:
         if isinstance(value, str):
             number = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
-        elif isinstance(value, float):
-            number = value
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            number = float(value)
         else:
             raise ValueError
+        if number >= 1 and not str(value).endswith("%"):  # nobody means the whole, or more
+            number /= 100
     except ValueError:
         raise ValueError(f"{value!r} is not a share, such as 20%") from None
     if not 0 < number < 1:

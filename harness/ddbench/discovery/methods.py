@@ -10,7 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, entry_points
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class MethodEntry:
         code: Fingerprint of the code: the version of a released install, a hash otherwise.
         path: The file, for a method from a file.
         parts: Name and path of what that hash is of; () for a released install.
+        refused: Why it can never be loaded, "" where nothing is known against it.
     """
 
     name: str
@@ -54,6 +55,7 @@ class MethodEntry:
     code: str
     path: str = ""
     parts: tuple[tuple[str, str], ...] = ()
+    refused: str = ""
 
     @property
     def source(self) -> str:
@@ -74,17 +76,15 @@ class Method:
 def discover(files: Iterable[Path | str] = ()) -> dict[str, MethodEntry]:
     """Return every installed method by name, and those of `files`; imports none of them.
 
+    One that several distributions bring is refused, and costs the others nothing.
+
     Raises:
-        MethodError: Two distributions, or two files, bring a method of the same name.
+        MethodError: Two of `files` bring a method of the same name.
     """
-    found: dict[str, MethodEntry] = {}
+    brought: dict[str, dict[str, MethodEntry]] = {}
     for entry in _entries():
-        if entry.name in found and found[entry.name].source != entry.source:
-            raise MethodError(
-                f"method {entry.name!r} is brought by both {found[entry.name].source} and "
-                f"{entry.source}; uninstall one of them"
-            )
-        found[entry.name] = entry
+        brought.setdefault(entry.name, {})[entry.source] = entry
+    found = {name: _the_one_of(list(entries.values())) for name, entries in brought.items()}
     named: dict[str, MethodEntry] = {}
     for file in files:
         entry = from_file(Path(file))
@@ -96,6 +96,19 @@ def discover(files: Iterable[Path | str] = ()) -> dict[str, MethodEntry]:
                 f"{entry.path} (a method from a file has the file's name); rename one of them"
             )
     return dict(sorted((found | named).items()))  # someone who names a file means that file
+
+
+def _the_one_of(entries: list[MethodEntry]) -> MethodEntry:
+    """Return the only entry of a name; of several the first, refused."""
+    first = entries[0]
+    if len(entries) == 1:
+        return first
+    sources = " and ".join(entry.source for entry in entries)
+    remedies = " or ".join(f"`{uninstall(entry.distribution)}`" for entry in entries)
+    return replace(
+        first,
+        refused=f"method {first.name!r} is brought by {sources}; keep one of them: {remedies}",
+    )
 
 
 def is_extension(file: Path) -> bool:
@@ -187,13 +200,20 @@ def install(what: str) -> str:
     return f"{'' if importlib.util.find_spec('pip') else 'uv '}pip install {what}"
 
 
+def uninstall(what: str) -> str:
+    """Return the command that takes `what` away again."""
+    return install(what).replace("install", "uninstall")
+
+
 def load(found: MethodEntry) -> Method:
     """Import one method and check its hooks.
 
     Raises:
-        MethodError: It does not import, or a hook is misspelt, missing or ill-formed.
+        MethodError: It is refused, does not import, or a hook is misspelt, missing or ill-formed.
         ChangedError: Its code has been edited since it was found.
     """
+    if found.refused:
+        raise MethodError(found.refused)
     try:
         plugin = _import(found)
     except KeyboardInterrupt:

@@ -30,6 +30,7 @@ from ddbench.discovery.methods import Method
 from ddbench.inits import initial_set
 from ddbench.meter import count_flops, forward_macs
 from ddbench.text.lines import named, shortened
+from ddbench.training.evaluation import CHOOSING
 from ddbench.training.loop import Recipe, fit
 
 META = torch.device("meta")
@@ -352,5 +353,6 @@ def evaluation(
             fit(network, data, labels, recipe, torch.Generator().manual_seed(0))
     except Exception as error:  # an architecture may be someone else's code
         return {"unpriced": shortened(named(error))}
-    flops = count.total * job["recipe"]["epochs"] * job["networks"]
+    networks = job["networks"] + CHOOSING * len(recipe.learning_rates)
+    flops = count.total * job["recipe"]["epochs"] * networks
     return {"flops": flops, "lower_bound": count.lower_bound}

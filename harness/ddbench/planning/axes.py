@@ -21,8 +21,12 @@ def find_datasets(draft: Draft) -> None:
         except MissingData as missing:
             draft.absent[name] = str(missing)
         except ValueError as error:
-            place = draft.registry.place("datasets", name, "options")
-            draft.problems.append(f"{place if named else draft.place('datasets')}: {name}: {error}")
+            place = draft.place("datasets")
+            if named:
+                place = draft.registry.place("datasets", name, "options")
+            file = split_options(name)[0].partition(":")[2]
+            which = "" if file and file in str(error) else f"{name}: "
+            draft.problems.append(f"{place}: {which}{error}")
             continue
         draft.datasets += (name,)
 

@@ -103,4 +103,6 @@ def recipe_of(protocol: Protocol, strategy: str) -> dict[str, Any]:
         "batch": protocol.batch,
         "drop": protocol.drop.model_dump() if protocol.drop else None,
         "augment": strategy if protocol.augment == "dsa" else protocol.augment,
+        # Only where there is a choice, so that all other evaluations keep their ids.
+        **({"learning_rates": list(protocol.learning_rates)} if protocol.learning_rates else {}),
     }

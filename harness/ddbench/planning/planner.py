@@ -58,10 +58,10 @@ def _begun(registry: Registry, choices: Choices, context: PlanningContext) -> Dr
     return Draft(
         registry=registry,
         choices=choices,
+        plan=Plan(total_s=choices.budget_total),
         context=context,
         as_written=as_written,
         preset=chosen(as_written, choices),
         budget=choices.budget,
-        plan=Plan(total_s=choices.budget_total),
         problems=[*problems, *impossible(choices)],
     )

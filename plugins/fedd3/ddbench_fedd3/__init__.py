@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from ddbench import Converged, Facts, MethodInfo, SyntheticSet, Task, Unsupported, hookimpl
 
-from ddbench_fedd3 import budget, kip, partition, report, upload
+from ddbench_fedd3 import budget, kip, partition, prototypes, report, upload
 from ddbench_fedd3.clients import Clients
 from ddbench_fedd3.kernel import Kernel
 from ddbench_fedd3.prototypes import FITS, Fit
@@ -150,6 +150,9 @@ def init(task: Task, config: Config) -> State:
     obstacle = budget.obstacle(config, task.class_counts, task.ipc)
     if obstacle:
         raise Unsupported(obstacle)
+    if config.client_distiller in FITS:
+        with task.off_the_clock():
+            prototypes.load()
     clients = Clients.of(task, _split(task, config))
     m = budget.images_per_client(config, task.num_classes, task.ipc)
     short = budget.shortage(config, m, clients.groups.shape[1], clients.smallest_group)

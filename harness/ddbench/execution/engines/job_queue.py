@@ -71,8 +71,8 @@ class Jobs:
     def left(cls, plan: Plan, folder: RunFolder) -> Jobs:
         """Return the jobs of a plan that `folder` has no standing record of.
 
-        Seed by seed, each evaluated before the next is condensed: a run that ends early has
-        compared all rows on some seeds, rather than some rows on all.
+        Seed by seed, and each set is evaluated next: a run that ends early has compared all rows on
+        some seeds, or as many as it could, rather than condensed what nobody has evaluated.
         """
         jobs = cls(folder)
         for job in _seed_by_seed(plan):
@@ -133,14 +133,17 @@ class Jobs:
 
 
 def _seed_by_seed(plan: Plan) -> list[Job]:
-    seeds = {job.id: job.seed for job in plan.condensations}
-    turn = {seed: n for n, seed in enumerate(dict.fromkeys(seeds.values()))}
+    jobs = plan.condensations
+    turn = {seed: n for n, seed in enumerate(dict.fromkeys(job.seed for job in jobs))}
+    place = {job.id: (turn[job.seed], n) for n, job in enumerate(jobs)}
+    last = (0, len(jobs))  # of the first seed: networks of the whole training set
 
-    def order(job: Job) -> tuple[int, bool]:
-        condensed = job.condensation if isinstance(job, Evaluation) else job.id
-        return turn[seeds[condensed]] if condensed in seeds else 0, isinstance(job, Evaluation)
+    def order(job: Job) -> tuple[tuple[int, int], bool]:
+        if isinstance(job, Evaluation):
+            return place.get(job.condensation or "", last), True
+        return place[job.id], False
 
-    return sorted([*plan.condensations, *plan.evaluations], key=order)
+    return sorted([*jobs, *plan.evaluations], key=order)
 
 
 def _blocked(job: Evaluation, condensed: Result) -> str | None:

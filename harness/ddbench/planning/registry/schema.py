@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ class RegistryError(ValueError):
 
 
 OneOrMore = Field(min_length=1)
+Rate = Annotated[float, Field(gt=0)]
 
 
 class Optimizer(Strict):
@@ -49,6 +50,7 @@ class Protocol(Strict):
     batch: int = Field(256, ge=1)
     augment: str = "none"  # "dsa" is the dataset's own strategy
     networks: int = Field(ge=1)
+    learning_rates: tuple[Rate, ...] | None = Field(None, min_length=2)  # chosen on held-out images
 
 
 class Preset(Strict):

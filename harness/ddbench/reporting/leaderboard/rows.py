@@ -32,6 +32,7 @@ class Entry:
         config: The options.
         published: Whether they are published, else the method's defaults.
         quick: Whether they differ because a preset took the method's quick settings.
+        taken: How many steps it took, the fewest and the most of its seeds.
         notes: Words about how to read the row.
         budget_s: Seconds that each of its condensations had, None where steps end them.
     """
@@ -56,6 +57,7 @@ class Entry:
     published: bool = True
     notes: tuple[str, ...] = ()
     budget_s: float | None = None
+    taken: str = ""
 
     @property
     def images(self) -> tuple[tuple[int, str | None], ...] | str:
@@ -150,6 +152,7 @@ def _entry(key: str, label: str, group: Sequence[Condensed]) -> Entry:
         quick=bool(first.quick and first.reduced),
         published=first.published,
         budget_s=first.budget_s,
+        taken=_taken([one.steps_done for one in done]),
         notes=_notes([one for one in group if one.record.status == DONE]),
     )
 
@@ -157,6 +160,11 @@ def _entry(key: str, label: str, group: Sequence[Condensed]) -> Entry:
 def _control_of(group: Sequence[Condensed]) -> str | None:
     """Return what the row controls, if none of its seeds was asked for by itself."""
     return group[0].control_of if all(one.control_of is not None for one in group) else None
+
+
+def _taken(steps: Sequence[int]) -> str:
+    ends = sorted({min(steps, default=0), max(steps, default=0)})
+    return " to ".join(f"{n:,}" for n in ends)
 
 
 def _notes(done: Sequence[Condensed]) -> tuple[str, ...]:
@@ -167,10 +175,6 @@ def _notes(done: Sequence[Condensed]) -> tuple[str, ...]:
     records = [one.record for one in done]
     if any(record.chose_on_split for record in records):
         notes.append("chose settings on a part of the training data")
-    for budget in dict.fromkeys(r.budget_s for r in records if r.budget_s is not None):
-        taken = [record.steps_done for record in records]
-        steps = [f"{n:,}" for n in sorted({min(taken), max(taken)})]
-        notes.append(f"had {budget:g} s, in which it took {' to '.join(steps)} steps")
     missing: dict[str, list[str]] = {}
     for record in records:
         classes = ", ".join(map(str, record.missing_classes))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ddbench.reporting.leaderboard.differences import Difference, difference, interval_of
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
@@ -14,7 +13,7 @@ from ddbench.reporting.leaderboard.scores import Score
 from ddbench.store.records import VALIDATION
 from ddbench.text import number_format
 
-REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "§"
+REDUCED, CONTROL, TIED, NOTED, FRONT = "†", "‡", "≈", "§", "◆"
 FAR = 0.05  # as a share: a recipe that loses more against the common protocol has a footnote
 Value = TypeVar("Value")
 
@@ -157,7 +156,7 @@ def validation_caption(board: Board) -> str:
 
 def legend(places: Sequence[RankedRow]) -> list[str]:
     """Return what the marks mean that are the same in all rows."""
-    lines = []
+    lines = [f"{FRONT} no other row is both more accurate and cheaper to make"]
     if any(place.tied for place in places):
         lines.append(
             f"{TIED} not told from the best: 95% sure of all pairs of rows together, by Holm's "
@@ -221,17 +220,13 @@ def _silences(places: Sequence[RankedRow]) -> list[str]:
     return lines
 
 
-def notes(places: Sequence[RankedRow]) -> list[str]:
-    """Return what is to be said of rows: other settings than published, and oddities."""
+def noted(places: Sequence[RankedRow]) -> list[str]:
+    """Return what is odd about rows."""
     entries = [place.entry for place in places]
-    alike: dict[str, list[str]] = {}
-    for entry in entries:
-        if entry.reduced:
-            alike.setdefault(_settings(entry, entries), []).append(_row(entry))
-    lines = [
-        f"{REDUCED} {number_format.listed(rows)}{settings}" for settings, rows in alike.items()
-    ]
-    lines += [f"{NOTED} {_row(one)}: {'; '.join(one.notes)}" for one in entries if one.notes]
+    lines = [f"{NOTED} {_row(one)}: {'; '.join(one.notes)}" for one in entries if one.notes]
+    for budget in dict.fromkeys(one.budget_s for one in entries if one.budget_s is not None):
+        taken = [f"{one.label} {one.taken}" for one in entries if one.budget_s == budget]
+        lines.append(f"steps taken in {budget:g} s: {', '.join(taken)}")
     return lines
 
 
@@ -239,28 +234,25 @@ def _row(entry: Entry) -> str:
     return f"{entry.label} ({entry.init} init)"
 
 
-def _settings(entry: Entry, entries: Sequence[Entry]) -> str:
-    """Return what a row ran with; of a control, in what that differs from the row it controls."""
-    of = next((e for e in entries if entry in controls_of(e, entries)), None)
-    if of is None or not of.reduced:
-        than = "published" if entry.published else "its defaults"
-        return f", other settings than {than}: {_pairs(entry)}"
-    other = {k: pair for k, pair in entry.reduced.items() if list(of.reduced.get(k, ())) != [*pair]}
-    published = [f"{k} as {_word(entry)}" for k in of.reduced if k not in entry.reduced]
-    differing = ", ".join(filter(None, [_pairs(replace(entry, reduced=other)), *published]))
-    return f": as {_row(of)}" + (f", but {differing}" if differing else "")
+Settings = Mapping[str, Sequence[Any]]  # option -> (used, published)
 
 
-def _pairs(entry: Entry) -> str:
-    """Return options that differ from the published ones: option used (published)."""
-    return ", ".join(
-        f"{option} {number_format.number(used)} ({_word(entry)} {number_format.number(published)})"
-        for option, (used, published) in entry.reduced.items()
-    )
+def settings(places: Sequence[RankedRow]) -> list[tuple[list[str], str, Settings]]:
+    """Return the rows, whose settings they are not ("published" or "default"), and the options.
 
-
-def _word(entry: Entry) -> str:
-    return "published" if entry.published else "default"
+    Rows of the same settings stand together; of a control only what differs from its row.
+    """
+    entries = [place.entry for place in places]
+    alike: dict[str, tuple[list[str], str, Settings]] = {}
+    for entry in entries:
+        of = next((e for e in entries if entry in controls_of(e, entries)), None)
+        beside = of.reduced if of else {}
+        options = {k: v for k, v in entry.reduced.items() if list(beside.get(k, ())) != [*v]}
+        whose = "published" if entry.published else "default"
+        if options:
+            found = alike.setdefault(repr((whose, options)), ([], whose, options))
+            found[0].append(_row(entry))
+    return list(alike.values())
 
 
 def own_recipe_notes(board: Board) -> list[str]:

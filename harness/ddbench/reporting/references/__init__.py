@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -18,7 +18,7 @@ FILE = "references.toml"
 WHOLE = "whole"  # in place of a method: the whole training set
 OTHERS = "others"  # in place of an architecture: a mean over several, or one that was searched for
 LAST = "the last epoch"  # what ddbench reports, and so the only thing that compares
-ACCURACY: Final = "accuracy"
+ACCURACY: Literal["accuracy"] = "accuracy"
 FIGURE = re.compile(r"(-?\d+(?:\.\d+)?)(?: ± (\d+(?:\.\d+)?))?")
 
 Trust = Literal[

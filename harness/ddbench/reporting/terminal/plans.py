@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ddbench.reporting.terminal.tables import cell, print_json, print_table, stdout
 from ddbench.store.artifact_folders import ABSENT, BEGUN, DONE
 from ddbench.store.records import VALIDATION
-from ddbench.text.number_format import duration, listed, number, several
+from ddbench.text.number_format import duration, listed, several
+from ddbench.text.settings import other_settings
 
 if TYPE_CHECKING:
     from ddbench.planning.jobs import DatasetFacts, Plan, Shared
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 WIDEST = 100  # columns of a plan where no terminal limits it
 FEW = 6  # classes that are named
-_AXES = ("dataset", "matched", "init", "ipc", "seeds", "reason")
+_AXES = ("dataset", "matched", "init", "ipc", "seeds")
 
 
 def print_plan(
@@ -50,9 +51,10 @@ def print_plan(
         )
         return
     _print_lines([*_data(plan), *data_notes(plan)])
-    _print_rows(
-        "condensations", _rows(plan), right=("ipc", "steps"), droppable=("unit", "evaluations")
-    )
+    if rows := _rows(plan):
+        _print_rows(
+            "condensations", rows, right=("ipc", "steps"), droppable=("unit", "evaluations")
+        )
     if found := _artifacts(shared):
         _print_rows("artifacts", found)
     if plan.skipped:
@@ -76,13 +78,14 @@ def _classes(facts: DatasetFacts) -> str:
     """Return the training images of each class by name, or the fewest and the most."""
     counts = facts.class_counts
     if len(counts) <= FEW and facts.class_names:
-        return ", ".join(f"{k} {n:,}" for k, n in zip(facts.class_names, counts, strict=True))
-    return f"{min(counts):,} to {max(counts):,} of each"
+        return ", ".join(f"{k} ({n:,})" for k, n in zip(facts.class_names, counts, strict=True))
+    least, most = min(counts), max(counts)
+    return f"{least:,} of each" if least == most else f"{least:,} to {most:,} of each"
 
 
 def _print_rows(title: str, rows: list[dict[str, Any]], **options: Any) -> None:  # noqa: ANN401
     """Print a table; what all of its rows have in common stands once, in the title."""
-    alike = [name for name in _AXES if len(rows) > 1 and len({str(r.get(name)) for r in rows}) == 1]
+    alike = [name for name in _AXES if len({str(r.get(name)) for r in rows}) == 1]
     common = ", ".join(f"{name} {cell(rows[0][name])}" for name in alike if name in rows[0])
     title = f"{title}: {common}" if common else title
     columns = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in alike]
@@ -154,48 +157,13 @@ def _not_known(shared: Sequence[Shared]) -> list[str]:
 
 
 def _captions(plan: Plan) -> list[str]:
-    lines = _settings(plan.condensations)
+    settings = other_settings(plan.condensations, without=("steps",))  # a column of their own
+    lines = [f"† {line}" for line in settings]
     if any(job.quick and job.reduced for job in plan.condensations):
         lines.append("† by the preset's quick settings; --published takes the published ones")
     if of := list(dict.fromkeys(job.control_of for job in plan.condensations if job.control_of)):
         lines.append(f"‡ a control: it stands beside {listed(of)} and is not ranked")
     return lines
-
-
-def _settings(jobs: Sequence[Condensation]) -> list[str]:
-    """Return what is not as it was published, one line for all rows of a method.
-
-    Steps have columns of their own, and a control is as its row.
-    """
-    rows = [job for job in jobs if job.reduced and not job.control_of]
-    texts: dict[str, dict[str, list[str]]] = {}
-    for row in dict.fromkeys(job.row for job in rows):
-        of_row = [job for job in rows if job.row == row]
-        than = "published" if of_row[0].published else "default"
-        text = _pairs(of_row) or "the steps alone"
-        texts.setdefault(than, {}).setdefault(text, []).append(row)
-    lines = []
-    for than, of_rows in texts.items():
-        lines.append(f"† other settings than {than} ({than} in brackets):")
-        lines += [f"  {listed(names)}: {text}" for text, names in of_rows.items()]
-    for axis, words in _ELSEWHERE.items():
-        if names := list(dict.fromkeys(job.row for job in rows if axis in job.reduced)):
-            lines.append(f"† {words} than published: {listed(names)}")
-    return lines
-
-
-_ELSEWHERE = {"dataset": "other data", "arch": "another network"}
-
-
-def _pairs(jobs: Sequence[Condensation]) -> str:
-    """Return the options that differ: option used (published)."""
-    used: dict[str, dict[str, None]] = {}
-    published: dict[str, str] = {}
-    for name, (value, was) in (pair for job in jobs for pair in job.reduced.items()):
-        if name != "steps" and name not in _ELSEWHERE:
-            used.setdefault(name, {})[number(value)] = None
-            published[name] = number(was) or "unset"
-    return ", ".join(f"{k} {' or '.join(values)} ({published[k]})" for k, values in used.items())
 
 
 def data_notes(plan: Plan) -> list[str]:

@@ -27,7 +27,7 @@ def stdout(widest: int = UNCUT) -> Console:
     """
     out = streams.data()
     width = None if out.isatty() else widest
-    return Console(file=out, highlight=False, markup=False, width=width)
+    return Console(file=out, highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401
@@ -128,7 +128,7 @@ def _table(
         if name in right or all(_is_number(row.get(name)) for row in rows):
             table.add_column(Text(name), justify="right", no_wrap=True)
         else:
-            table.add_column(Text(name), max_width=widest)
+            table.add_column(Text(name), max_width=widest, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell(row.get(name))) for name in names))
     return table
