@@ -235,8 +235,7 @@ def evaluate(
     with one_thread():
         scores = [
             (architecture, train_and_test(
-                synthetic.to(context.device),
-                of_data,
+                synthetic.to(context.device), of_data,
                 architecture=architecture, recipe=Recipe.of(recipe_of(chosen, real.augment)),
                 networks=networks or chosen.networks, own=own_recipe,
                 catalogue=extensions.architectures,

@@ -47,6 +47,16 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None, *, as_json: bool
+) -> None:
+    """Print rows as they are in JSON, or else as a table of some or all columns."""
+    if as_json:
+        print_json([dict(row) for row in rows])
+    else:
+        print_table(rows, columns)
+
+
 def print_table(
     rows: Sequence[Mapping[str, Any]],
     columns: Sequence[str] | None = None,
