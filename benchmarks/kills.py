@@ -48,7 +48,8 @@ def plan_of(jobs: int, steps: int):
     from ddbench.datasets import load
     from ddbench.discovery.methods import from_file
     from ddbench.planning.job_ids import with_ids
-    from ddbench.planning.jobs import Condensation, Evaluation, Plan
+    from ddbench.planning.jobs import Plan
+    from ddbench.store.records import Condensation, Evaluation
 
     found, toy = from_file(METHOD), load("toy").fingerprint
     recipe = {

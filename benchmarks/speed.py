@@ -7,8 +7,8 @@ Ours and the plain loop take turns; the table has the medians (CPU seconds on th
 elsewhere), the median of the ratios of neighbours, the share of the measured peak of a convolution
 that ours reaches, peak memory, and how far the first result of each is from the plain loop's in
 float64. The plain loops are written from the papers: torch's layers, a DataLoader,
-`loss.item()` a step, one class, client or network after the other. `--reference` times the training,
-testing and matching of a clone of the public DatasetCondensation repository too. Numbers of the
+`loss.item()` a step, one class, client or network after the other. `--reference` times training and
+testing by a clone of the public DatasetCondensation repository too. Numbers of the
 harness itself (its own loop, start-up, planning) stand below.
 """
 

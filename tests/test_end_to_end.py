@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from ddbench import MethodInfo, SyntheticSet, hookimpl
+from ddbench.cli import main
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import bind, discover
-from ddbench.execution.run import Places, RunOptions, Session, carry_out
+from ddbench.execution.run import RunOptions, carry_out
 from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import parse
+from ddbench.planning.workspace import Places, Session
 from ddbench.store.run_folder import RunError, open_run, read_run
 
 REGISTRY = """
@@ -94,16 +97,23 @@ def plugin(tmp_path):
 
 
 def ddbench(*words, code=0):
-    """Run the command in a process of its own; return its standard output and error."""
+    """Give the command in this process; return its standard output and error."""
+    done = CliRunner().invoke(main, list(map(str, words)), catch_exceptions=False)
+    assert done.exit_code == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def ddbench_alone(*words):
+    """Give the command in a process of its own, as a user does; return its standard output."""
     done = subprocess.run(
         [sys.executable, "-m", "ddbench", *map(str, words)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         check=False,
     )
-    assert done.returncode == code, done.stderr
-    return done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def in_process(tmp_path, method, out="run", rows=("pull",), **choices):
@@ -124,16 +134,16 @@ def sets_of(folder):
 
 def accuracies_of(folder):
     records = read_run(open_run(folder)).evaluations
-    return {id: record["accuracies"] for id, record in records.items()}
+    return {id: record.accuracies for id, record in records.items()}
 
 
 def test_a_run_writes_sets_records_and_a_report_and_is_not_done_twice(tmp_path, registry, plugin):
     run = ("run", "--registry", registry, "--plugin", plugin, "--method", "pull", "--method",
            "random", "--cache", tmp_path / "cache", "--out", tmp_path / "run")  # fmt: skip
-    out, _ = ddbench(*run, "--jobs", 2)
+    out = ddbench_alone(*run, "--jobs", 2)
     assert "pull" in out and "random" in out
     records = read_run(open_run(tmp_path / "run"))
-    assert [record["status"] for record in records.condensations.values()] == ["done"] * 2
+    assert [record.status for record in records.condensations.values()] == ["done"] * 2
     assert len(records.evaluations) == 2 * 2 + 1 and not records.unreadable
     assert (tmp_path / "run" / "report.md").read_text().startswith("#")
     first = sets_of(tmp_path / "run"), accuracies_of(tmp_path / "run")
@@ -217,9 +227,21 @@ def test_a_failing_method_is_a_row_with_its_reason_and_exit_code_one(tmp_path):
     outcome = in_process(tmp_path, Raises())
     assert outcome.exit_code == 1
     [record] = outcome.jobs.failed
-    assert "ZeroDivisionError: at step 0" in record["reason"]
-    assert "condense_step" in record["traceback"]
-    assert set(outcome.jobs.blocked.values()) == {f"its condensation failed: {record['reason']}"}
+    assert "ZeroDivisionError: at step 0" in record.reason
+    assert "condense_step" in record.traceback
+    assert set(outcome.jobs.blocked.values()) == {f"its condensation failed: {record.reason}"}
+
+
+def test_where_nothing_is_left_that_can_start_no_engine_does(tmp_path, monkeypatch):
+    class Raises(Plain):
+        @hookimpl
+        def condense_step(self, state, step):
+            raise ZeroDivisionError
+
+    first = in_process(tmp_path, Raises())
+    monkeypatch.setattr("ddbench.execution.run._engine", lambda *_: pytest.fail("it starts"))
+    again = in_process(tmp_path, Raises())
+    assert again.jobs.blocked == first.jobs.blocked != {}
 
 
 @pytest.mark.parametrize(
@@ -241,7 +263,7 @@ def test_a_set_that_breaks_the_contract_fails_with_what_is_wrong(tmp_path, expor
             return exported(state["images"].clone(), state["labels"].clone())
 
     [record] = in_process(tmp_path, Wrong()).jobs.failed
-    assert reason in record["reason"]
+    assert reason in record.reason
 
 
 def test_writing_into_the_training_data_is_found_out(tmp_path):
@@ -251,7 +273,7 @@ def test_writing_into_the_training_data_is_found_out(tmp_path):
             task.images[0].numpy()[:] = 7.0
 
     [record] = in_process(tmp_path, Writes()).jobs.failed
-    assert "training tensors" in record["reason"]
+    assert "training tensors" in record.reason
 
 
 def test_everything_promised_is_measured(tmp_path):
@@ -259,18 +281,17 @@ def test_everything_promised_is_measured(tmp_path):
     assert outcome.exit_code == 0
     records = read_run(outcome.folder)
     [condensed] = records.condensations.values()
-    costs = condensed["costs"]
-    assert costs["steps_done"] == 3 and costs["condense_s"] > 0 and costs["init_s"] > 0
-    assert costs["flops_condense"] == 0  # an addition is no matrix operation
-    assert costs["bytes"] == condensed["images"] * (64 * 4 + 8)
+    costs = condensed.costs
+    assert costs.steps_done == 3 and costs.condense_s > 0 and costs.init_s > 0
+    assert costs.flops_condense == 0  # an addition is no matrix operation
+    assert costs.bytes == condensed.images * (64 * 4 + 8)
     assert (
-        condensed["hardware_class"]
-        and condensed["versions"]["torch"] == torch.__version__.split("+")[0]
+        condensed.hardware_class and condensed.versions["torch"] == torch.__version__.split("+")[0]
     )
     for evaluation in records.evaluations.values():
-        assert len(evaluation["accuracies"]) == len(evaluation["train_s"]) == 2
-        assert evaluation["flops_train"] > 0 and evaluation["forward_macs"] > 0
-        assert evaluation["chance"] == pytest.approx(0.25)
+        assert len(evaluation.accuracies) == len(evaluation.train_s) == 2
+        assert evaluation.flops_train > 0 and evaluation.forward_macs > 0
+        assert evaluation.chance == pytest.approx(0.25)
 
 
 def test_the_set_on_disk_says_how_it_was_prepared(tmp_path):

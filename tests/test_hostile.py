@@ -18,7 +18,8 @@ from ddbench.execution.engines.limits import LOG, memory_held
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.run import Outcome
 from ddbench.planning.job_ids import with_ids
-from ddbench.planning.jobs import Condensation, Plan
+from ddbench.planning.jobs import Plan
+from ddbench.store.records import Condensation
 from ddbench.store.run_folder import RunFolder, read_run
 
 TOY = load_dataset("toy").fingerprint
@@ -98,18 +99,18 @@ def test_a_hostile_plugin_costs_its_own_job_alone(hostile_run, act):
     jobs, ended, folder = hostile_run
     record = ended.ended[jobs[act].id]
     if REASONS[act]:
-        assert record["status"] == "failed" and REASONS[act] in record["reason"]
+        assert record.status == "failed" and REASONS[act] in record.reason
     else:
-        assert record["status"] == "done", record["reason"]
+        assert record.status == "done", record.reason
     stored = read_run(folder).condensations[jobs[act].id]
-    assert (stored["status"], stored["reason"]) == (record["status"], record["reason"])
+    assert (stored.status, stored.reason) == (record.status, record.reason)
 
 
 def test_everything_else_is_finished_and_the_exit_code_is_1(hostile_run):
     jobs, ended, folder = hostile_run
     assert not ended.pending and not ended.running and len(ended.ended) == len(jobs)
     for seed in (1, 2, 3):
-        assert ended.ended[jobs[f"harmless {seed}"].id]["status"] == "done"
+        assert ended.ended[jobs[f"harmless {seed}"].id].status == "done"
     assert not read_run(folder).unreadable
     plan = Plan(condensations=list(jobs.values()))
     assert Outcome(folder, plan, ended).exit_code == 1
@@ -152,16 +153,16 @@ def test_jobs_that_hang_are_ended_by_their_time_limit(tmp_path, shared_cache):
     ended = run(jobs.values(), tmp_path / "run", shared_cache, job_s=6.0)
     for act, job in jobs.items():
         record = ended.ended[job.id]
-        assert record["status"] == "failed" and LIMITED[act] in record["reason"]
+        assert record.status == "failed" and LIMITED[act] in record.reason
 
 
 def test_a_job_that_exhausts_memory_is_ended_before_the_machine_is(tmp_path, shared_cache):
     jobs = [hostile_job("memory"), hostile_job("nothing")]
     ended = run(jobs, tmp_path / "run", shared_cache, memory=int(1.2 * GIB))
     record = ended.ended[jobs[0].id]
-    assert record["status"] == "failed"
-    assert "GiB of memory; --memory allows a job 1.2 GiB" in record["reason"]
-    assert ended.ended[jobs[1].id]["status"] == "done"
+    assert record.status == "failed"
+    assert "GiB of memory; --memory allows a job 1.2 GiB" in record.reason
+    assert ended.ended[jobs[1].id].status == "done"
     assert memory_held(os.getpid()) > 0
 
 
@@ -171,30 +172,30 @@ def test_a_job_that_others_kill_is_tried_again_but_not_for_ever(tmp_path, shared
     ended = run([job], tmp_path / "run", shared_cache, events.append)
     told = [event["event"] for event in events if event["event"] != "step"]
     assert told == ["start", "put back"] * 2 + ["start", "end"]
-    assert "SIGKILL (killed from outside" in ended.ended[job.id]["reason"]
+    assert "SIGKILL (killed from outside" in ended.ended[job.id].reason
 
 
 def test_a_job_finds_cuda_untouched_its_slots_gpu_and_its_threads(tmp_path, shared_cache):
     jobs = [hostile_job("note", seed=seed) for seed in range(3)]
     ended = run(jobs, tmp_path / "run", shared_cache, gpus=("3", "5"))
-    notes = [eval(record["measures"]["note"]) for record in ended.ended.values()]  # noqa: S307
+    notes = [eval(record.measures["note"]) for record in ended.ended.values()]  # noqa: S307
     assert {note[1] for note in notes} == {"3", "5"}
     assert {(note[0], *note[2:4]) for note in notes} == {(False, 1, "0")}
     assert {note[4] for note in notes} == {800}  # memory that runs out costs a job, not the run
-    assert len({record["measures"]["pid"] for record in ended.ended.values()}) == 3
+    assert len({record.measures["pid"] for record in ended.ended.values()}) == 3
 
 
 def test_a_job_that_kills_the_fork_server_costs_no_other(tmp_path, shared_cache):
     jobs = [hostile_job("server"), hostile_job("nothing"), hostile_job("nothing", seed=1)]
     ended = run(jobs, tmp_path / "run", shared_cache)
-    assert [ended.ended[job.id]["status"] for job in jobs] == ["failed", "done", "done"]
-    assert "its fork server was lost" in ended.ended[jobs[0].id]["reason"]
+    assert [ended.ended[job.id].status for job in jobs] == ["failed", "done", "done"]
+    assert "its fork server was lost" in ended.ended[jobs[0].id].reason
 
 
 def test_memory_that_forked_children_share_counts_once(tmp_path, shared_cache):
     job = hostile_job("share")
     ended = run([job], tmp_path / "run", shared_cache, memory=int(1.2 * GIB))
-    assert ended.ended[job.id]["status"] == "done", ended.ended[job.id]["reason"]
+    assert ended.ended[job.id].status == "done", ended.ended[job.id].reason
 
 
 RUNNER = """
@@ -227,7 +228,7 @@ def test_a_job_that_wrote_its_record_keeps_it_when_an_observer_then_ends_it(tmp_
     folder = tmp_path / "run"
     done = run([job], folder, shared_cache).ended[job.id]
     record = dead(job, RunFolder(folder), "it ran longer than --job-time allows")
-    assert record["status"] == "done" and record["set_sha256"] == done["set_sha256"]
+    assert record["status"] == "done" and record["set_sha256"] == done.set_sha256
 
 
 def test_a_log_that_cannot_be_opened_is_said_to_be_unwritable(tmp_path, shared_cache):
@@ -236,10 +237,10 @@ def test_a_log_that_cannot_be_opened_is_said_to_be_unwritable(tmp_path, shared_c
     folder.create()
     folder.condensation(job.id).write_text("a file where a folder has to be")
     record = run([job], folder.root, shared_cache).ended[job.id]
-    assert record["status"] == "failed"
+    assert record.status == "failed"
     words = f"the run folder {folder.root} cannot be written: [Errno 17] File exists"
-    assert record["reason"].startswith(words)
-    assert str(folder.condensation(job.id)) in record["reason"]
+    assert record.reason.startswith(words)
+    assert str(folder.condensation(job.id)) in record.reason
 
 
 @pytest.mark.parametrize("act", ["lose the run", "replace the run"])
@@ -247,16 +248,16 @@ def test_a_run_folder_that_goes_fails_what_is_left_and_keeps_what_was_done(
     tmp_path, shared_cache, act
 ):
     folder, done = tmp_path / "run", hostile_job("nothing")
-    assert run([done], folder, shared_cache).ended[done.id]["status"] == "done"
+    assert run([done], folder, shared_cache).ended[done.id].status == "done"
     jobs = [done, hostile_job(act), *(hostile_job("nothing", seed=seed) for seed in (1, 2))]
     events = []
     ended = run(jobs, folder, shared_cache, events.append, jobs=1, checkpoint_s=0.0)
     assert not ended.pending and len(ended.failed) == 3
     for record in ended.failed:
-        assert f"{folder} cannot be written" in record["reason"]
-        assert "the run folder has gone" in record["reason"]
+        assert f"{folder} cannot be written" in record.reason
+        assert "the run folder has gone" in record.reason
     assert [event["event"] for event in events if event["event"] != "step"] == ["start", "end"] * 3
     assert Outcome(RunFolder(folder), Plan(condensations=jobs), ended).exit_code == 1
     assert not folder.is_dir()  # nothing has been written where it was
     [kept] = read_run(RunFolder(tmp_path / "moved")).condensations.values()
-    assert kept["id"] == done.id and kept["status"] == "done"
+    assert kept.id == done.id and kept.status == "done"

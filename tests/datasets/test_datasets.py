@@ -202,6 +202,17 @@ def test_a_path_alone_is_offered_by_what_it_is(tmp_path, monkeypatch):
     assert datasets.suggested_path("mnist", ["folder:"]) == ""
 
 
+def test_a_table_and_a_folder_of_images_are_suggested_as_the_table(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels.csv").write_text("file,kind\n")
+    meant = f"csv:{tmp_path}/labels.csv"
+    assert datasets.suggested_path(str(tmp_path), ["folder:", "csv:"]) == meant
+    with pytest.raises(DatasetMissing, match=f"no folders for classes; name it: {meant}"):
+        datasets.load(f"folder:{tmp_path}")
+    (tmp_path / "oak").mkdir()  # now these may be classes, and the table about them
+    assert datasets.suggested_path(str(tmp_path), ["folder:", "csv:"]).startswith("folder:")
+
+
 def test_a_name_like_none_gets_the_list_only():
     with pytest.raises(DatasetError, match=r"'qqqq' \(available: cifar10, .*usps\)"):
         datasets.find("qqqq")

@@ -253,6 +253,13 @@ def test_a_share_that_is_none_is_refused(tmp_path, value, message):
         datasets.load(f"folder:{tmp_path}?test={value}")
 
 
+@pytest.mark.parametrize("value", ["50%", "50", 50, "0.5", 0.5])
+def test_a_share_may_be_written_as_percent(tmp_path, value):
+    write_classes(tmp_path, {"cat": 4, "dog": 4})
+    assert len(datasets.load(f"folder:{tmp_path}", options={"test": value}).test_images) == 4
+    assert len(datasets.load(f"folder:{tmp_path}?test={value}").test_images) == 4
+
+
 def test_an_option_given_twice_is_refused(tmp_path):
     write_splits(tmp_path, "train", "test")
     with pytest.raises(DatasetError, match="option size is given twice"):

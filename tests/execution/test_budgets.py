@@ -12,7 +12,7 @@ from ddbench.discovery.methods import bind
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner import Control, Stopped, run_condensation
 from ddbench.planning.job_ids import with_ids
-from ddbench.planning.jobs import Condensation
+from ddbench.store.records import Condensation
 
 TOY = load_dataset("toy").fingerprint
 

@@ -39,7 +39,7 @@ def nursery(kills, tmp_path_factory):
 
 def states(folder: Path) -> list[str]:
     records = read_run(RunFolder(folder))
-    return [r["status"] for r in (*records.condensations.values(), *records.evaluations.values())]
+    return [r.status for r in (*records.condensations.values(), *records.evaluations.values())]
 
 
 # -- the local engine ------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def test_a_signal_to_the_whole_group_saves_and_ends_and_the_next_call_goes_on(
     assert list(folder.glob("condensations/*/checkpoint/*")) and states(folder) == []
     assert nursery.start(folder, 2, 150).wait() == 0
     assert states(folder) == ["done"] * 4
-    resumed = [r["resumed"] for r in read_run(RunFolder(folder)).condensations.values()]
+    resumed = [r.resumed for r in read_run(RunFolder(folder)).condensations.values()]
     assert sum(resumed) >= 1
 
 
@@ -103,7 +103,7 @@ def test_two_runs_on_one_folder_do_each_job_once(nursery, kills, tmp_path):
     assert states(folder) == ["done"] * 8
     records = read_run(RunFolder(folder)).condensations.values()
     # Done once: nothing was resumed, and the curve has each step once.
-    assert {record["resumed"] for record in records} == {0}
+    assert {record.resumed for record in records} == {0}
     for curve in folder.glob("condensations/*/curve.csv"):
         steps = [line.split(",")[0] for line in curve.read_text().splitlines()[1:]]
         assert steps == [str(step) for step in range(10)]
@@ -175,8 +175,8 @@ def test_a_full_disk_fails_the_job_and_leaves_earlier_results(kills, tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr("ddbench.store.atomic_files.os.fsync", full)
         do_inline(jobs, setting, found)
-    assert [record["status"] for record in jobs.failed] == ["failed"]
-    assert "No space left on device" in jobs.failed[0]["reason"]
+    assert [record.status for record in jobs.failed] == ["failed"]
+    assert "No space left on device" in jobs.failed[0].reason
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.json")} == before
     jobs, setting, found = left(kills, tmp_path / "run", jobs=2)
     do_inline(jobs, setting, found)  # there is room again: it was never recorded, so it is done
@@ -198,7 +198,7 @@ def test_a_method_that_is_edited_after_the_plan_is_not_run(kills, tmp_path):
     jobs, setting, found = left(kills, tmp_path / "run")
     do_inline(jobs, setting, {"steady": replace(found["steady"], code="of before")})
     [record] = jobs.failed
-    assert "edited since the plan was made; the same command plans anew" in record["reason"]
+    assert "edited since the plan was made; the same command plans anew" in record.reason
     assert states(tmp_path / "run") == []
     jobs, setting, found = left(kills, tmp_path / "run")
     do_inline(jobs, setting, found)
@@ -283,7 +283,7 @@ def test_an_evaluation_that_has_died_stays_failed(kills, tmp_path):
     do_inline(jobs, setting, found)
     crash_records.dead(evaluation, setting.run, "signal SIGSEGV")
     jobs, *_ = left(kills, tmp_path / "run")
-    assert jobs.pending == [] and jobs.failed[0]["set_sha256"]
+    assert jobs.pending == [] and jobs.failed[0].set_sha256
 
 
 def test_a_finished_job_whose_set_is_gone_is_done_again(kills, tmp_path):
@@ -295,12 +295,18 @@ def test_a_finished_job_whose_set_is_gone_is_done_again(kills, tmp_path):
     assert path.parent.name in [job.id for job in jobs.pending]
 
 
+COSTS = dict.fromkeys(("init_s", "condense_s", "export_s", "artifact_s"), 1.0) | {
+    "flops_condense": 0, "flops_artifact": 0, "bytes": 1, "steps_done": 3,
+}  # fmt: skip
+
+
 def test_a_snapshot_behind_the_end_of_its_condensation_is_not_waited_for(kills, tmp_path):
     plan, _ = kills.plan_of(1, 3)
     [evaluation] = plan.evaluations
     later = replace(evaluation, id="later", snapshot=90)
     jobs = Jobs(RunFolder(tmp_path), pending=[evaluation, later])
-    jobs.ended[evaluation.condensation] = {"status": "done", "costs": {"steps_done": 3}}
+    [condensation] = plan.condensations
+    jobs.end(condensation, condensation.record() | {"status": "done", "costs": COSTS})
     assert [job.id for job in jobs.ready()] == [evaluation.id]
     assert jobs.blocked == {"later": "its condensation ended after 3 steps"}
 
@@ -372,6 +378,18 @@ def test_an_empty_plan_leaves_nothing(tmp_path):
     assert Jobs.left(Plan(), RunFolder(tmp_path)).total == 0
 
 
+def test_every_set_is_evaluated_next_and_all_rows_on_one_seed_before_the_other(kills, tmp_path):
+    """So that a run that ends early has compared what it could."""
+    plan, _ = kills.plan_of(1, 3)
+    condensed, evaluated = plan.condensations[0], plan.evaluations[0]
+    rows = [replace(condensed, id=f"{row}{seed}", seed=seed) for row in "ab" for seed in (7, 3)]
+    whole = replace(evaluated, id="whole", condensation=None)
+    evaluations = [replace(evaluated, id=f"on-{one.id}", condensation=one.id) for one in rows]
+    left = Jobs.left(Plan(rows, [whole, *evaluations]), RunFolder(tmp_path))
+    ids = [job.id for job in left.pending]
+    assert ids == ["a7", "on-a7", "b7", "on-b7", "whole", "a3", "on-a3", "b3", "on-b3"]
+
+
 # -- processes that cannot be started --------------------------------------------------------------
 
 
@@ -395,6 +413,20 @@ def test_a_run_without_processes_ends_with_the_reason_and_keeps_its_jobs(
     with pytest.raises(StartError, match=r"no process .*Too many open files.*ulimit -n"):
         local.run_local(jobs, setting, {})
     assert len(jobs.pending) == pending and not jobs.running and states(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize(
+    ("allowed", "jobs", "fewer"), [(12, 1, False), (20, 6, False), (40, 6, True)]
+)
+def test_too_few_open_files_are_told_before_anything_starts(
+    kills, tmp_path, monkeypatch, allowed, jobs, fewer
+):
+    left_over, setting, _ = left(kills, tmp_path / "run")
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (allowed, allowed))
+    monkeypatch.setattr(local._Local, "_server_is_up", lambda self: pytest.fail("it starts"))
+    with pytest.raises(StartError, match=f"allows {allowed} open files.*`ulimit -n 1024`") as told:
+        local.run_local(left_over, replace(setting, jobs=jobs), {})
+    assert ("--jobs 1" in str(told.value)) == fewer
 
 
 def test_a_job_whose_process_cannot_start_waits_for_another_to_end(kills, tmp_path, monkeypatch):

@@ -23,6 +23,12 @@ def test_the_time_limit_counts_from_the_beginning():
     assert not Stop()() and not Stop(60.0)()
     stop = Stop(0.0)
     assert stop() and stop.reason == "--stop-after 0s"
+    stop = Stop()
+    stop.within(0.0, "--budget-total")
+    assert stop() and stop.reason == "--budget-total 0s"
+    stop = Stop(60.0)
+    stop.within(0.0, "--budget-total")  # what was asked for on its own wins
+    assert not stop()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])

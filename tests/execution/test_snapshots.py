@@ -11,9 +11,9 @@ from ddbench.discovery.methods import bind
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner import Control, Stopped, run_condensation
 from ddbench.planning.job_ids import with_ids
-from ddbench.planning.jobs import Condensation
 from ddbench.planning.registry import RegistryError
 from ddbench.planning.snapshots import snapshot_steps
+from ddbench.store.records import Condensation
 from safetensors.torch import save
 
 TOY = load_dataset("toy").fingerprint

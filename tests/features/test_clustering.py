@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from itertools import product
 
 import numpy as np
@@ -93,3 +95,14 @@ def test_fewer_distinct_points_than_centroids_still_give_different_indices():
     points = torch.ones(5, 2)
     chosen = nearest_to(cluster(points, 3).centroids, points)
     assert len(set(chosen.tolist())) == 3
+
+
+def test_only_what_clusters_loads_scikit_learn():
+    """Every job is a process of its own, and pays what its method imports."""
+    code = (
+        "import sys, ddbench.features as f, ddbench.inits\n"
+        "assert 'sklearn' not in sys.modules\n"
+        "from ddbench.features import nearest_to\n"
+        "assert f.kmeans and 'sklearn' in sys.modules and not hasattr(f, 'means')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,15 +9,18 @@ from ddbench import NUMERICS, MethodInfo, SyntheticSet, datasets, hookimpl
 from ddbench.datasets import DatasetError
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import bind
-from ddbench.execution.run import Places, RunOptions, Session, carry_out, parse_percentage
+from ddbench.execution.run import RunOptions, carry_out
 from ddbench.planning import budgets
 from ddbench.planning.job_ids import with_evaluation_id
-from ddbench.planning.jobs import Choices, Evaluation
+from ddbench.planning.jobs import Choices
+from ddbench.planning.option_values import parse_percentage
 from ddbench.planning.registry import RegistryError, parse
 from ddbench.planning.test_set import with_tests
+from ddbench.planning.workspace import Places, Session
 from ddbench.reporting.leaderboard import load
 from ddbench.store.hashing import hash_of_values
-from ddbench.store.run_folder import TEST, VALIDATION, open_run, read_run
+from ddbench.store.records import TEST, VALIDATION, Evaluation
+from ddbench.store.run_folder import open_run, read_run
 from PIL import Image
 
 REGISTRY = """
@@ -183,7 +186,7 @@ def test_the_test_plan_repeats_the_validations_of_what_was_chosen(session):
 
 def test_a_total_budget_is_divided_over_the_condensations(session):
     plan = session.plan(Choices(budget_total=100.0, workers=2, seeds=(0, 1, 2)))
-    assert {job.budget_s for job in plan.condensations} == {33.0}
+    assert {job.budget_s for job in plan.condensations} == {33.0} and plan.total_s == 100.0
     same = session.plan(Choices(budget=33.0, seeds=(0, 1, 2)))
     assert [job.id for job in same.condensations] == [job.id for job in plan.condensations]
 
@@ -214,9 +217,9 @@ def test_the_test_set_is_read_for_what_was_chosen_alone_and_once(session, tmp_pa
     where = RunOptions(tmp_path / "run", inline=True)
     carry_out(session, plan, where)
     records = read_run(open_run(tmp_path / "run")).evaluations.values()
-    assert {(r["tested_on"], r["n_test"]) for r in records} == {(VALIDATION, 16)}
-    assert {r["validation"] for r in records} == {"20% of the training images, held out"}
-    assert {tuple(r["train_counts"]) for r in records} == {(16,) * 4}
+    assert {(r.tested_on, r.n_test) for r in records} == {(VALIDATION, 16)}
+    assert {r.validation for r in records} == {"20% of the training images, held out"}
+    assert {tuple(r.train_counts) for r in records} == {(16,) * 4}
 
     chosen = load(open_run(tmp_path / "run")).chosen
     assert len(chosen) == 1  # of two settings of one method

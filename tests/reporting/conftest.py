@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ddbench.store.run_folder import DONE, RunFolder, write_record
+from ddbench.store.records import DONE
+from ddbench.store.run_folder import RunFolder, write_record
 from safetensors.numpy import save_file
 
 HARDWARE = "Some CPU, 1 thread, 2 jobs at once, float32"
@@ -44,7 +45,8 @@ class MadeRun:
             "hardware_class": HARDWARE, "versions": {"ddbench": "0.1.0", "torch": "2.15.0"},
             "commit": "0123456789ab", "started": "2026-01-01T00:00:00.000+00:00",
             "ended": f"2026-01-01T00:{self.count // 60:02d}:{self.count % 60:02d}.000+00:00",
-            "resumed": 0, "converged": False, "snapshots": [],
+            "resumed": 0, "converged": False, "snapshots": [], "cycle": 1, "balanced": True,
+            "quick": False,
         } | fields  # fmt: skip
         write_record(self.folder.result(id), "condensation", record)
         return id
@@ -71,6 +73,11 @@ class MadeRun:
         } | fields  # fmt: skip
         write_record(self.folder.evaluation(id), "evaluation", record)
         return id
+
+    def spoil(self, id: str, **fields: Any) -> None:
+        """Put fields that ddbench would not write into the record of an evaluation."""
+        path = self.folder.evaluation(id)
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
     def row(self, row: str, by_seed: list[list[float]], **fields: Any) -> list[str]:
         """Write condensations of seeds 0, 1, ... and their evaluations; return the first's ids."""

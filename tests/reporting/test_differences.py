@@ -104,7 +104,7 @@ def test_only_networks_that_both_rows_have_are_paired():
 def test_a_gain_beside_an_interval_is_of_the_same_networks(made):
     made.row("dm", [[0.80, 0.82]])
     made.row("random", [[0.70, 0.71, 0.30]])
-    best, baseline = load(made.folder).ranking().to_dict("records")
+    best, baseline = load(made.folder).rows
     assert best["over_random"] == pytest.approx(0.105)  # over all networks it would be 24 points
     assert sum(best["over_random_interval"]) / 2 == pytest.approx(0.105)
     assert baseline["over_random"] == 0
@@ -139,5 +139,5 @@ def test_ties_of_single_networks_are_unknown(made):
     made.row("random", [[0.79]])
     found = load(made.folder)
     assert not found.boards[0].places[1].tied
-    row = found.ranking().to_dict("records")[1]
+    row = found.rows[1]
     assert row["tied_with_best"] is None and row["below_best_interval"] is None

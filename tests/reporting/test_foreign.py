@@ -13,6 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+ARTIFACT = {
+    "id": "a",
+    "kind": "experts",
+    "seconds": 1.0,
+    "flops": 10,
+    "lower_bound": False,
+    "bytes": 5,
+}
+
 # What no field of ours, or few, may be.
 ODD = [
     None, True, 0, -1, 7, 10**90, 10**400, 1e308, float("inf"), float("nan"), 0.5, "", "text",
@@ -27,7 +36,7 @@ def filled(made):
     made.evaluation(dm, [0.70, 0.72], architecture="vgg11")
     made.evaluation(dm, [0.60], snapshot=10, id="on-the-way")
     made.evaluation(dm, [0.85], own_recipe=True)
-    made.row("dm", [[0.5]], control_of="dm", steps=0, artifacts=[{"id": "a", "seconds": 1.0}])
+    made.row("dm", [[0.5]], control_of="dm", steps=0, artifacts=[ARTIFACT])
     made.row("random", [[0.40, 0.44]], costs={"flops_condense": 0})
     made.evaluation(None, [0.97], protocol="whole-quick", images=4000, train_s=[12.0])
     made.condensation("gm", status="failed", reason="ValueError")
@@ -94,20 +103,25 @@ def test_no_change_of_one_field_crashes_a_reader(filled, capsys, data):
 @pytest.mark.parametrize(
     ("kind", "name", "value", "reason"),
     [
-        ("evaluations", "n_test", 0, "n_test is 0; expected a number above 0"),
+        ("evaluations", "n_test", 0, "n_test is 0; expected at least 1"),
         ("evaluations", "n_test", 10**400, "a number of 401 digits"),
-        ("evaluations", "snapshot", [1], "snapshot is [1]; expected a step, or null"),
-        ("evaluations", "condensation", {}, "condensation is {}; expected an id, or null"),
-        ("evaluations", "class_counts_test", [[1]], "class_counts_test is [[1]]; expected a list"),
+        ("evaluations", "snapshot", [1], "snapshot is [1]; expected a whole number"),
+        ("evaluations", "condensation", {}, "condensation is {}; expected text"),
+        (
+            "evaluations",
+            "class_counts_test",
+            [[1]],
+            "class_counts_test.0 is [1]; expected a whole number",
+        ),
         (
             "evaluations",
             "accuracies",
             [1.5],
-            "accuracies is [1.5]; expected a list of numbers from",
+            "accuracies.0 is 1.5; expected at most 1",
         ),
         ("evaluations", "dataset", "x", "dataset is 'x'; its condensation has 'mnist-mini'"),
         ("evaluations", "dataset_fingerprint", "x", "its condensation has 'f00d'"),
-        ("condensations", "ipc", 0, "ipc is 0; expected a number above 0"),
+        ("condensations", "ipc", 0, "ipc is 0; expected at least 1"),
         ("condensations", "config", [1], "config is [1]; expected an object"),
     ],
 )

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from ddbench.planning.job_ids import keeping
-from ddbench.planning.jobs import Condensation, DatasetFacts, Evaluation, Plan, Shared, Skipped
+from ddbench.planning.jobs import DatasetFacts, Plan, Shared
 from ddbench.reporting.leaderboard import load
 from ddbench.reporting.terminal import (
     Progress,
@@ -23,8 +23,10 @@ from ddbench.reporting.terminal import (
     show_last,
 )
 from ddbench.reporting.terminal.chart import binned, chart
+from ddbench.reporting.terminal.job_words import JobWords
 from ddbench.reporting.terminal.progress import outcome, stale_lines
 from ddbench.store.job_names import find_job
+from ddbench.store.records import Condensation, Evaluation, Skipped
 from ddbench.store.run_folder import RunError, RunFolder, read_run
 from rich.console import Console
 
@@ -35,6 +37,14 @@ def test_a_table_in_a_pipe_is_never_cut(capsys):
     long = "x" * 300
     print_table([{"name": long, "other": long}])
     assert f"{long}   {long}" in capsys.readouterr().out
+
+
+def test_a_colon_on_either_side_is_no_emoji(capsys):
+    facts = DatasetFacts("folder:tv", "f", 2, (1, 8, 8), (3, 1), "none", ("a", "b"), (1, 1))
+    print_plan(Plan([condensation(dataset="folder:tv")], [], [], datasets={"folder:tv": facts}))
+    Progress()._say("folder:tv: no")
+    captured = capsys.readouterr()
+    assert "folder:tv: 4 training images" in captured.out and captured.err == "folder:tv: no\n"
 
 
 def test_words_of_others_are_not_markup(capsys):
@@ -67,7 +77,9 @@ def terminal(monkeypatch):
 
     def of_width(width):
         screen = Console(file=sys.stdout, width=width, force_terminal=True, color_system=None)
-        monkeypatch.setattr("ddbench.reporting.terminal.tables.stdout", lambda: screen)
+        for module in ("tables", "plans", "rankings"):
+            name = f"ddbench.reporting.terminal.{module}.stdout"
+            monkeypatch.setattr(name, lambda *widest: screen)
 
     return of_width
 
@@ -108,9 +120,9 @@ def test_the_leaderboard_shows_every_architecture_and_what_failed(made, capsys):
     (made.folder.root / "evaluations" / "torn.json").write_text("{")
     print_leaderboard(load(made.folder))
     out = capsys.readouterr().out
-    row = next(line for line in out.splitlines() if " dm †" in line)
-    assert "81.0 ± 1.4" in row and "51.0 ± 1.4" in row
-    assert "steps 100 (published 20,000)" in out
+    row = next(line for line in out.splitlines() if " dm (real)" in line)
+    assert "81.0 (68.3–93.7)" in row and "51.0" in row
+    assert "Some rows did not run with the published settings" in out
     [failed] = [line for line in out.splitlines() if "failed: condense gm on mnist-mini" in line]
     assert re.search(r"ValueError: \[boom\]; see: ddbench show \S+ gm-s0-\d+$", failed)
     assert "not read:" in out and "torn.json" in out
@@ -118,9 +130,7 @@ def test_the_leaderboard_shows_every_architecture_and_what_failed(made, capsys):
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
-def test_every_width_has_samples_whole_numbers_and_a_legend_of_its_columns(
-    made, terminal, capsys, width
-):
+def test_every_width_has_whole_numbers_and_a_legend_of_its_columns(made, terminal, capsys, width):
     for n, config in enumerate(({}, {"client_distiller": "random"})):
         id = made.condensation("fedd3", config=config, steps=n)
         for architecture in ("convnet-w32", "alexnet-w0.25", "vgg11-w0.25"):
@@ -132,41 +142,25 @@ def test_every_width_has_samples_whole_numbers_and_a_legend_of_its_columns(
     assert max(map(len, out.splitlines())) <= width
     head = next(line for line in out.splitlines() if " method " in line)
     row = next(line for line in out.splitlines() if " fedd3" in line)
-    assert "1 × 2" in row and "81.0 ± 1.4" in row and "…" not in row
-    for column in ("own recipe", "condense s", "FLOPs"):
-        assert (f"  {column}" in head) is (f"{column}: " in " ".join(out.split()))
-    assert ("not shown: " in out) is (width < 200)
-
-
-def test_rows_of_equal_settings_share_a_line_and_controls_say_what_differs(made, capsys):
-    made.row("gm", [[0.8]], reduced={"steps": [100, 1000]})
-    made.row("gm", [[0.8]], reduced={"steps": [100, 1000]}, init="noise")
-    made.row("datm", [[0.7]], reduced={"rho": [0, 0.01], "steps": [100, 10000]})
-    reduced = {"rho": [0, 0.01], "steps": [0, 10000]}
-    made.row("datm", [[0.6]], reduced=reduced, control_of="datm", steps=0)
-    print_leaderboard(load(made.folder))
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("†")]
-    assert lines == [
-        "† gm (real init) and gm (noise init), other settings than published: "
-        "steps 100 (published 1,000)",
-        "† datm (real init), other settings than published: rho 0 (published 0.01), "
-        "steps 100 (published 10,000)",
-        "† datm [steps=0] (real init): as datm (real init), but steps 0 (published 10,000)",
-    ]
+    assert "81.0 (68.3–93.7)" in row and "…" not in row
+    for column in ("others %", "condense s", "one use s"):
+        meaning = f"{column.removesuffix(' %')}: "
+        assert (f"  {column}" in head) is (meaning in " ".join(out.split()))
+    assert ("not shown: " in out) is (width < 120)
 
 
 def test_quick_settings_are_said_to_show_the_harness(made, capsys):
     made.row("dm", [[0.8]], quick=True, reduced={"steps": [100, 20000]})
     print_leaderboard(load(made.folder))
-    assert "rows run quick settings: steps that fit minutes" in capsys.readouterr().out
+    assert "Quick settings: steps that fit minutes" in capsys.readouterr().out
 
 
 def test_seconds_of_condensing_hold_the_artifacts_in_full(made, capsys):
     made.row("datm", [[0.8]], costs={"artifact_s": 33.0})
     print_leaderboard(load(made.folder))
     out = capsys.readouterr().out
-    assert re.search(r" datm .* 44.0 +33.0 ", out)
-    assert "condense s: shared artifacts in full" in out
+    assert re.search(r" datm .* 44.0 +47.0 ", out)
+    assert "condense s: wall seconds until the set is there, artifacts in full" in out
 
 
 def test_several_classes_of_hardware_are_told_apart(made, capsys):
@@ -229,12 +223,61 @@ def test_a_plan_has_a_line_for_all_seeds_of_a_row(capsys):
     print_plan(Plan(jobs, evaluations, skipped))
     out = capsys.readouterr().out
     row = next(line for line in out.splitlines() if "dm †" in line).split()
-    assert row == ["dm", "†", "toy", "convnet", "real", "1", "0,", "1,", "2", "20", "20,000",
-                   "iteration", "3"]  # fmt: skip
-    assert "† dm, ipc 1: steps 20 (published 20000)" in out and "--published" in out
-    skipped_row = next(line for line in out.splitlines() if "cifar10" in line)
-    assert "0, 1" in skipped_row and "no data" in skipped_row
-    assert "3 condensations; 4 evaluations (12 networks to train; 1 on a whole" in out
+    assert row == ["dm", "†", "20", "20,000", "iteration", "3"]
+    axes = "matched convnet, init real, ipc 1, seeds"
+    assert f"condensations: dataset toy, {axes} 0, 1, 2" in out
+    assert "† dm: the steps alone" in out and "--published" in out
+    assert f"skipped: dataset cifar10, {axes} 0, 1" in out
+    assert next(line for line in out.splitlines() if " x " in line).split() == ["x", "no", "data"]
+    counts = (
+        "3 condensations, 4 evaluations of 12 networks (1 on the whole training set), 2 skipped"
+    )
+    assert counts in out and "time: not known" in out
+
+
+def own_plan():
+    """Return a plan as the preset `own` makes it: every method with two candidates."""
+    where = {"dataset": "folder:/home/someone/pictures/leaves", "architecture": "convnet-w32"}
+    jobs = []
+    for row, names in {
+        "gm": ("lr_images", "batch_real"),
+        "datm": ("student_steps", "match_epochs", "expert_epochs", "expert_augment", "lr_images"),
+    }.items():
+        for rate in (50.0, 500.0):
+            differing = {name: [rate if name == "lr_images" else 8, 256] for name in names}
+            reduced = {**differing, "dataset": [where["dataset"], "mnist"], "steps": ["12 s", 9]}
+            fields = {"row": row, "method": row, "config": {"lr_images": rate}, "budget_s": 12.0}
+            jobs += [
+                condensation(
+                    **where, **fields, reduced=reduced, seed=s, id=f"{row}-{rate}-{s}", steps=9
+                )
+                for s in (0, 1, 2)
+            ]
+    fields = {"row": "datm", "method": "datm", "control_of": "datm", "steps": 0, "id": "start"}
+    jobs.append(condensation(**where, **fields))
+    facts = DatasetFacts(
+        where["dataset"], "f", 3, (3, 32, 32), (64, 38, 26), "none", ("oak", "maple", "birch"),
+        (20, 12, 8), "files left out: 1 other file", 20,
+    )  # fmt: skip
+    return Plan(jobs, [], [], datasets={where["dataset"]: facts}, total_s=420.0)
+
+
+@pytest.mark.parametrize("width", [80, None])
+def test_a_plan_fits_a_terminal_and_a_pipe_and_says_everything_once(terminal, capsys, width):
+    if width:
+        terminal(width)
+    shared = [Shared("experts", "e", ("datm [lr_images=50.0]", "datm [lr_images=500.0]"), "done")]
+    print_plan(own_plan(), shared, jobs_at_once=2)
+    out = capsys.readouterr().out
+    lines, words = out.splitlines(), " ".join(out.split())
+    assert max(map(len, lines)) <= (width or 100)
+    assert words.count("someone/pictures") == 3  # the data and their note, and all rows
+    assert "128 training images (20% more held out), 40 test images, 3×32×32" in words
+    assert "3 classes: oak (64), maple (38), birch (26)" in words
+    assert "† gm: lr_images 50 or 500 (published 256), batch_real 8 (256)" in words
+    assert words.count("student_steps") == 1 and words.count("† other data than published: gm") == 1
+    assert next(line for line in lines if "experts" in line).split()[-1] == "datm"
+    assert "run ends after 7 min 0 s; 12 × 12 s of condensing take 72.0 s with 2 jobs" in words
 
 
 def test_a_plan_as_json_has_every_job(capsys):
@@ -301,7 +344,7 @@ def test_a_job_is_found_by_the_beginning_of_its_id(made):
     made.condensation("dm", id="dm-1")
     made.condensation("dm", id="dm-12")
     records = read_run(made.folder)
-    assert find_job(records, "dm-1")["id"] == "dm-1"
+    assert find_job(records, "dm-1").id == "dm-1"
     with pytest.raises(RunError, match="2 jobs begin so"):
         find_job(records, "dm")
     with pytest.raises(RunError, match="did you mean\n  dm-1"):
@@ -313,8 +356,8 @@ def test_the_beginning_of_a_row_and_its_control_means_the_row(made):
     for name in ("cd", "ef"):
         made.condensation("datm", id=f"datm-ipc1-s0-steps0-{name}", control_of="datm")
     records = read_run(made.folder)
-    assert find_job(records, "datm")["id"] == row
-    assert find_job(records, "datm-ipc1-s0-steps0-c")["control_of"] == "datm"
+    assert find_job(records, "datm").id == row
+    assert find_job(records, "datm-ipc1-s0-steps0-c").control_of == "datm"
     with pytest.raises(RunError, match="2 jobs begin so"):
         find_job(records, "datm-ipc1-s0-steps0")
     made.condensation("datm", 1, id="datm-ipc1-s1-gh")
@@ -345,8 +388,8 @@ def test_a_condensation_goes_before_evaluations_whose_ids_begin_alike(made):
     made.evaluation(id, [0.8], id="dm-real-ipc1-s0-on-convnet-cd")
     made.evaluation(id, [0.8], id="dm-real-ipc1-s0-on-mlp-ef")
     records = read_run(made.folder)
-    assert find_job(records, "dm")["id"] == id
-    assert find_job(records, "dm-real-ipc1-s0-on-m")["kind"] == "evaluation"
+    assert find_job(records, "dm").id == id
+    assert find_job(records, "dm-real-ipc1-s0-on-m").kind == "evaluation"
     with pytest.raises(RunError, match="2 jobs begin so"):
         find_job(records, "dm-real")
 
@@ -383,7 +426,7 @@ class FakeJobs:
 
 def events(progress, records, jobs=None):
     jobs = jobs or FakeJobs()
-    plan = Plan([condensation()], [evaluation()], [])
+    plan = Plan([condensation()], [evaluation(architecture="mlp")], [])
     with progress:
         progress({"event": "plan", "jobs": jobs, "plan": plan})
         for job, record in records:
@@ -401,13 +444,50 @@ def test_a_pipe_gets_one_plain_line_for_each_job(capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
-    assert lines[0] == "2 jobs to do, 1 done before"
-    assert lines[1] == (
-        "[1/2] condense dm on toy, convnet, real init, ipc 1, seed 0: loss 0.25, 0.0 s"
+    assert lines[0] == (
+        "2 jobs to do, 1 done before: toy, convnet, real init, ipc 1, evaluated on mlp"
     )
-    assert lines[2].endswith("on convnet: accuracy 81.0 ± 1.4%, 0.0 s")
+    assert lines[1] == "[1/2] condense dm, seed 0: loss 0.25, 0.0 s"
+    assert lines[2] == "[2/2] evaluate dm, seed 0: accuracy 81.0 ± 1.4%, 0.0 s"
     assert lines[3] == "1 evaluation has no set to evaluate: failed"
     assert len(lines) == 4
+
+
+def test_lines_say_of_a_job_what_tells_it_from_the_others():
+    jobs = [condensation(id=f"dm-{n}", ipc=n) for n in (1, 10)]
+    jobs.append(condensation(id="c", control_of="dm", steps=0))
+    evaluations = [
+        evaluation("dm-1", snapshot=5), evaluation(None, "whole", architecture="vgg11"),
+        evaluation("dm-10", "own", own_recipe=True),
+    ]  # fmt: skip
+    words = JobWords(Plan(jobs, evaluations, []))
+    assert words.common == "toy, convnet, real init"
+    assert [words(job) for job in (*jobs, *evaluations)] == [
+        "condense dm, ipc 1, seed 0",
+        "condense dm, ipc 10, seed 0",
+        "condense dm [steps=0] (control), ipc 1, seed 0",
+        "evaluate dm, ipc 1, seed 0 after 5 steps on convnet",
+        "evaluate the whole training set on vgg11",
+        "evaluate dm, ipc 10, seed 0 on convnet by its own recipe",
+    ]
+
+
+def test_a_bar_counts_the_seconds_where_they_end_the_job():
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, color_system=None)
+    job = condensation(budget_s=12.0)
+    with Progress(console) as progress:
+        progress({"event": "plan", "jobs": FakeJobs(kept=0), "plan": Plan([job], [], [])})
+        progress({"event": "start", "job": job})
+        building = {"event": "step", "job": job, "step": 3, "of": 9, "artifact": "experts"}
+        progress(building | {"waiting": True})
+        progress.bars.refresh()
+        told = {"event": "step", "job": job, "step": 23, "of": 100, "metrics": {}, "seconds": 3.0}
+        progress(told)
+        assert progress.bars.tasks[1].percentage == 25
+        progress.bars.refresh()
+    assert "waits for experts" in screen.getvalue() and "3/12 s" in screen.getvalue()
+    assert "None" not in screen.getvalue()
 
 
 def test_stale_results_are_named_and_said_to_be_done_again():
@@ -485,7 +565,7 @@ def test_names_of_others_in_a_bar_are_no_markup_and_move_no_cursor():
 
 def test_a_job_that_was_never_started_may_end():
     progress = Progress(Console(file=open(os.devnull, "w")))
-    progress.condensed = {"dm-1": condensation()}
+    progress.words = JobWords(Plan([condensation()], [], []))
     progress({"event": "end", "job": condensation(), "record": {"status": "done"}})
     progress({"event": "step", "job": SimpleNamespace(id="x"), "step": 1, "of": 2, "metrics": {}})
     assert progress.ended == 1

@@ -38,17 +38,23 @@ def folder(tmp_path) -> RunFolder:
     return run
 
 
+CONDENSATION, EVALUATION = (
+    json.loads(Path(__file__).with_name(name).read_text())
+    for name in ("condensation.json", "evaluation.json")
+)
+
+
 def condense(run, id, status="done", reason=None, content=b"set"):
     run.condensation(id).mkdir(parents=True, exist_ok=True)
     tensors = {"images": np.zeros((1, 1, 2, 2), np.float32), "labels": np.zeros(1, np.int64)}
     run.set_file(id).write_bytes(to_safetensors(tensors, {"what": content.hex()}))
-    record = {"id": id, "status": status, "reason": reason}
+    record = CONDENSATION | {"id": id, "status": status, "reason": reason}
     record["set_sha256"] = hashlib.sha256(content).hexdigest() if status == "done" else None
     write_record(run.result(id), "condensation", record)
 
 
 def evaluate(run, id, of, status="done"):
-    record = {"id": id, "status": status, "reason": None, "condensation": of}
+    record = EVALUATION | {"id": id, "status": status, "reason": None, "condensation": of}
     write_record(run.evaluation(id), "evaluation", record)
 
 
@@ -124,9 +130,9 @@ def verifiable(tmp_path) -> RunFolder:
         (run.condensation("a") / "initial.safetensors", after_3),
     ):
         SyntheticSet(images, labels).save(path)
-    record = {"id": "a", "status": "done", "set_sha256": SyntheticSet(final, labels).sha256()}
+    record = CONDENSATION | {"id": "a", "set_sha256": SyntheticSet(final, labels).sha256()}
     write_record(run.result("a"), "condensation", record)
-    record = {"id": "a-on-x", "status": "done", "condensation": "a", "snapshot": 3}
+    record = EVALUATION | {"id": "a-on-x", "condensation": "a", "snapshot": 3}
     record["set_sha256"] = SyntheticSet(after_3, labels).sha256()
     write_record(run.evaluation("a-on-x"), "evaluation", record)
     return run
@@ -396,7 +402,7 @@ def test_merge_joins_what_two_machines_have_done(folder, other):
     before = files_of(other)
     merge(folder, [other])
     merged = read_run(folder)
-    assert {id: r["status"] for id, r in merged.condensations.items()} == {
+    assert {id: r.status for id, r in merged.condensations.items()} == {
         "a": "done", "b": "done", "e": "failed",
     }  # fmt: skip
     assert merged.evaluations.keys() == {"a-on-x", "b-on-x"} and not merged.unreadable
@@ -471,7 +477,7 @@ def test_of_several_folders_the_best_record_of_a_job_counts(tmp_path):
     condense(failed, "x", "failed", "it broke")
     condense(another, "x", content=b"another set")
     merge(into, [done, failed])
-    assert read_run(into).condensations["x"]["status"] == "done"
+    assert read_run(into).condensations["x"].status == "done"
     late = RunFolder(tmp_path / "late")
     late.create()
     condense(late, "x", "failed", "it broke")
@@ -494,12 +500,11 @@ def test_a_run_whose_manifests_have_gone_is_still_one(folder):
     assert folder.is_run() and "a" in {job.id for job in status_of(folder)}
 
 
-@pytest.mark.parametrize("changes", [{}, {"set_sha256": 5}])
-def test_merge_refuses_sets_that_it_cannot_compare(folder, other, changes):
+def test_merge_refuses_sets_that_it_cannot_compare(folder, other):
     condense(other, "a")
     record = json.loads(other.result("a").read_text())
     del record["set_sha256"]
-    other.result("a").write_text(json.dumps(record | changes))
+    other.result("a").write_text(json.dumps(record))
     for into, source in ((folder, other), (other, folder)):
         with pytest.raises(RunError, match="a: nothing says whether .* holds the same set as"):
             merge(into, [source])

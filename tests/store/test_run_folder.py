@@ -2,21 +2,15 @@
 
 import enum
 import json
+import math
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ddbench.store.atomic_files import DEEPEST
-from ddbench.store.run_folder import (
-    SCHEMA,
-    RunError,
-    RunFolder,
-    finished,
-    open_run,
-    read_run,
-    write_record,
-)
+from ddbench.store.records import SCHEMA, Manifest
+from ddbench.store.run_folder import RunError, RunFolder, finished, open_run, read_run, write_record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,15 +28,20 @@ def run(tmp_path) -> RunFolder:
     return folder
 
 
+WHOLE = json.loads(Path(__file__).with_name("condensation.json").read_text())  # by version 0.1.0
+
+
 def good(run: RunFolder, id: str = "a") -> Path:
-    write_record(run.result(id), "condensation", {"id": id, "status": "done"})
+    write_record(run.result(id), "condensation", WHOLE | {"id": id})
     return run.result(id)
 
 
 def test_a_record_comes_back_as_written(run):
     good(run)
-    record = read_run(run).condensations["a"]
-    assert record == {"schema": SCHEMA, "kind": "condensation", "id": "a", "status": "done"}
+    record = read_run(run).condensations["a"].record()
+    for name, value in (WHOLE | {"id": "a"}).items():
+        assert record[name] == (tuple(value) if name == "snapshots" else value)
+    assert record["schema"] == SCHEMA and record["costs"]["steps_done"] == 2
 
 
 @pytest.mark.parametrize(
@@ -59,10 +58,14 @@ def test_a_record_comes_back_as_written(run):
         (b'{"kind": "condensation", "id": "a", "schema": 99}', "schema 99 is newer than this"),
         (b'{"kind": "condensation", "id": "a", "schema": null}', "schema None"),
         (b'{"kind": "condensation", "id": "a", "schema": 1, "status": "dnoe"}', "status 'dnoe'"),
+        (json.dumps(WHOLE | {"id": "b"}).encode(), "holds the record of b; was it copied here?"),
+        (json.dumps(WHOLE | {"id": "a", "ipc": 0}).encode(), "ipc is 0; expected at least 1"),
         (
-            b'{"kind": "condensation", "id": "b", "schema": 1, "status": "done"}',
-            "holds the record of b; was it copied here?",
+            json.dumps(WHOLE | {"id": "a", "ipc": "1"}).encode(),
+            "ipc is '1'; expected a whole number",
         ),
+        (json.dumps(WHOLE | {"id": "a", "costs": None}).encode(), "costs is missing of a condens"),
+        (json.dumps(WHOLE | {"id": "a", "measures": {"x": math.nan}}).encode(), "x is nan; expec"),
     ],
 )
 def test_a_bad_file_is_reported_by_name_and_costs_nothing_else(run, content, reason):
@@ -77,10 +80,10 @@ def test_a_bad_file_is_reported_by_name_and_costs_nothing_else(run, content, rea
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"x": ', "}")])
 def test_records_nested_to_the_limit_are_read_and_deeper_ones_reported(run, opening, closing):
-    for levels, known in ((DEEPEST - 2, True), (DEEPEST + 1, False), (10 * DEEPEST, False)):
+    for levels, known in ((DEEPEST - 3, True), (DEEPEST + 1, False), (10 * DEEPEST, False)):
         value = opening * levels + "1" + closing * levels
-        record = '{"schema": 1, "kind": "condensation", "id": "a", "status": "done", "x": '
-        good(run).write_text(f"{record}{value}}}")
+        record = json.dumps(WHOLE | {"id": "a", "measures": {"x": "a value"}})
+        good(run).write_text(record.replace('"a value"', value))
         records = read_run(run)
         assert ("a" in records.condensations) == known
         reasons = [] if known else [f"nested deeper than {DEEPEST} levels"]
@@ -96,7 +99,7 @@ def test_no_content_crashes_the_reader(run, content):
     (run.root / "evaluations" / "e.json").write_bytes(content)
     records = read_run(run)
     assert len(records.unreadable) + len(records.condensations) >= 1
-    assert all(isinstance(manifest, dict) for manifest in records.manifests)
+    assert all(isinstance(manifest, Manifest) for manifest in records.manifests)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -117,7 +120,7 @@ def test_a_result_that_is_a_folder_or_may_not_be_read_is_reported(run):
 def test_manifests_come_in_the_order_of_their_start(run):
     for name, started in (("b", "2026-02-01"), ("a", "2026-03-01"), ("c", "2026-01-01")):
         (run.root / "manifests" / f"{name}.json").write_text(json.dumps({"started": started}))
-    assert [m["started"][5:7] for m in read_run(run).manifests] == ["01", "02", "03"]
+    assert [m.started[5:7] for m in read_run(run).manifests] == ["01", "02", "03"]
 
 
 def nested(levels: int) -> dict:
@@ -130,18 +133,18 @@ def nested(levels: int) -> dict:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (float("nan"), "odd.here is nan; expected a finite number"),
-        (10**300, "odd.here is a number of 301 digits; at most 100"),
-        pytest.param(10**5000, "odd.here is a number of 5001 digits", id="5001 digits"),
-        (-(10**100), "odd.here is a number of 101 digits"),
+        (float("nan"), "measures.here is nan; expected a finite number"),
+        (10**300, "measures.here is a number of 301 digits; at most 100"),
+        pytest.param(10**5000, "measures.here is a number of 5001 digits", id="5001 digits"),
+        (-(10**100), "measures.here is a number of 101 digits"),
         (nested(60), "nested deeper than 50 levels"),
         (nested(48), "nested deeper than 50 levels"),
-        ([1, {2}], r"odd.here\[1\] is set; use finite numbers, strings, lists and dicts"),
-        ({(1, 2): 3}, r"odd.here has the key \(1, 2\); use strings"),
+        ([1, {2}], r"measures.here\[1\] is set; use finite numbers, strings, lists and dicts"),
+        ({(1, 2): 3}, r"measures.here has the key \(1, 2\); use strings"),
     ],
 )
 def test_what_could_not_be_read_again_never_gets_into_a_record(run, value, reason):
-    record = {"id": "a", "status": "done", "odd": {"here": value}}
+    record = WHOLE | {"id": "a", "measures": {"here": value}}
     with pytest.raises(ValueError, match=reason):
         write_record(run.result("a"), "condensation", record)
     assert read_run(run).condensations == {} and read_run(run).unreadable == []
@@ -149,9 +152,9 @@ def test_what_could_not_be_read_again_never_gets_into_a_record(run, value, reaso
 
 @pytest.mark.parametrize("value", [10**100 - 1, 1 - 10**100, nested(47), 1e308, (1, "x"), {3: 4}])
 def test_what_is_written_comes_back_as_it_was_returned(run, value):
-    record = {"id": "a", "status": "done", "odd": {"here": value}}
+    record = WHOLE | {"id": "a", "measures": {"here": value}}
     written = write_record(run.result("a"), "condensation", record)
-    assert read_run(run).condensations == {"a": written}
+    assert read_run(run).condensations["a"].record() == written
 
 
 class Kind(str, enum.Enum):  # noqa: UP042  (as plugins for older Pythons write it)
@@ -159,8 +162,9 @@ class Kind(str, enum.Enum):  # noqa: UP042  (as plugins for older Pythons write 
 
 
 def test_values_of_subclasses_come_back_as_plain_ones(run):
-    record = {"id": "a", "status": "done", "kind": Kind.A, "at": {Kind.A: np.float64(0.5)}}
-    written = write_record(run.result("a"), "condensation", record)
+    measures = {"kind": Kind.A, "at": {Kind.A: np.float64(0.5)}}
+    record = WHOLE | {"id": "a", "measures": measures}
+    written = write_record(run.result("a"), "condensation", record)["measures"]
     assert type(written["kind"]) is str and written["kind"] == "a"
     assert [type(key) for key in written["at"]] == [str] and type(written["at"]["a"]) is float
 

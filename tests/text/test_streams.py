@@ -159,7 +159,7 @@ def test_no_process_imports_what_lies_in_the_working_folder(tmp_path):
     code = f"""if True:
         import sys
         sys.path = [p for p in sys.path if p]
-        from ddbench.discovery.introspection import Child
+        from ddbench.discovery.asking import Child
         from pathlib import Path
         child = Child({{}}, Path({str(tmp_path)!r}))
         print(child({{"architectures": [["mlp", [1, 8, 8], 2]]}}))"""

@@ -8,7 +8,17 @@ from typing import Any
 import click
 
 import ddbench
-from ddbench.cli import artifacts, datasets, folder, listing, methods, plugins, results, run
+from ddbench.cli import (
+    artifacts,
+    datasets,
+    folder,
+    listing,
+    methods,
+    plugins,
+    references,
+    results,
+    run,
+)
 from ddbench.cli.shared import Suggesting
 from ddbench.text import streams
 
@@ -46,6 +56,7 @@ for command in (
     methods.methods,
     listing.presets,
     listing.architectures,
+    references.references,
     results.leaderboard,
     results.report,
     results.show,

@@ -90,7 +90,7 @@ def build(
     from ddbench.testing import one_thread
 
     session = open_session(registry_path, data, cache, plugins)
-    plan = session.plan(choices_of(**choices))
+    plan = session.plan(choices_of(choices))
     session.close()
     context = JobContext(
         folder=Path.cwd(),

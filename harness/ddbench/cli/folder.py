@@ -25,7 +25,8 @@ def status(folder: Path, everything: bool, verify: bool, as_json: bool) -> None:
     """Say what is done, running (and by whom), failed and missing in a run folder."""
     from ddbench.reporting.terminal import print_table
     from ddbench.store.housekeeping import status_of
-    from ddbench.store.run_folder import DONE, open_run, read_run
+    from ddbench.store.records import DONE
+    from ddbench.store.run_folder import open_run, read_run
 
     run = open_run(folder)
     if verify:

@@ -12,8 +12,8 @@ from ddbench.cli.shared import JSON, PLACES, explained, fail, open_session, read
 
 if TYPE_CHECKING:
     from ddbench.architectures import Listed
-    from ddbench.execution.run import Session
     from ddbench.planning.registry import Preset, Registry
+    from ddbench.planning.workspace import Session
 
 
 @click.command()

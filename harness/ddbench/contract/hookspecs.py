@@ -181,7 +181,7 @@ class MethodInfo:
         own_init: (config) -> None where the method starts from the initial set; else the name of
             the init that it makes by itself: no initial set is built then, and the hook `init`
             gets None for it.
-        step: What one step is, in words.
+        step: What one step is, in one or two words.
         steps: (config, ipc) -> the published number of steps; 0 for selection methods.
         cycle: (config, ipc) -> after how many steps the cost pattern repeats (for metering).
         quick: Options, and ``steps``, that fit 25 CPU seconds on mnist-mini at ipc 1.

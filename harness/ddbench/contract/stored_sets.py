@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ddbench.contract.synthetic_set import SetError, SyntheticSet
-from ddbench.store.run_folder import DONE, INITIAL, Records, RunFolder
+from ddbench.store.records import DONE
+from ddbench.store.run_folder import INITIAL, Records, RunFolder
 
 
 def differing_sets(folder: RunFolder, records: Records, id: str) -> list[tuple[Path, str]]:
@@ -26,8 +27,8 @@ def differing_sets(folder: RunFolder, records: Records, id: str) -> list[tuple[P
 
 def _sets(folder: RunFolder, records: Records, id: str) -> Iterator[tuple[Path, set[str]]]:
     """Yield the file of each set with the hashes that records hold of it."""
-    final = records.condensations[id].get("set_sha256")
-    yield folder.set_file(id), {final} if isinstance(final, str) else set()
+    final = records.condensations[id].set_sha256
+    yield folder.set_file(id), {final} if final else set()
     initial = folder.condensation(id) / INITIAL
     if initial.exists():
         yield initial, set()
@@ -35,10 +36,11 @@ def _sets(folder: RunFolder, records: Records, id: str) -> Iterator[tuple[Path, 
         path: set() for path in sorted(folder.set_file(id, 0).parent.glob("*.safetensors"))
     }
     for record in records.evaluations.values():
-        snapshot, sha256 = record.get("snapshot"), record.get("set_sha256")
-        of_snapshot = record["status"] == DONE and isinstance(snapshot, int)
-        if of_snapshot and record.get("condensation") == id and isinstance(sha256, str):
-            snapshots.setdefault(folder.set_file(id, snapshot), set()).add(sha256)
+        if record.status != DONE or record.condensation != id:
+            continue
+        if record.snapshot is not None and record.set_sha256 is not None:
+            file = folder.set_file(id, record.snapshot)
+            snapshots.setdefault(file, set()).add(record.set_sha256)
     yield from snapshots.items()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
 from ddbench.datasets.errors import DatasetError
+from ddbench.datasets.image_tables import table_in
 from ddbench.datasets.images import (
     are_grey,
     find_images,
@@ -46,6 +47,9 @@ class ImageFolder(Source):
         if not self.path.is_dir():
             return Presence(False, None, f"{self.path} is no folder; {LAYOUT}")
         splits = self._splits()
+        if not splits and (table := table_in(self.path)):
+            remedy = f"{self.path}: has a table and no folders for classes; name it: csv:{table}"
+            return Presence(False, None, remedy)
         if "train" in splits or (not splits and subfolders(self.path)):
             return Presence(True, self.path)
         return Presence(False, None, f"no folder {self.path / 'train'}; {LAYOUT}")
@@ -106,27 +110,6 @@ class ImageFolder(Source):
                         " class folders"
                     )
         return tuple(sorted(names["train"]))
-
-
-class AnyImageFolder(Source):
-    """The name `folder:`, which stands for any folder."""
-
-    name = "folder:"
-    summary = "any folder of images in train/<class>/ and test/<class>/: folder:/path"
-    licence = "its owner's"
-    options = OPTIONS
-
-    def locate(self, roots: Sequence[Path]) -> Presence:
-        """Nothing is there until a path is given."""
-        return Presence(False, None, "name a folder: folder:/path")
-
-    def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
-        """Refuse: there is no folder."""
-        raise DatasetError("folder: needs a path, such as folder:/path/to/images")
-
-    def at(self, argument: str) -> Source:
-        """Return the folder's source."""
-        return ImageFolder(argument)
 
 
 def _by_class(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ddbench.datasets.dataset import WITH_FLIP, WITHOUT_FLIP, Dataset
 from ddbench.datasets.errors import DatasetError, instead
-from ddbench.datasets.images import are_grey, find_images, read_splits
+from ddbench.datasets.images import are_grey, find_images, read_splits, subfolders
 from ddbench.datasets.source import FLIP, Option, Presence, Source, stat_tree
 from ddbench.datasets.splits import NAMES, TEST_OPTIONS, choose_test, divided, split_of, splits_read
 from ddbench.datasets.texts import Table, class_name, read_table
@@ -24,6 +24,12 @@ OPTIONS: Mapping[str, Option] = {
     "split": Option(None, "column that says train, test or val", str),
     "images": Option(None, "folder of the images, from that of the table; else its own", str),
 }
+
+
+def table_in(folder: Path) -> Path | None:
+    """Return the table that a folder holds, if it is the only one and there are no classes."""
+    tables = [path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv")]
+    return tables[0] if len(tables) == 1 and len(subfolders(folder)) < 2 else None
 
 
 class Finder:
@@ -192,27 +198,6 @@ class ImageTable(Source):
         if "train" not in parts:
             raise DatasetError(f"{self.path}: no row of the column {split!r} says train")
         return dict(parts)
-
-
-class AnyImageTable(Source):
-    """The name `csv:`, which stands for any table."""
-
-    name = "csv:"
-    summary = "images and labels listed in a CSV file: csv:/path/labels.csv"
-    licence = "its owner's"
-    options = OPTIONS
-
-    def locate(self, roots: Sequence[Path]) -> Presence:
-        """Nothing is there until a path is given."""
-        return Presence(False, None, "name a table: csv:/path/labels.csv")
-
-    def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
-        """Refuse: there is no table."""
-        raise DatasetError("csv: needs a path, such as csv:/path/labels.csv")
-
-    def at(self, argument: str) -> Source:
-        """Return the table's source."""
-        return ImageTable(argument)
 
 
 def _plain(name: str) -> str:

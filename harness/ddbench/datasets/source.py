@@ -24,7 +24,7 @@ class Option:
     Attributes:
         default: The value of who gives none; None where nothing happens by default.
         help: One line.
-        type: int, bool, str, or float: a share of a whole, between 0 and 1, or as text "20%".
+        type: int, bool, str, or float: a share of a whole, 0 to 1, or in percent: "20%" or 20.
         minimum: The least value of an int.
         choices: What a str may be; () leaves it open.
         maximum: The greatest, None for any.
@@ -70,14 +70,16 @@ _EXPECTED: Mapping[type, str] = {bool: "true or false", int: "an integer", str: 
 
 
 def _share(value: object) -> float:
-    """Return a share of a whole as a number: 0.2 for 0.2, "0.2" and "20%"."""
+    """Return a share of a whole as a number: 0.2 for 0.2, "0.2", "20%", "20" and 20."""
     try:
         if isinstance(value, str):
             number = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
-        elif isinstance(value, float):
-            number = value
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            number = float(value)
         else:
             raise ValueError
+        if number >= 1 and not str(value).endswith("%"):  # nobody means the whole, or more
+            number /= 100
     except ValueError:
         raise ValueError(f"{value!r} is not a share, such as 20%") from None
     if not 0 < number < 1:
@@ -190,6 +192,36 @@ class Source(ABC):
     def at(self, argument: str) -> Source:
         """Return the source that "<name>:<argument>" means, for names that end in a colon."""
         raise DatasetError(f"{self.name} takes no argument, not {argument!r}")
+
+
+class AnyPath(Source):
+    """A name that ends in a colon, such as `folder:`, and stands for whatever path follows it."""
+
+    def __init__(
+        self,
+        example: str,
+        kind: Callable[[str], Source],
+        what: str,
+        summary: str,
+        homepage: str = "",
+    ) -> None:
+        """Stand for sources that `kind` makes of a path; `example` is the name of one."""
+        self.name = example.partition(":")[0] + ":"
+        self.example, self.kind, self.what = example, kind, what
+        self.summary, self.homepage, self.licence = f"{summary}: {example}", homepage, "its owner's"
+        self.options = kind("").options
+
+    def locate(self, roots: Sequence[Path]) -> Presence:
+        """Nothing is there until a path is given."""
+        return Presence(False, None, f"name a {self.what}: {self.example}")
+
+    def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
+        """Refuse: there is no path."""
+        raise DatasetError(f"{self.name} needs a path, such as {self.example}")
+
+    def at(self, argument: str) -> Source:
+        """Return the source of the path."""
+        return self.kind(argument)
 
 
 def resolve_options(source: Source, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ddbench.contract.task import Task
     from ddbench.datasets import Dataset
     from ddbench.datasets.tensors import TensorData
-    from ddbench.planning.jobs import Condensation, Evaluation
+    from ddbench.store.records import Condensation, Evaluation
 
 WHITENING = "whitening.safetensors"
 

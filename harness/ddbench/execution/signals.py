@@ -25,10 +25,12 @@ class Stop:
 
     Attributes:
         after_s: Seconds from now after which it shall, None for no limit.
+        option: What on the command line said so.
         reason: Why it shall stop, "" while it need not.
     """
 
     after_s: float | None = None
+    option: str = "--stop-after"
     reason: str = ""
     _gently: bool = False
     _begun: float = field(default_factory=time.monotonic)
@@ -37,8 +39,13 @@ class Stop:
         """Return whether to stop now."""
         ran = time.monotonic() - self._begun
         if not self.reason and self.after_s is not None and ran >= self.after_s:
-            self.reason = f"--stop-after {self.after_s:g}s"
+            self.reason = f"{self.option} {self.after_s:g}s"
         return bool(self.reason)
+
+    def within(self, seconds: float | None, option: str) -> None:
+        """End after some seconds too, as `option` asks for, unless a limit has been set."""
+        if self.after_s is None:
+            self.after_s, self.option = seconds, option
 
     @contextmanager
     def heard(self, gently: bool = False) -> Iterator[Stop]:

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from ddbench import NUMERICS
 from ddbench.datasets.source import seed_name
-from ddbench.planning.jobs import Condensation, Evaluation, Plan
+from ddbench.planning.jobs import Plan
 from ddbench.store.hashing import hash_of_values
-from ddbench.store.run_folder import TEST
+from ddbench.store.records import TEST, Condensation, Evaluation
 from ddbench.text.lines import slug
 
 

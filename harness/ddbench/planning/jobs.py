@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ddbench import NUMERICS
 from ddbench.datasets import EPOCH_IMAGES
-from ddbench.store.run_folder import TEST
+from ddbench.store.records import Condensation, Evaluation, Skipped
 from ddbench.text.labels import Named, labels
-
-PRECISION = "float32"
 
 
 @dataclass(frozen=True)
@@ -100,48 +97,6 @@ class Choices:
     faults: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Condensation:
-    """One method on one dataset, architecture, init, ipc and seed."""
-
-    id: str
-    options_id: str  # the same for every version of the code
-    row: str
-    method: str
-    source: str
-    code: str
-    dataset: str
-    dataset_fingerprint: str
-    architecture: str
-    init: str
-    ipc: int
-    seed: int
-    config: Mapping[str, Any]
-    steps: int
-    published_steps: int
-    budget_s: float | None
-    cycle: int
-    step_unit: str
-    labels: str
-    balanced: bool
-    reduced: Mapping[str, Sequence[Any]]
-    quick: bool
-    control_of: str | None
-    paper: str
-    bibtex: str
-    snapshots: tuple[int, ...] = ()
-    precision: str = PRECISION
-    numerics: int = NUMERICS
-    series_id: str = ""  # the same for every number of steps: one may be extended to another
-    extensions: Mapping[str, str] = field(default_factory=dict)  # fingerprints of those it uses
-    published: bool = True  # or `reduced` tells from defaults that no publication gives
-    validate: int | None = None  # percent held out of the training images it is made from
-
-    def record(self) -> dict[str, Any]:
-        """Return the job as plain values."""
-        return asdict(self)
-
-
 def row_labels(jobs: Iterable[Condensation]) -> dict[str, str]:
     """Return the label of each condensation's row, by id: where rows share a name, what differs."""
     return labels(
@@ -155,50 +110,6 @@ def row_labels(jobs: Iterable[Condensation]) -> dict[str, str]:
             for job in jobs
         }
     )
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Fresh networks of one architecture trained on one set under one protocol.
-
-    `condensation` None is the whole training set: the reference row. `recipe` holds every
-    constant of the training; with `own_recipe` the set's own recipe is laid over it. `tested_on` is
-    the split whose images the networks are tested on: "test" or "validation".
-    """
-
-    id: str
-    condensation: str | None
-    snapshot: int | None
-    dataset: str
-    dataset_fingerprint: str
-    architecture: str
-    protocol: str
-    recipe: Mapping[str, Any]
-    own_recipe: bool
-    networks: int
-    extensions: Mapping[str, str] = field(default_factory=dict)
-    validate: int | None = None  # percent held out of the training images, as its condensation has
-    tested_on: str = TEST
-
-    def record(self) -> dict[str, Any]:
-        """Return the job as plain values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A row that will not be done, and why; with `evaluate_on`, its evaluation there alone."""
-
-    row: str
-    dataset: str
-    architecture: str
-    init: str
-    ipc: int
-    seed: int
-    reason: str
-    failed: bool = False  # a broken plugin, rather than something impossible or absent
-    evaluate_on: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)  # that `--set` gives it
 
 
 @dataclass(frozen=True)
@@ -228,6 +139,7 @@ class Plan:
         skipped: What will not be done, and why.
         kept_stale: Ids of condensations whose results come from other code than is installed.
         datasets: Facts of each dataset that is here, by the name that the jobs have for it.
+        total_s: Seconds after which the run ends, done or not; None for no limit.
     """
 
     condensations: list[Condensation] = field(default_factory=list)
@@ -235,6 +147,7 @@ class Plan:
     skipped: list[Skipped] = field(default_factory=list)
     kept_stale: list[str] = field(default_factory=list)
     datasets: dict[str, DatasetFacts] = field(default_factory=dict)
+    total_s: float | None = None
 
     @property
     def exit_code(self) -> int:

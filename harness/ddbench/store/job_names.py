@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from ddbench.store.records import CondensationRecord, Result
 from ddbench.store.run_folder import Records, RunError
 from ddbench.text.suggestions import nearest
 
 
-def find_job(records: Records, prefix: str) -> dict[str, Any]:
+def find_job(records: Records, prefix: str) -> Result:
     """Return the record whose id is `prefix` or begins with it.
 
     Ids of evaluations begin as those of condensations do, so one condensation that fits is the
@@ -18,11 +18,11 @@ def find_job(records: Records, prefix: str) -> dict[str, Any]:
     Raises:
         RunError: No job's id begins so, or several do.
     """
-    jobs = {**records.condensations, **records.evaluations}
+    jobs: dict[str, Result] = {**records.condensations, **records.evaluations}
     fitting = [id for id in jobs if id == prefix] or [id for id in jobs if id.startswith(prefix)]
     condensations = [id for id in fitting if id in records.condensations]
     if len(condensations) > 1:
-        condensations = _without_controls([jobs[id] for id in condensations])
+        condensations = _without_controls([records.condensations[id] for id in condensations])
     if len(fitting) == 1 or len(condensations) == 1:
         return jobs[(condensations or fitting)[0]]
     fitting = condensations or fitting
@@ -35,7 +35,7 @@ def find_job(records: Records, prefix: str) -> dict[str, Any]:
     raise RunError(f"{prefix}: no job's id begins so; {hint}")
 
 
-def _without_controls(found: Sequence[dict[str, Any]]) -> list[str]:
+def _without_controls(found: Sequence[CondensationRecord]) -> list[str]:
     """Return the ids of some condensations, without the controls of one that is among them."""
-    rows = {record.get("row") for record in found if record.get("control_of") is None}
-    return [record["id"] for record in found if record.get("control_of") not in rows]
+    rows = {record.row for record in found if record.control_of is None}
+    return [record.id for record in found if record.control_of not in rows]

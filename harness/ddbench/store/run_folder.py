@@ -19,7 +19,6 @@ from __future__ import annotations
 import csv
 import errno
 import io
-import json
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping
@@ -29,12 +28,17 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ddbench.store.atomic_files import check_plain, write_json
-from ddbench.text.lines import brief
+from ddbench.store.atomic_files import write_json
+from ddbench.store.records import (
+    DONE,
+    CondensationRecord,
+    EvaluationRecord,
+    Manifest,
+    NewerSchemaError,
+    made,
+    read,
+)
 
-SCHEMA = 1
-DONE, FAILED, SKIPPED = "done", "failed", "skipped"
-TEST, VALIDATION = "test", "validation"  # splits that networks are tested on
 RESULT, SET, INITIAL = "result.json", "synthetic.safetensors", "initial.safetensors"
 CURVE = "curve.csv"
 
@@ -47,10 +51,6 @@ class RunError(Exception):
 
 class UnopenedError(ValueError):
     """A file that the system does not give out now: it may be whole, and open another time."""
-
-
-class NewerSchemaError(ValueError):
-    """A record that a later ddbench wrote: a result all the same, which nothing may replace."""
 
 
 @dataclass(frozen=True)
@@ -181,9 +181,9 @@ class Records:
         unopened: Those of them that the system did not give out, for a reason that may pass.
     """
 
-    condensations: dict[str, dict[str, Any]] = field(default_factory=dict)
-    evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
-    manifests: list[dict[str, Any]] = field(default_factory=list)
+    condensations: dict[str, CondensationRecord] = field(default_factory=dict)
+    evaluations: dict[str, EvaluationRecord] = field(default_factory=dict)
+    manifests: list[Manifest] = field(default_factory=list)
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
     newer: list[Path] = field(default_factory=list)
     unopened: list[Path] = field(default_factory=list)
@@ -198,7 +198,7 @@ class Records:
 def read_run(folder: RunFolder) -> Records:
     """Read every record of a run; torn, foreign and newer files are listed, never fatal."""
     records = Records()
-    kinds = {
+    kinds: dict[str, tuple[Path, str, dict[str, Any]]] = {
         "condensation": (folder.root / "condensations", f"*/{RESULT}", records.condensations),
         "evaluation": (folder.root / "evaluations", "*.json", records.evaluations),
     }
@@ -209,64 +209,36 @@ def read_run(folder: RunFolder) -> Records:
             except ValueError as error:
                 records.note(path, error)
             else:
-                into[record["id"]] = record
+                into[record.id] = record
     for path in sorted((folder.root / "manifests").glob("*.json")):
         try:
-            records.manifests.append(_read_object(path))
+            records.manifests.append(read(_content(path), "manifest"))
         except ValueError as error:
             records.note(path, error)
-    records.manifests.sort(key=lambda manifest: str(manifest.get("started", "")))
+    records.manifests.sort(key=lambda manifest: manifest.started)
     return records
 
 
-def read_record(path: Path, kind: str) -> dict[str, Any]:
-    """Return one record.
+def read_record(path: Path, kind: str) -> Any:  # noqa: ANN401  (of the kind that was asked for)
+    """Return one record: a `CondensationRecord` or an `EvaluationRecord`.
 
     Raises:
         NewerSchemaError: A later ddbench wrote it.
         ValueError: The file is torn, foreign, or of another kind; says which.
     """
-    record = _read_object(path)
-    schema = record.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:  # what else it holds is not for us to judge
-        raise NewerSchemaError(
-            f"schema {schema} is newer than this ddbench reads ({SCHEMA}); upgrade"
-        )
-    if record.get("kind") != kind or not isinstance(record.get("id"), str):
-        raise ValueError(f"no {kind} record of ddbench")
-    if not isinstance(schema, int) or isinstance(schema, bool):
-        raise ValueError(f"schema {schema!r} is none of ddbench's")
-    if record.get("status") not in (DONE, FAILED, SKIPPED):
-        raise ValueError(f"status {record.get('status')!r} is none of done, failed, skipped")
+    record = read(_content(path), kind)
     home = path.parent.name if kind == "condensation" else path.stem
-    if record["id"] != home:
-        raise ValueError(f"holds the record of {record['id']}; was it copied here?")
-    if kind == "evaluation":
-        _check_reference(record)
+    if record.id != home:
+        raise ValueError(f"holds the record of {record.id}; was it copied here?")
     return record
 
 
-def _check_reference(record: Mapping[str, Any]) -> None:
-    """See that an evaluation names the set that it is of in a way that can be followed."""
-    of, snapshot = record.get("condensation"), record.get("snapshot")
-    if not isinstance(of, str | None):
-        raise ValueError(f"condensation is {brief(of)}; expected an id, or null")
-    if isinstance(snapshot, bool) or not isinstance(snapshot, int | None) or (snapshot or 0) < 0:
-        raise ValueError(f"snapshot is {brief(snapshot)}; expected a step, or null")
-
-
-def _read_object(path: Path) -> dict[str, Any]:
+def _content(path: Path) -> bytes:
     try:
-        record = json.loads(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         kind = ValueError if isinstance(error, IsADirectoryError) else UnopenedError
         raise kind(f"cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not whole JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"holds a {type(record).__name__}; expected an object")
-    check_plain(record)
-    return record
 
 
 def refuse_newer(folder: RunFolder, action: str) -> None:
@@ -291,7 +263,7 @@ def refuse_newer(folder: RunFolder, action: str) -> None:
         )
 
 
-def finished(path: Path, kind: str) -> dict[str, Any] | None:
+def finished(path: Path, kind: str) -> Any:  # noqa: ANN401  (of the kind that was asked for)
     """Return the record at `path` if it can be read, else None."""
     try:
         return read_record(path, kind)
@@ -306,14 +278,7 @@ def stands(folder: RunFolder, id: str) -> bool:
     replace it.
     """
     record = finished(folder.result(id), "condensation")
-    return record is not None and record["status"] == DONE and folder.set_file(id).exists()
-
-
-def steps_done(record: Mapping[str, Any]) -> int:
-    """Return the steps of a finished condensation: a budget or convergence may end it early."""
-    costs = record.get("costs")
-    done = costs.get("steps_done") if isinstance(costs, dict) else None
-    return done if isinstance(done, int) else int(record.get("steps") or 0)
+    return record is not None and record.status == DONE and folder.set_file(id).exists()
 
 
 def hash_of_set(folder: RunFolder, id: str | None, snapshot: int | None = None) -> str | None:
@@ -321,18 +286,18 @@ def hash_of_set(folder: RunFolder, id: str | None, snapshot: int | None = None) 
     if id is None or snapshot is not None:
         return None
     record = finished(folder.result(id), "condensation")
-    return None if record is None else record.get("set_sha256")
+    return None if record is None else record.set_sha256
 
 
-def write_record(path: Path, kind: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Write one record, whole or not at all; return it as it will be read.
+def write_record(path: Path, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the record of some values, whole or not at all; return it as it will be read.
 
     Raises:
-        ValueError: It holds what could not be read again; says where.
+        ValueError: The values could not be read again; says where.
     """
-    record = {"schema": SCHEMA, "kind": kind, **record}
+    record = made(kind, values).record()
     write_json(path, record)
-    return dict(json.loads(json.dumps(record)))
+    return record
 
 
 def torn_files(folder: RunFolder, id: str) -> list[tuple[Path, str]]:

@@ -1,1 +1,1 @@
-"""Text for people: one line, suggestions, labels, the standard streams."""
+"""Text for people: one line, numbers, suggestions, labels, the standard streams."""

@@ -1,4 +1,6 @@
 import importlib
+import subprocess
+import sys
 from importlib.metadata import entry_points
 
 import numpy as np
@@ -266,3 +268,9 @@ def test_a_name_that_is_no_method_is_no_attribute():
     package = importlib.import_module("ddbench_coresets")
     with pytest.raises(AttributeError, match="nothing"):
         _ = package.nothing
+
+
+def test_only_kmeans_loads_scikit_learn():
+    others = ", ".join(f"ddbench_coresets.{name}" for name in ALL if name != "kmeans")
+    code = f"import sys, {others}; assert 'sklearn' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from ddbench import Converged, Facts, MethodInfo, SyntheticSet, Task, Unsupported, hookimpl
 
-from ddbench_fedd3 import budget, kip, partition, report, upload
+from ddbench_fedd3 import budget, kip, partition, prototypes, report, upload
 from ddbench_fedd3.clients import Clients
 from ddbench_fedd3.kernel import Kernel
 from ddbench_fedd3.prototypes import FITS, Fit
@@ -106,7 +106,7 @@ def describe() -> MethodInfo:
         config=Config,
         inits=("real",),
         own_init=lambda config: "real",  # each client's own
-        step="local step of all active clients (kip), or one client's fit",
+        step="client step",
         steps=lambda config, ipc: DISTILLERS[config.client_distiller].steps(config),
         quick={"clients": 5, "classes_per_client": 2, "lr_images": 0.02, "steps": 3000},
         check={"stop_accuracy": 1.0},  # toy data are predicted at once, and nothing would be done
@@ -150,6 +150,9 @@ def init(task: Task, config: Config) -> State:
     obstacle = budget.obstacle(config, task.class_counts, task.ipc)
     if obstacle:
         raise Unsupported(obstacle)
+    if config.client_distiller in FITS:
+        with task.off_the_clock():
+            prototypes.load()
     clients = Clients.of(task, _split(task, config))
     m = budget.images_per_client(config, task.num_classes, task.ipc)
     short = budget.shortage(config, m, clients.groups.shape[1], clients.smallest_group)

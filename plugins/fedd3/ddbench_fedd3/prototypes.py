@@ -7,12 +7,16 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 # (n, d) float64 images, how many points, generator -> (points, d) and the operations spent
 Fit = Callable[[np.ndarray, int, torch.Generator], tuple[np.ndarray, int]]
+
+
+def load() -> None:
+    """Import scikit-learn, which takes seconds that no client spends: only two fits need it."""
+    import sklearn.cluster
+    import sklearn.mixture  # noqa: F401
 
 
 def part_means(
@@ -28,6 +32,8 @@ def kmeans_centres(
     images: np.ndarray, count: int, generator: torch.Generator
 ) -> tuple[np.ndarray, int]:
     """Return the centres of k-means (scikit-learn's defaults: k-means++, one start)."""
+    from sklearn.cluster import KMeans
+
     model = KMeans(count, random_state=_seed(generator))
     with _threads():
         model.fit(images)
@@ -43,6 +49,8 @@ def mixture_means(
 
     With one component this is the class mean, as in the reference's runs.
     """
+    from sklearn.mixture import GaussianMixture
+
     model = GaussianMixture(count, random_state=_seed(generator))
     with _threads():
         model.fit(images)

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -495,3 +497,8 @@ def test_published_steps_depend_on_what_clients_do():
         for name in ddbench_fedd3.DISTILLERS
     }
     assert published == {"kip": 3000, "random": 0, "class_mean": 7, "kmeans": 7, "gmm": 7}
+
+
+def test_only_the_fits_that_need_it_load_scikit_learn():
+    code = "import sys, ddbench_fedd3; assert 'sklearn' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

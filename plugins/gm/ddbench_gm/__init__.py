@@ -114,7 +114,7 @@ class GradientMatching:
         """Return what is published about the method, and what fits the preset `quick`."""
         return MethodInfo(
             config=self.config,
-            step="image update",
+            step="update",
             steps=lambda config, ipc: config.iterations * loops(config, ipc).outer,
             cycle=lambda config, ipc: loops(config, ipc).outer,
             quick=self.quick,

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ddbench.planning.jobs import Condensation, Evaluation, Plan
-from ddbench.store.run_folder import DONE, FAILED, RunFolder, finished, hash_of_set, steps_done
+from ddbench.planning.jobs import Plan
+from ddbench.store.records import (
+    DONE,
+    FAILED,
+    Condensation,
+    CondensationRecord,
+    Evaluation,
+    Result,
+    made,
+)
+from ddbench.store.run_folder import RunFolder, finished, hash_of_set
 
 Job = Condensation | Evaluation
 Event = Mapping[str, Any]
 Observer = Callable[[Event], None]
 
 
-def record_of(job: Job, folder: RunFolder) -> dict[str, Any] | None:
+def record_of(job: Job, folder: RunFolder) -> Result | None:
     """Return the record of a job that has ended, if it still stands; else None.
 
     An evaluation of a set that has changed since is stale and has to be done again, whether it
@@ -22,18 +31,18 @@ def record_of(job: Job, folder: RunFolder) -> dict[str, Any] | None:
     """
     if isinstance(job, Condensation):
         record = finished(folder.result(job.id), "condensation")
-        if record is None or record["status"] != DONE:
+        if record is None or record.status != DONE:
             return record
-        taken = [step for step in job.snapshots if step <= steps_done(record)]
+        taken = [step for step in job.snapshots if step <= record.steps_done]
         wanted = [folder.set_file(job.id), *(folder.set_file(job.id, step) for step in taken)]
         return record if all(path.exists() for path in wanted) else None
     record = finished(folder.evaluation(job.id), "evaluation")
     if record is None or job.condensation is None or job.snapshot is not None:
         return record
-    if record["status"] != DONE and record.get("set_sha256") is None:
+    if record.status != DONE and record.set_sha256 is None:
         return record
     current = hash_of_set(folder, job.condensation)
-    return record if current is not None and record.get("set_sha256") == current else None
+    return record if current is not None and record.set_sha256 == current else None
 
 
 @dataclass
@@ -53,17 +62,20 @@ class Jobs:
     folder: RunFolder
     pending: list[Job] = field(default_factory=list)
     running: set[str] = field(default_factory=set)
-    ended: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ended: dict[str, Result] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     kept: int = 0
     outdated: list[str] = field(default_factory=list)
 
     @classmethod
     def left(cls, plan: Plan, folder: RunFolder) -> Jobs:
-        """Return the jobs of a plan that `folder` has no standing record of."""
+        """Return the jobs of a plan that `folder` has no standing record of.
+
+        Seed by seed, and each set is evaluated next: a run that ends early has compared all rows on
+        some seeds, or as many as it could, rather than condensed what nobody has evaluated.
+        """
         jobs = cls(folder)
-        both: list[Job] = [*plan.condensations, *plan.evaluations]
-        for job in both:
+        for job in _seed_by_seed(plan):
             record = record_of(job, folder)
             if record is None:
                 jobs.pending.append(job)
@@ -111,20 +123,36 @@ class Jobs:
     def end(self, job: Job, record: dict[str, Any]) -> None:
         """Note that a job has ended."""
         self.running.discard(job.id)
-        self.ended[job.id] = record
+        kind = "condensation" if isinstance(job, Condensation) else "evaluation"
+        self.ended[job.id] = made(kind, record)
 
     @property
-    def failed(self) -> list[dict[str, Any]]:
+    def failed(self) -> list[Result]:
         """The records of failed jobs, earlier ones among them."""
-        return [record for record in self.ended.values() if record["status"] == FAILED]
+        return [record for record in self.ended.values() if record.status == FAILED]
 
 
-def _blocked(job: Evaluation, condensed: Mapping[str, Any]) -> str | None:
+def _seed_by_seed(plan: Plan) -> list[Job]:
+    jobs = plan.condensations
+    turn = {seed: n for n, seed in enumerate(dict.fromkeys(job.seed for job in jobs))}
+    place = {job.id: (turn[job.seed], n) for n, job in enumerate(jobs)}
+    last = (0, len(jobs))  # of the first seed: networks of the whole training set
+
+    def order(job: Job) -> tuple[tuple[int, int], bool]:
+        if isinstance(job, Evaluation):
+            return place.get(job.condensation or "", last), True
+        return place[job.id], False
+
+    return sorted([*jobs, *plan.evaluations], key=order)
+
+
+def _blocked(job: Evaluation, condensed: Result) -> str | None:
     """Return why the set of an evaluation will never be there, None if it is."""
-    if condensed["status"] != DONE:
-        return f"its condensation {condensed['status']}: {condensed.get('reason')}"
-    if job.snapshot is not None and job.snapshot > steps_done(condensed):
-        return f"its condensation ended after {steps_done(condensed)} steps"
+    if condensed.status != DONE:
+        return f"its condensation {condensed.status}: {condensed.reason}"
+    assert isinstance(condensed, CondensationRecord)  # noqa: S101  (an evaluation has one)
+    if job.snapshot is not None and job.snapshot > condensed.steps_done:
+        return f"its condensation ended after {condensed.steps_done} steps"
     return None
 
 
@@ -135,30 +163,3 @@ def job_from(record: Mapping[str, Any]) -> Job:
     if kind is Condensation:
         values["snapshots"] = tuple(values["snapshots"])
     return kind(**values)
-
-
-def describe(
-    job: Job, condensed: Mapping[str, Condensation], labels: Mapping[str, str] | None = None
-) -> str:
-    """Return a job in a few words, for progress lines; `labels` of rows, by their ids."""
-    labels = labels or {}
-    if isinstance(job, Condensation):
-        return f"condense {row_words(job, labels.get(job.id, job.row))}"
-    if job.condensation is None:
-        return f"evaluate the whole of {job.dataset} on {job.architecture}"
-    of = condensed[job.condensation]
-    extra = " by its own recipe" if job.own_recipe else ""
-    at = f" after {job.snapshot} steps" if job.snapshot is not None else ""
-    return f"evaluate {row_words(of, labels.get(of.id, of.row))}{at} on {job.architecture}{extra}"
-
-
-def row_words(job: Condensation, label: str) -> str:
-    """Return a condensation's place in the table, in words."""
-    control = f" ({job.steps} steps, control)" if job.control_of else ""
-    where = f"{label}{control} on {job.dataset}, {job.architecture}"
-    return f"{where}, {job.init} init, ipc {job.ipc}, seed {job.seed}"
-
-
-def by_id(jobs: Iterable[Condensation]) -> dict[str, Condensation]:
-    """Return condensations by id."""
-    return {job.id: job for job in jobs}

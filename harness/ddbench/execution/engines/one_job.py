@@ -20,8 +20,8 @@ from ddbench.execution.runner import (
     run_condensation,
     run_evaluation,
 )
-from ddbench.planning.jobs import Condensation
 from ddbench.store.atomic_files import claimed
+from ddbench.store.records import Condensation
 from ddbench.store.run_folder import write_record
 
 LoadMethod = Callable[[str], Method]
@@ -44,7 +44,9 @@ def do(
     with claimed(setting.run.claim(job.id), who) as free:
         if not free:
             return None
-        return record_of(job, setting.run) or _do(job, setting, load, extensions, control)
+        if standing := record_of(job, setting.run):
+            return standing.record()
+        return _do(job, setting, load, extensions, control)
 
 
 def _do(

@@ -25,8 +25,8 @@ from ddbench.execution.runner.evaluating import evaluate_set
 from ddbench.execution.runner.failures import failure, in_words, refusal
 from ddbench.execution.runner.guard import Guard, MisbehavedError
 from ddbench.meter import hardware, hardware_class
-from ddbench.planning.jobs import Condensation, Evaluation
-from ddbench.store.run_folder import DONE, hash_of_set, stands, write_record
+from ddbench.store.records import DONE, Condensation, Evaluation
+from ddbench.store.run_folder import hash_of_set, stands, write_record
 
 __all__ = [
     "Control",

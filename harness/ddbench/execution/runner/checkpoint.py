@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from ddbench.contract.synthetic_set import NewerFormatError, SetError, SyntheticSet
-from ddbench.planning.jobs import Condensation
 from ddbench.store.atomic_files import write_whole
-from ddbench.store.run_folder import DONE, INITIAL, RunFolder, read_run, steps_done
+from ddbench.store.records import DONE, Condensation, CondensationRecord
+from ddbench.store.run_folder import INITIAL, RunFolder, read_run
 from ddbench.store.tensor_trees import TreeError, load_tree, save_tree
 
 
@@ -105,8 +105,8 @@ def take_over(job: Condensation, run: RunFolder) -> str | None:
     found = _shorter(job, run)
     if found is None:
         return None
-    base = str(found["id"])
-    behind = [s for s in job.snapshots if s < steps_done(found)]
+    base = found.id
+    behind = [s for s in job.snapshots if s < found.steps_done]
     sets = [(run.set_file(base, s), run.set_file(job.id, s)) for s in behind]
     sets += [(run.condensation(base) / INITIAL, run.condensation(job.id) / INITIAL)]
     for source, target in sets:
@@ -117,25 +117,25 @@ def take_over(job: Condensation, run: RunFolder) -> str | None:
     return base
 
 
-def _shorter(job: Condensation, run: RunFolder) -> dict[str, Any] | None:
+def _shorter(job: Condensation, run: RunFolder) -> CondensationRecord | None:
     if job.budget_s is not None or not job.steps:
         return None
     records = read_run(run).condensations.values()
     fitting = [record for record in records if _extends(job, record, run)]
-    return max(fitting, key=steps_done, default=None)
+    return max(fitting, key=lambda record: record.steps_done, default=None)
 
 
-def _extends(job: Condensation, record: Mapping[str, Any], run: RunFolder) -> bool:
-    if record["status"] != DONE or record.get("series_id") != job.series_id:
+def _extends(job: Condensation, record: CondensationRecord, run: RunFolder) -> bool:
+    if record.status != DONE or record.series_id != job.series_id:
         return False
-    if record.get("converged") or record.get("budget_s") is not None:
+    if record.converged or record.budget_s is not None:
         return False
-    done = steps_done(record)
-    if not (0 < done < job.steps and run.checkpoint(record["id"]).exists()):
+    done = record.steps_done
+    if not (0 < done < job.steps and run.checkpoint(record.id).exists()):
         return False
-    behind = [run.set_file(record["id"], s) for s in job.snapshots if s < done]
-    sets = (run.condensation(record["id"]) / INITIAL, *behind)
+    behind = [run.set_file(record.id, s) for s in job.snapshots if s < done]
+    sets = (run.condensation(record.id) / INITIAL, *behind)
     try:
-        return all(holds_set_of(record["id"], path) for path in sets)
+        return all(holds_set_of(record.id, path) for path in sets)
     except NewerFormatError:
         return False

@@ -26,8 +26,8 @@ from ddbench.execution.runner.checkpoint import Checkpoint, Progress, holds_set_
 from ddbench.execution.runner.guard import Guard, MisbehavedError
 from ddbench.inits import initial_set
 from ddbench.meter import PeakMemory, StepMeter, warm_up
-from ddbench.planning.jobs import Condensation
 from ddbench.store.atomic_files import check_plain, write_whole
+from ddbench.store.records import Condensation
 from ddbench.store.run_folder import CURVE, INITIAL
 from ddbench.store.tensor_trees import (
     TreeError,
@@ -198,9 +198,12 @@ class Condensing:
         if self.at.converged:
             return "converged"
         if self.job.budget_s is not None:
-            own = self.meters["init"].seconds + self.meters["condense"].seconds
-            return "budget" if own >= self.job.budget_s else None
+            return "budget" if self._seconds() >= self.job.budget_s else None
         return "steps" if self.at.step >= self.job.steps else None
+
+    def _seconds(self) -> float:
+        """Return the seconds that count against a budget."""
+        return self.meters["init"].seconds + self.meters["condense"].seconds
 
     def _step(self, state: Any) -> None:  # noqa: ANN401
         step = self.at.step
@@ -215,7 +218,14 @@ class Condensing:
         seconds = self.meters["condense"].seconds
         self.at.step += 1
         self.at.curve.append({"step": float(step), "seconds": seconds, **numbers})
-        self.control.report({"step": self.at.step, "of": self.job.steps, "metrics": numbers})
+        self.control.report(
+            {
+                "step": self.at.step,
+                "of": self.job.steps,
+                "seconds": self._seconds(),
+                "metrics": numbers,
+            }
+        )
         self._notify(step, numbers)
 
     def _check_steps(self) -> None:
@@ -305,21 +315,12 @@ class Condensing:
 
     def _resume(self, state: Any) -> None:  # noqa: ANN401
         """Go on from the checkpoint, if there is one that can be read."""
-        path, extended = self.run_folder.checkpoint(self.job.id), None
-        if not path.exists():
+        extended = None
+        if not self.run_folder.checkpoint(self.job.id).exists():
             extended = take_over(self.job, self.run_folder)
-        try:
-            saved = Checkpoint.load(path, self.device)
-        except FileNotFoundError:
+        saved = self._left_behind()
+        if saved is None:
             return
-        except TreeError as error:
-            print(f"starting over: {error}")  # into the job's log
-            return
-        behind = [s for s in self.job.snapshots if s < saved.progress.step]
-        for taken in (self.run_folder.set_file(self.job.id, step) for step in behind):
-            if not holds_set_of(self.job.id, taken):  # its step comes no more
-                print(f"starting over: {taken}: no whole snapshot of this condensation")
-                return
         self._lay_over(state, saved.state)
         self.task.restore_generators(saved.generators)
         self.task.chose_on_split |= saved.chose_on_split
@@ -333,6 +334,22 @@ class Condensing:
             self.at.extended_from = extended
         else:
             self.at.resumed += 1
+
+    def _left_behind(self) -> Checkpoint | None:
+        """Return the checkpoint to go on from; None, with a line in the log, to start over."""
+        try:
+            saved = Checkpoint.load(self.run_folder.checkpoint(self.job.id), self.device)
+        except FileNotFoundError:
+            return None
+        except TreeError as error:
+            print(f"starting over: {error}")
+            return None
+        for step in (step for step in self.job.snapshots if step < saved.progress.step):
+            taken = self.run_folder.set_file(self.job.id, step)
+            if not holds_set_of(self.job.id, taken):  # its step comes no more
+                print(f"starting over: {taken}: no whole snapshot of this condensation")
+                return None
+        return saved
 
     def _check_lent(self) -> None:
         """See that the training tensors are as they were lent; no checkpoint may hide a write."""

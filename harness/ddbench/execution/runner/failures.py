@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ddbench.contract.hookspecs import OptionsError, Unsupported
-from ddbench.store.run_folder import FAILED, SKIPPED
+from ddbench.store.records import FAILED, SKIPPED
 from ddbench.text.lines import NO_REASON, message_of, named, printable, shortened
 
 TRACEBACK = 20_000  # characters of a traceback; the middle is left out

@@ -1,18 +1,22 @@
-"""The leaderboard: a run folder's records as tidy frames, and the rankings made of them."""
+"""The leaderboard: the rankings that a run folder's records make."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
+from ddbench.reporting.leaderboard import columns
 from ddbench.reporting.leaderboard.answer import answer
-from ddbench.reporting.leaderboard.dataframes import Frames, make_frames, set_aside
-from ddbench.reporting.leaderboard.differences import Difference, difference
+from ddbench.reporting.leaderboard.differences import (
+    Difference,
+    difference,
+    interval_of,
+    seeds_needed,
+)
+from ddbench.reporting.leaderboard.fair_scores import FairScores, fair_scores
 from ddbench.reporting.leaderboard.missing_results import Trouble, find_troubles
+from ddbench.reporting.leaderboard.published import Comparison, against_published
 from ddbench.reporting.leaderboard.rankings import (
     Board,
     DataFacts,
@@ -23,28 +27,35 @@ from ddbench.reporting.leaderboard.rankings import (
     make_boards,
     make_references,
 )
+from ddbench.reporting.leaderboard.results import Results, find_results, set_aside
 from ddbench.reporting.leaderboard.rows import Entry, find_entries
 from ddbench.reporting.leaderboard.scores import Costs, Score, Training
 from ddbench.store.run_folder import Records, RunFolder, read_run
 
 __all__ = [
     "Board",
+    "Comparison",
     "Costs",
     "DataFacts",
     "Difference",
     "Entry",
-    "Frames",
+    "FairScores",
     "Leaderboard",
     "RankedRow",
     "Reference",
+    "Results",
     "Score",
     "Training",
     "Trouble",
+    "against_published",
     "answer",
     "difference",
-    "flat",
+    "columns",
+    "fair_scores",
     "grouped",
+    "interval_of",
     "load",
+    "seeds_needed",
 ]
 
 
@@ -55,7 +66,7 @@ class Leaderboard:
     Attributes:
         folder: The run folder.
         records: What was read from it.
-        frames: The same as tables: condensations, evaluations, networks.
+        results: The same, with what counts of it.
         entries: The rows of all tables.
         boards: The rankings.
         references: Networks trained on whole training sets.
@@ -64,7 +75,7 @@ class Leaderboard:
 
     folder: RunFolder
     records: Records
-    frames: Frames
+    results: Results
     entries: Sequence[Entry]
     boards: Sequence[Board]
     references: Sequence[Reference]
@@ -73,21 +84,27 @@ class Leaderboard:
     @property
     def superseded(self) -> int:
         """How many condensations have been done again since by other code."""
-        return int(self.frames.condensations["superseded"].sum())
+        return sum(one.superseded for one in self.results.condensations.values())
 
     @property
     def stale_evaluations(self) -> int:
         """How many evaluations are of a set that has changed since, or is gone."""
-        return int(self.frames.evaluations["stale"].sum())
+        return sum(one.stale for one in self.results.evaluations)
 
     @property
     def chosen(self) -> list[str]:
         """The condensations that validations chose."""
         return chosen_sets(self.boards)
 
-    def ranking(self) -> pd.DataFrame:
-        """Return all boards as one flat frame, a row of a board in each."""
-        return pd.DataFrame([flat(board, p) for board in self.boards for p in board.places])
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row of every board as plain values, with its fair scores; see `columns.plain`."""
+        return [
+            columns.plain([board], place) | {"fair": fair.record() if fair else None}
+            for board in self.boards
+            for place in board.places
+            for fair in [fair_scores(board, place, self.boards)]
+        ]
 
 
 def load(folder: RunFolder, *, old_code: bool = False) -> Leaderboard:
@@ -97,60 +114,14 @@ def load(folder: RunFolder, *, old_code: bool = False) -> Leaderboard:
     """
     records = read_run(folder)
     set_aside(records, folder)
-    frames = make_frames(records, old_code)
-    entries = find_entries(frames.condensations)
+    results = find_results(records, old_code)
+    entries = find_entries(results.condensations.values())
     return Leaderboard(
         folder=folder,
         records=records,
-        frames=frames,
+        results=results,
         entries=entries,
-        boards=make_boards(frames, entries),
-        references=make_references(frames),
-        troubles=find_troubles(records, frames, {entry.key: entry.label for entry in entries}),
+        boards=make_boards(results, entries),
+        references=make_references(results),
+        troubles=find_troubles(records, results, {entry.key: entry.label for entry in entries}),
     )
-
-
-def flat(board: Board, place: RankedRow) -> dict[str, Any]:
-    """Return one row of a board as plain values; accuracies in [0, 1], unknown ones None."""
-    reference, baseline, entry = board.reference, board.baseline, place.entry
-    over = board.over_random(place)
-    values = {
-        "dataset": board.dataset_name,
-        "ipc": board.ipc,
-        "architecture": board.architecture,
-        "protocol": board.protocol_name,
-        "tested_on": board.data.tested_on,
-        "rank": place.rank,
-        "tied_with_best": place.tied if place.below is None or place.below.known else None,
-        "below_best_interval": _interval(place.below),
-        "row": entry.label,
-        "method": entry.method,
-        "init": entry.init,
-        "matched": entry.architecture,
-        "control_of": entry.control_of,
-        "accuracy": place.score.mean,
-        "spread_networks": place.score.spread,
-        "spread_seeds": place.score.seed_spread,
-        "seeds": place.score.seeds,
-        "networks": place.score.networks,
-        "balanced_accuracy": place.score.balanced,
-        "own_recipe_accuracy": place.own.mean,
-        "own_recipe_spread": place.own.spread,
-        "over_random": over.mean if over else 0.0 if place is baseline else None,
-        "over_random_interval": _interval(over),
-        "lost_to_whole": reference.score.mean - place.score.mean if reference else None,
-        "forward_macs": board.forward_macs,
-        "bytes": place.bytes,
-        "images": place.images,
-        "condensing": [vars(cost) for cost in place.costs.values()],
-        "training": [vars(training) for training in place.training.values()],
-        "reduced": {name: list(pair) for name, pair in entry.reduced.items()},
-        "notes": list(entry.notes),
-        "trouble": list(place.trouble),
-        "condensations": list(entry.ids),
-    }
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
-
-
-def _interval(difference: Difference | None) -> list[float] | None:
-    return list(difference.interval) if difference and difference.known else None

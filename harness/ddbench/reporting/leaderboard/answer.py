@@ -6,22 +6,24 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit  # the quantiles of Student's t
-
-from ddbench.reporting.leaderboard import number_format, table_format
-from ddbench.reporting.leaderboard.differences import Difference, difference
+from ddbench.reporting.leaderboard import table_format
+from ddbench.reporting.leaderboard.differences import (
+    MOST_SEEDS,
+    Difference,
+    difference,
+    seeds_needed,
+)
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
+from ddbench.text import number_format
 
-MOST_SEEDS = 100  # rows that more seeds than these could not tell apart count as equal
 FEW = 5  # seeds whose options are written out
-LEAST_SEEDS = 3  # that tell how much another seed would differ
 
 
 def answer(boards: Sequence[Board], shown: Callable[[str], str] = str) -> str:
     """Return which method a validation says to take, and at what cost, in one sentence.
 
-    Each method stands there with its best row. Where the interval of a difference to the best has 0
-    in it, the sentence says so, and a second one what would settle it.
+    Each method stands there with its best row. Where nothing tells it from the best, the sentence
+    says so, and a second one what would settle it.
 
     Args:
         boards: Of one dataset, ipc and protocol; the first ranks, all count for the time.
@@ -33,7 +35,7 @@ def answer(boards: Sequence[Board], shown: Callable[[str], str] = str) -> str:
     writer = _Writer(boards, shown)
     top, *others = rows
     rivals = [_Rival.of(boards[0], top, place) for place in others]
-    tied = [rival for rival in rivals if not rival.below.decided]
+    tied = [rival for rival in rivals if rival.place.tied or not rival.below.known]
     if not tied:
         sentences = [writer.decided(top, rivals[0] if rivals else None)]
     else:
@@ -50,23 +52,8 @@ class _Rival:
     @classmethod
     def of(cls, board: Board, top: RankedRow, place: RankedRow) -> _Rival:
         below = difference(top.score, place.score, board.data.n_test)
-        return cls(place, below, _seeds_needed(below, min(top.score.seeds, place.score.seeds)))
-
-
-def _seeds_needed(below: Difference, seeds: int) -> float:
-    """Return how many seeds would bring half the interval below the difference; inf of too many.
-
-    An interval of n seeds is taken to narrow as t(n - 1) / sqrt(n), with Student's t. One seed does
-    not tell how much another differs.
-    """
-    if not below.known or seeds < 2:
-        return max(LEAST_SEEDS, seeds + 1)
-
-    def width(n: int) -> float:
-        return float(stdtrit(n - 1, 0.975)) / math.sqrt(n)
-
-    enough = abs(below.mean) / below.half * width(seeds)
-    return next((n for n in range(seeds + 1, MOST_SEEDS + 1) if width(n) < enough), math.inf)
+        seeds = min(top.score.seeds, place.score.seeds)
+        return cls(place, below, seeds_needed(below, seeds, board.tests))
 
 
 def _of_different_sets(places: Iterable[RankedRow]) -> list[RankedRow]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
-from ddbench.reporting.leaderboard.dataframes import Frames
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
+from ddbench.reporting.leaderboard.results import Condensed, Evaluated, Results
 from ddbench.reporting.leaderboard.rows import Entry
 from ddbench.reporting.leaderboard.scores import Score, mean
 from ddbench.store.run_folder import CURVE, RunFolder
@@ -19,17 +17,22 @@ PANELS = 24  # of curves in a plot, at most
 NOT_METRICS = ("step", "seconds", "flops")
 
 
-def read_curve(folder: RunFolder, id: str) -> pd.DataFrame:
-    """Return a condensation's curve, (steps, columns) float; empty if none can be read.
+Curve = Mapping[str, Sequence[float]]  # what was logged, a value a step, by name
 
-    What is torn is named by `results.torn_files`; here its whole rows count.
+
+def read_curve(folder: RunFolder, id: str) -> Curve:
+    """Return a condensation's curve; {} if none can be read.
+
+    What is torn is named by `torn_files`; here its whole rows count. A value that is no number is
+    NaN.
     """
     try:
         with open(folder.condensation(id) / CURVE, newline="") as file:
             rows = [{k: _float(v) for k, v in row.items() if k} for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error):
-        return pd.DataFrame()
-    return pd.DataFrame(rows, dtype=float)
+        return {}
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name, math.nan) for row in rows] for name in names}
 
 
 def _float(text: object) -> float:
@@ -39,15 +42,15 @@ def _float(text: object) -> float:
         return math.nan
 
 
-def metrics_of(curve: pd.DataFrame) -> list[str]:
+def metrics_of(curve: Curve) -> list[str]:
     """Return the logged metrics that have at least two different finite values."""
-    names = [name for name in curve.columns if name not in NOT_METRICS]
+    names = [name for name in curve if name not in NOT_METRICS]
     return [name for name in names if len({v for v in curve[name] if math.isfinite(v)}) > 1]
 
 
 def panels_of(
-    curves: Sequence[tuple[Entry, Sequence[pd.DataFrame]]],
-) -> list[tuple[Entry, str, Sequence[pd.DataFrame]]]:
+    curves: Sequence[tuple[Entry, Sequence[Curve]]],
+) -> list[tuple[Entry, str, Sequence[Curve]]]:
     """Return what a plot of curves has a panel for: each metric that an entry logged."""
     return [
         (entry, name, by_seed)
@@ -75,33 +78,27 @@ class AnytimePoint:
 
 
 def anytime(
-    frames: Frames, folder: RunFolder, board: Board, own: bool = False
+    results: Results, folder: RunFolder, board: Board, own: bool = False
 ) -> list[tuple[Entry, Sequence[AnytimePoint]]]:
     """Return the moments of every entry of a board that has a score.
 
     The last is the final set's, and the only one where no set was evaluated on the way. Under the
     common protocol, or by the sets' own recipes.
     """
-    frame = frames.evaluations
-    here = frame[
-        frame["current"]
-        & frame["snapshot"].notna()
-        & (frame["own_recipe"] == own)
-        & (frame["dataset"] == board.dataset)
-        & (frame["fingerprint"] == board.fingerprint)
-        & (frame["architecture"] == board.architecture)
-        & (frame["protocol"] == board.protocol)
-    ]
+    place = (board.dataset, board.fingerprint, board.architecture, board.protocol)
+    here: dict[str | None, dict[int, list[Evaluated]]] = {}
+    for one in results.evaluations:
+        record = one.record
+        at = (record.dataset, record.dataset_fingerprint, record.architecture, record.protocol)
+        if one.current and record.snapshot is not None and record.own_recipe == own and at == place:
+            here.setdefault(one.entry, {}).setdefault(record.snapshot, []).append(one)
     found: list[tuple[Entry, Sequence[AnytimePoint]]] = []
-    for place in board.places:
-        ours = here[here["condensation"].isin(place.entry.ids)]
-        moments = [
-            _moment(frames, folder, place, int(float(str(step))), group)
-            for step, group in ours.groupby("snapshot", sort=True)
-        ]
-        moments = [m for m in (*moments, _last(frames, place, own)) if m.score.known]
+    for row in board.places:
+        snapshots = sorted(here.get(row.entry.key, {}).items())
+        moments = [_moment(folder, row, step, group) for step, group in snapshots]
+        moments = [m for m in (*moments, _last(results, row, own)) if m.score.known]
         if moments:
-            found.append((place.entry, moments))
+            found.append((row.entry, moments))
     return found
 
 
@@ -111,46 +108,50 @@ def one_hardware(board: Board, entries: Iterable[Entry]) -> bool:
     return len({name for p in board.places if p.entry.key in keys for name in p.costs}) <= 1
 
 
-def _last(frames: Frames, place: RankedRow, own: bool) -> AnytimePoint:
+def _last(results: Results, row: RankedRow, own: bool) -> AnytimePoint:
     """Return the moment of the final sets."""
-    sets = frames.condensations[frames.condensations["id"].isin(place.entry.ids)]
-    steps = mean(sets["steps_done"])
+    sets = results.of(row.entry.ids)
+    steps = mean(one.cost("steps_done") for one in sets)
     return AnytimePoint(
         step=int(steps) if math.isfinite(steps) else 0,
-        seconds=_on_one_class(place, mean(sets["own_s"] + sets["artifact_s"])),
-        flops=mean(sets["flops_condense"] + sets["flops_artifact"]),
-        score=place.own if own else place.score,
+        seconds=_on_one_class(row, mean(one.own_s + one.cost("artifact_s") for one in sets)),
+        flops=mean(one.cost("flops_condense") + one.cost("flops_artifact") for one in sets),
+        score=row.own if own else row.score,
     )
 
 
-def _on_one_class(place: RankedRow, seconds: float) -> float:
-    return seconds if len(place.costs) == 1 else math.nan
+def _on_one_class(row: RankedRow, seconds: float) -> float:
+    return seconds if len(row.costs) == 1 else math.nan
 
 
 def _moment(
-    frames: Frames, folder: RunFolder, place: RankedRow, step: int, evaluations: pd.DataFrame
+    folder: RunFolder, row: RankedRow, step: int, evaluations: Sequence[Evaluated]
 ) -> AnytimePoint:
-    sets = frames.condensations[frames.condensations["id"].isin(evaluations["condensation"])]
+    sets = [one.of for one in evaluations if one.of]
     seconds = [
-        one["artifact_s"] + one["init_s"] + _seconds_until(folder, one["id"], step)
-        for _, one in sets.iterrows()
+        one.cost("artifact_s") + one.cost("init_s") + _seconds_until(folder, one.record.id, step)
+        for one in sets
     ]
-    share = step / sets["steps_done"].clip(lower=1)
-    start = sets["flops_init"].fillna(0)  # of the total; records of before have it in the steps
-    steps = sets["flops_condense"] - start - sets["flops_export"].fillna(0)
     return AnytimePoint(
         step=step,
-        seconds=_on_one_class(place, mean(pd.Series(seconds, dtype=float))),
-        flops=mean(sets["flops_artifact"] + start + steps * share),
-        score=Score.of(frames, evaluations),
+        seconds=_on_one_class(row, mean(seconds)),
+        flops=mean(_flops_until(one, step) for one in sets),
+        score=Score.of(evaluations),
     )
+
+
+def _flops_until(one: Condensed, step: int) -> float:
+    """Return the operations of init, artifacts and the first `step` steps."""
+    ends = [one.cost(name) for name in ("flops_init", "flops_export")]
+    start, export = (0.0 if math.isnan(flops) else flops for flops in ends)  # of early records
+    steps = one.cost("flops_condense") - start - export
+    share = step / max(1.0, one.cost("steps_done"))
+    return one.cost("flops_artifact") + start + steps * share
 
 
 def _seconds_until(folder: RunFolder, id: str, step: int) -> float:
     """Return the seconds of the first `step` steps, from the curve."""
     if step == 0:
         return 0.0
-    curve = read_curve(folder, id)
-    if curve.empty or "seconds" not in curve or len(curve) < step:
-        return math.nan
-    return float(curve["seconds"].iloc[step - 1])
+    seconds = read_curve(folder, id).get("seconds", ())
+    return seconds[step - 1] if len(seconds) >= step else math.nan

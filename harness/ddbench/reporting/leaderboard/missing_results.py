@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ddbench.reporting.leaderboard.dataframes import Frames
-from ddbench.store.run_folder import DONE, FAILED, SKIPPED, Records
+from ddbench.reporting.leaderboard.results import Condensed, Results
+from ddbench.store.records import DONE, FAILED, SKIPPED, Condensation, Skipped
+from ddbench.store.run_folder import Records
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,13 @@ class Trouble:
     seeds: tuple[int, ...] = ()
 
 
-def find_troubles(records: Records, frames: Frames, labels: Mapping[str, str]) -> list[Trouble]:
+def find_troubles(records: Records, results: Results, labels: Mapping[str, str]) -> list[Trouble]:
     """Return the jobs without a result: condensations, evaluations, then what no plan held.
 
     `labels` are those of entries, by their keys.
     """
-    found = [*_condensations(frames, labels), *_evaluations(frames, labels)]
-    found += _never_planned(records, frames)
+    found = [*_condensations(results, labels), *_evaluations(results, labels)]
+    found += _never_planned(records, results)
     together: dict[tuple[str, str, str], Trouble] = {}
     for one in found:
         same = together.get((one.status, one.what, one.reason))
@@ -47,79 +48,70 @@ def find_troubles(records: Records, frames: Frames, labels: Mapping[str, str]) -
     return list(together.values())
 
 
-def _condensations(frames: Frames, labels: Mapping[str, str]) -> list[Trouble]:
-    frame = frames.condensations
-    undone = frame[(frame["status"] != DONE) & ~frame["superseded"]]
+def _condensations(results: Results, labels: Mapping[str, str]) -> list[Trouble]:
     return [
         Trouble(
-            one["status"],
-            f"condense {_words(one, labels)}",
-            _reason(one),
-            one["id"],
-            (one["seed"],),
+            one.record.status,
+            f"condense {_label(one, labels)}",
+            _reason(one.record.reason),
+            one.record.id,
+            (one.record.seed,),
         )
-        for one in undone.to_dict("records")
+        for one in results.condensations.values()
+        if one.record.status != DONE and not one.superseded
     ]
 
 
-def _evaluations(frames: Frames, labels: Mapping[str, str]) -> list[Trouble]:
-    frame = frames.evaluations
-    undone = frame[(frame["status"] != DONE) & frame["current"]]
-    sets = {one["id"]: one for one in frames.condensations.to_dict("records")}
+def _evaluations(results: Results, labels: Mapping[str, str]) -> list[Trouble]:
     found = []
-    for one in undone.to_dict("records"):
-        of = sets.get(one["condensation"])
-        what = f"the whole of {one['dataset']}" if of is None else _words(of, labels)
-        own = " by its own recipe" if one["own_recipe"] else ""
-        words = f"evaluate {what} on {one['architecture']}, {one['protocol']}{own}"
-        seeds = () if of is None else (of["seed"],)
-        found.append(Trouble(one["status"], words, _reason(one), one["id"], seeds))
+    for one in results.evaluations:
+        if one.done or not one.current:
+            continue
+        record = one.record
+        what = _label(one.of, labels) if one.of else f"the whole of {record.dataset}"
+        own = " by its own recipe" if record.own_recipe else ""
+        words = f"evaluate {what} on {record.architecture}, {record.protocol}{own}"
+        seeds = (one.of.record.seed,) if one.of else ()
+        found.append(Trouble(record.status, words, _reason(record.reason), record.id, seeds))
     return found
 
 
-def _never_planned(records: Records, frames: Frames) -> list[Trouble]:
+def _never_planned(records: Records, results: Results) -> list[Trouble]:
     """Return what plans left out and no later plan put in."""
-    names = ("row", "dataset", "architecture", "init", "ipc", "seed")
-    there: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for one in frames.condensations.to_dict("records"):
-        there.setdefault(tuple(str(one[name]) for name in names), []).append(one["config"])
-    found: dict[tuple[Any, ...], Trouble] = {}
-    for manifest in records.manifests:
-        for skipped in _left_out(manifest):
-            place = tuple(str(skipped.get(name)) for name in names)
-            on = str(skipped.get("evaluate_on") or "")
-            if not on and any(_has(config, skipped) for config in there.get(place, ())):
-                continue
-            status = FAILED if skipped.get("failed") else SKIPPED
-            seeds = (skipped["seed"],) if isinstance(skipped.get("seed"), int) else ()
-            words, reason = f"condense {_words(skipped, {})}", _reason(skipped)
-            words = f"evaluate {_words(skipped, {})} on {on}" if on else words
-            found[words, *seeds, reason] = Trouble(status, words, reason, "", seeds)
+    there: dict[tuple[object, ...], list[Mapping[str, Any]]] = {}
+    for one in results.condensations.values():
+        place = (one.row, *_place(one.record), one.record.seed)
+        there.setdefault(place, []).append(one.record.config)
+    found: dict[tuple[object, ...], Trouble] = {}
+    for skipped in (one for manifest in records.manifests for one in manifest.plan.skipped):
+        place, on = (skipped.row, *_place(skipped), skipped.seed), skipped.evaluate_on
+        if not on and any(_has(config, skipped) for config in there.get(place, ())):
+            continue
+        status = FAILED if skipped.failed else SKIPPED
+        given = ", ".join(f"{name}={value}" for name, value in skipped.options.items())
+        row = f"{skipped.row} [{given}]" if given else skipped.row
+        words, reason = _words(row, skipped), _reason(skipped.reason)
+        words = f"evaluate {words} on {on}" if on else f"condense {words}"
+        found[words, skipped.seed, reason] = Trouble(status, words, reason, "", (skipped.seed,))
     return list(found.values())
 
 
-def _left_out(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    plan = manifest.get("plan")
-    skipped = plan.get("skipped") if isinstance(plan, dict) else None
-    return [one for one in skipped if isinstance(one, dict)] if isinstance(skipped, list) else []
+def _place(one: Condensation | Skipped) -> Sequence[object]:
+    return one.dataset, one.architecture, one.init, one.ipc
 
 
-def _has(config: Mapping[str, Any], skipped: Mapping[str, Any]) -> bool:
+def _has(config: Mapping[str, Any], skipped: Skipped) -> bool:
     """Say whether a row has the options that `--set` gave to the one left out."""
-    return all(config.get(name) == value for name, value in _options(skipped).items())
+    return all(config.get(name) == value for name, value in skipped.options.items())
 
 
-def _options(skipped: Mapping[Any, Any]) -> Mapping[str, Any]:
-    options = skipped.get("options")
-    return options if isinstance(options, dict) else {}
+def _reason(reason: str | None) -> str:
+    return reason or "no reason was noted"
 
 
-def _reason(one: Mapping[Any, Any]) -> str:
-    return str(one.get("reason") or "no reason was noted")
+def _label(one: Condensed, labels: Mapping[str, str]) -> str:
+    return _words(labels.get(one.entry, one.row), one.record)
 
 
-def _words(one: Mapping[Any, Any], labels: Mapping[str, str]) -> str:
-    given = ", ".join(f"{name}={value}" for name, value in _options(one).items())
-    label = labels.get(str(one.get("entry")), f"{one.get('row')}{f' [{given}]' if given else ''}")
-    where = f"{label} on {one.get('dataset')}, {one.get('architecture')}"
-    return f"{where}, {one.get('init')} init, ipc {one.get('ipc')}"
+def _words(row: str, one: Condensation | Skipped) -> str:
+    return f"{row} on {one.dataset}, {one.architecture}, {one.init} init, ipc {one.ipc}"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pandas as pd
-
-from ddbench.reporting.leaderboard import number_format
-from ddbench.reporting.leaderboard.dataframes import Frames
 from ddbench.reporting.leaderboard.differences import Difference, difference
+from ddbench.reporting.leaderboard.results import Evaluated, Results, number
 from ddbench.reporting.leaderboard.rows import Entry
 from ddbench.reporting.leaderboard.scores import Costs, Score, Training, costs_of, mean, training_of
-from ddbench.store.run_folder import DONE, TEST, VALIDATION
+from ddbench.reporting.leaderboard.ties import standings
+from ddbench.store.records import DONE, TEST, VALIDATION, EvaluationRecord
+from ddbench.text import number_format
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,11 @@ class RankedRow:
         rank: 1 for the most accurate; None without a score, and for controls; the same for rows
             of the same images.
         below: How far it lies below the best; None of the best itself, and without a rank.
+        tied: Whether nothing tells it from the best, by Holm's correction over all pairs of the
+            board; False of the best itself, and where nothing is known of the noise.
+        ranks: From the first to the last rank that it may have, by the same; None of unknown noise.
+        groups: The ties that it is in, a letter each: rows that stand next to each other, none of
+            which is told from another.
         trouble: Why some or all seeds have no score.
     """
 
@@ -45,12 +49,10 @@ class RankedRow:
     images: float
     rank: int | None = None
     below: Difference | None = None
+    tied: bool = False
+    ranks: tuple[int, int] | None = None
+    groups: str = ""
     trouble: tuple[str, ...] = ()
-
-    @property
-    def tied(self) -> bool:
-        """Whether the networks do not tell it from the best; False where nothing tells."""
-        return self.below is not None and self.below.known and not self.below.decided
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class Board:
         variant: Tells protocols of one name but different constants apart; else "".
         data_variant: Tells datasets of one name but different content apart; else "".
         tested: Whether rows of a ranking on a validation split were tested on the test set since.
+        tests: How many pairs of rows have a test.
     """
 
     dataset: str
@@ -140,6 +143,7 @@ class Board:
     variant: str = ""
     data_variant: str = ""
     tested: bool = False
+    tests: int = 0
 
     @property
     def trained_alike(self) -> bool:
@@ -198,9 +202,9 @@ class Board:
 # -- making them -------------------------------------------------------------------------------
 
 
-def make_boards(frames: Frames, entries: Sequence[Entry]) -> list[Board]:
+def make_boards(results: Results, entries: Sequence[Entry]) -> list[Board]:
     """Return the boards by dataset, ipc and protocol, the architectures that were matched first."""
-    maker = _Maker(frames, entries, make_references(frames))
+    maker = _Maker(results, entries)
     boards = [board for board in map(maker.board, maker.keys()) if board.places]
     matched = {entry.architecture for entry in entries}
     datasets = list(dict.fromkeys((b.dataset, b.fingerprint) for b in boards))
@@ -225,9 +229,6 @@ def grouped(boards: Sequence[Board]) -> list[tuple[Board, ...]]:
     return [tuple(group) for _, group in itertools.groupby(boards, shared)]
 
 
-_KEY = ["dataset", "fingerprint", "ipc", "protocol", "variant", "architecture", "tested_on"]
-
-
 def chosen_sets(boards: Sequence[Board]) -> list[str]:
     """Return the condensations that validations chose, by the first architecture of each group.
 
@@ -244,82 +245,107 @@ def chosen_sets(boards: Sequence[Board]) -> list[str]:
     return list(found)
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Key:
+    """What all evaluations of a board share, but the recipe."""
+
+    dataset: str
+    fingerprint: str
+    ipc: int
+    protocol: str
+    architecture: str
+    tested_on: str
+
+
 class _Maker:
-    frames: Frames
-    entries: Sequence[Entry]
-    references: Sequence[Reference]
-    final: pd.DataFrame = field(init=False)  # evaluations of final sets that count
-    common: pd.DataFrame = field(init=False)  # those by the protocol alone
-    sets: Mapping[str, pd.DataFrame] = field(init=False)  # condensations that are done, by entry
+    """Makes boards of evaluations of final sets that count."""
 
-    def __post_init__(self) -> None:
-        frame = self.frames.evaluations
-        of_set = frame["condensation"].notna() & frame["snapshot"].isna()
-        self.final = frame[frame["current"] & of_set]
-        self.common = self.final[~self.final["own_recipe"]]
-        sets = self.frames.condensations
-        self.sets = {entry.key: sets[sets["id"].isin(entry.ids)] for entry in self.entries}
+    def __init__(self, results: Results, entries: Sequence[Entry]) -> None:
+        self.results = results
+        self.references = make_references(results)
+        self.entries: dict[tuple[str, str, int], list[Entry]] = {}
+        for entry in entries:
+            place = (entry.dataset, entry.fingerprint, entry.ipc)
+            self.entries.setdefault(place, []).append(entry)
+        self.common: dict[_Key, list[Evaluated]] = {}  # by the protocol alone
+        self.own: dict[_Key, list[Evaluated]] = {}  # by the sets' own recipes
+        for one in results.evaluations:
+            if one.current and one.of is not None and one.record.snapshot is None:
+                into = self.own if one.record.own_recipe else self.common
+                into.setdefault(_key(one.record, one.of.record.ipc), []).append(one)
+        self.variants: dict[tuple[str, str, str], set[str]] = {}
+        self.contents: dict[str, set[str]] = {}
+        for key, variant in self.keys():
+            protocol = (key.dataset, key.fingerprint, key.protocol)
+            self.variants.setdefault(protocol, set()).add(variant)
+            self.contents.setdefault(key.dataset, set()).add(key.fingerprint)
 
-    def keys(self) -> list[tuple[Any, ...]]:
-        done = self.common[self.common["status"] == DONE]
-        return list(dict.fromkeys(done[_KEY].itertuples(index=False, name=None)))
+    def keys(self) -> list[tuple[_Key, str]]:
+        """Return what the boards are of, and the hash of each one's recipe."""
+        done = (
+            (key, one.variant) for key, group in self.common.items() for one in group if one.done
+        )
+        return list(dict.fromkeys(done))
 
-    def board(self, key: tuple[Any, ...]) -> Board:
-        dataset, fingerprint, ipc, protocol, variant, architecture, tested_on = key
-        where = dict(zip(_KEY, key, strict=True))
-        del where["variant"]
-        common, own = _at(self.common, where), _at(self.final[self.final["own_recipe"]], where)
+    def board(self, of: tuple[_Key, str]) -> Board:
+        key, variant = of
         # A failed evaluation never got to note the recipe in its final form.
-        common = common[(common["variant"] == variant) | (common["status"] != DONE)]
-        done = self.common[self.common["status"] == DONE]
-        first = common[common["status"] == DONE].iloc[0]
+        common = [o for o in self.common[key] if o.variant == variant or not o.done]
+        own = self.own.get(key, [])
+        first = next(one for one in common if one.done).record
         data = _facts(first)
-        place = (dataset, fingerprint, ipc)
-        entries = [e for e in self.entries if (e.dataset, e.fingerprint, e.ipc) == place]
-        if data.validation and tested_on == TEST:  # only what was chosen is tested
-            tested = set(common["entry"])
+        entries = self.entries.get((key.dataset, key.fingerprint, key.ipc), [])
+        if data.validation and key.tested_on == TEST:  # only what was chosen is tested
+            tested = {one.entry for one in common}
             entries = [entry for entry in entries if entry.key in tested]
-        frames = self.frames.of(pd.concat([common, own]))
+        protocol = (key.dataset, key.fingerprint, key.protocol)
+        on_test = self.common.get(replace(key, tested_on=TEST), [])
+        places, tests = _ranked(self._places(entries, common, own), data.n_test)
         return Board(
-            dataset=dataset,
-            fingerprint=fingerprint,
-            ipc=int(ipc),
-            architecture=architecture,
-            protocol=protocol,
-            recipe=first["recipe"],
-            places=_ranked(
-                [self._place(frames, entry, common, own) for entry in entries], data.n_test
-            ),
+            dataset=key.dataset,
+            fingerprint=key.fingerprint,
+            ipc=key.ipc,
+            architecture=key.architecture,
+            protocol=key.protocol,
+            recipe=first.recipe,
+            places=places,
+            tests=tests,
             data=data,
-            forward_macs=float(first["forward_macs"]),
-            reference=self._reference(dataset, fingerprint, architecture, tested_on),
-            variant=variant[:6] if self._has_variants(dataset, fingerprint, protocol) else "",
-            data_variant=fingerprint[:8] if self._has_contents(dataset) else "",
-            tested=bool(len(_at(done, where | {"tested_on": TEST}))),
+            forward_macs=number(first.forward_macs),
+            reference=self._reference(key),
+            variant=variant[:6] if len(self.variants[protocol]) > 1 else "",
+            data_variant=key.fingerprint[:8] if len(self.contents[key.dataset]) > 1 else "",
+            tested=any(one.done for one in on_test),
         )
 
-    def _place(
-        self, frames: Frames, entry: Entry, common: pd.DataFrame, own: pd.DataFrame
-    ) -> RankedRow:
-        sets = self.sets[entry.key]
-        ours = common[common["condensation"].isin(entry.ids)]
-        return RankedRow(
-            entry=entry,
-            score=Score.of(frames, ours),
-            own=Score.of(frames, own[own["condensation"].isin(entry.ids)]),
-            costs=costs_of(sets),
-            training=training_of(frames, ours),
-            bytes=mean(sets["bytes"]),
-            images=mean(sets["images"]),
-            trouble=_trouble(entry, ours),
-        )
+    def _places(
+        self,
+        entries: Iterable[Entry],
+        common: Iterable[Evaluated],
+        own: Iterable[Evaluated],
+    ) -> list[RankedRow]:
+        by_entry, own_by_entry = _by_entry(common), _by_entry(own)
+        places = []
+        for entry in entries:
+            sets = self.results.of(entry.ids)
+            ours = by_entry.get(entry.key, [])
+            places.append(
+                RankedRow(
+                    entry=entry,
+                    score=Score.of(ours),
+                    own=Score.of(own_by_entry.get(entry.key, [])),
+                    costs=costs_of(sets),
+                    training=training_of(ours),
+                    bytes=mean(one.cost("bytes") for one in sets),
+                    images=mean(number(one.record.images) for one in sets),
+                    trouble=_trouble(entry, ours),
+                )
+            )
+        return places
 
-    def _reference(
-        self, dataset: str, fingerprint: str, architecture: str, tested_on: str
-    ) -> Reference | None:
+    def _reference(self, key: _Key) -> Reference | None:
         """Return the one of most epochs: chosen before any test, and the least undertrained."""
-        place = (dataset, fingerprint, architecture, tested_on)
+        place = (key.dataset, key.fingerprint, key.architecture, key.tested_on)
         fitting = (
             r
             for r in self.references
@@ -329,105 +355,114 @@ class _Maker:
             fitting, key=lambda reference: (reference.epochs, reference.protocol), default=None
         )
 
-    def _has_variants(self, dataset: str, fingerprint: str, protocol: str) -> bool:
-        where = {"dataset": dataset, "fingerprint": fingerprint, "protocol": protocol}
-        here = _at(self.common[self.common["status"] == DONE], where)
-        return here["variant"].nunique() > 1
 
-    def _has_contents(self, dataset: str) -> bool:
-        return _at(self.common, {"dataset": dataset})["fingerprint"].nunique() > 1
-
-
-def _at(frame: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
-    for name, value in where.items():
-        frame = frame[frame[name] == value]
-    return frame
-
-
-def _facts(first: pd.Series) -> DataFacts:
-    return DataFacts(
-        n_test=int(first["n_test"]),
-        chance=float(first["chance"]),
-        majority=float(first["majority"]),
-        unequal=len(set(first["class_counts_test"])) > 1,
-        tested_on=str(first["tested_on"]),
-        validation=str(first["validation"]),
-        classes=_classes(first),
-        notes=str(first["data_notes"]),
+def _key(record: EvaluationRecord, ipc: int) -> _Key:
+    return _Key(
+        dataset=record.dataset,
+        fingerprint=record.dataset_fingerprint,
+        ipc=ipc,
+        protocol=record.protocol,
+        architecture=record.architecture,
+        tested_on=record.tested_on,
     )
 
 
-def _classes(first: pd.Series) -> tuple[tuple[str, int, int], ...]:
-    about = (first["class_names"], first["train_counts"], first["class_counts_test"])
+def _by_entry(evaluations: Iterable[Evaluated]) -> dict[str | None, list[Evaluated]]:
+    groups: dict[str | None, list[Evaluated]] = {}
+    for one in evaluations:
+        groups.setdefault(one.entry, []).append(one)
+    return groups
+
+
+def _facts(first: EvaluationRecord) -> DataFacts:
+    return DataFacts(
+        n_test=first.n_test or 0,
+        chance=number(first.chance),
+        majority=number(first.majority),
+        unequal=len(set(first.class_counts_test)) > 1,
+        tested_on=first.tested_on,
+        validation=first.validation,
+        classes=_classes(first),
+        notes=first.data_notes,
+    )
+
+
+def _classes(first: EvaluationRecord) -> tuple[tuple[str, int, int], ...]:
+    about = (first.class_names, first.train_counts, first.class_counts_test)
     return tuple(zip(*about, strict=True)) if len({len(one) for one in about}) == 1 else ()
 
 
-def _trouble(entry: Entry, evaluations: pd.DataFrame) -> tuple[str, ...]:
+def _trouble(entry: Entry, evaluations: Iterable[Evaluated]) -> tuple[str, ...]:
     """Return why seeds have no score: their condensation or their evaluation has none."""
     lines = [f"seed {seed} {status}: {reason}" for seed, status, reason in entry.failed]
-    status = {one["condensation"]: one for _, one in evaluations.iterrows()}
+    records = {one.record.condensation: one.record for one in evaluations}
     for seed, id in zip(entry.seeds, entry.ids, strict=True):
-        one = status.get(id)
+        one = records.get(id)
         if one is None:
             lines.append(f"seed {seed}: not evaluated yet")
-        elif one["status"] != DONE:
-            lines.append(f"seed {seed}: evaluation {one['status']}: {one['reason']}")
+        elif one.status != DONE:
+            lines.append(f"seed {seed}: evaluation {one.status}: {one.reason}")
     return tuple(lines)
 
 
-def _ranked(places: Sequence[RankedRow], n_test: int) -> tuple[RankedRow, ...]:
-    """Return the rows by accuracy; controls stand among them without a rank.
+def _ranked(places: Sequence[RankedRow], n_test: int) -> tuple[tuple[RankedRow, ...], int]:
+    """Return the rows by accuracy, and how many pairs of them have a test.
 
-    Rows of the same images, as selections of one image per class may be, share the first's rank.
+    Controls stand among them without a rank. Rows of the same images, as selections of one image
+    per class may be, share the first's rank.
     """
     scored = sorted((p for p in places if p.score.known), key=lambda p: -p.score.mean)
     rest = [place for place in places if not place.score.known]
-    best = next((place for place in scored if not place.entry.is_control), None)
-    numbers, first = itertools.count(1), dict[Any, int]()
-    ranked = [
-        place
-        if place.entry.is_control or best is None
-        else replace(
+    rows = [place for place in scored if not place.entry.is_control]
+    if not rows:
+        return (*scored, *rest), 0
+    sets = [place.entry.images for place in rows]
+    pairs, found = standings([place.score for place in rows], sets, n_test)
+    firsts = list(dict.fromkeys(sets))
+    new = {
+        place.entry.key: replace(
             place,
-            rank=first.setdefault(place.entry.images, next(numbers)),
-            below=_below(place, best, n_test),
+            rank=1 + sets.index(place.entry.images),
+            below=None if k == 0 else pairs.difference(0, firsts.index(place.entry.images)),
+            tied=stands is not None and stands.tied,
+            ranks=stands.ranks if stands else None,
+            groups=stands.groups if stands else "",
         )
-        for place in scored
-    ]
-    return (*ranked, *rest)
-
-
-def _below(place: RankedRow, best: RankedRow, n_test: int) -> Difference | None:
-    return None if place is best else difference(best.score, place.score, n_test)
+        for k, (place, stands) in enumerate(zip(rows, found, strict=True))
+    }
+    return (*(new.get(place.entry.key, place) for place in scored), *rest), pairs.tests
 
 
 # -- the whole training set --------------------------------------------------------------------
 
 
-def make_references(frames: Frames) -> list[Reference]:
+def make_references(results: Results) -> list[Reference]:
     """Return what networks reach that are trained on the whole training set."""
-    frame = frames.evaluations
-    done = frame["current"] & (frame["status"] == DONE)
-    whole = frame[done & frame["condensation"].isna()]
-    keys = ["dataset", "fingerprint", "architecture", "protocol", "tested_on", "variant"]
-    return [
-        Reference(
-            dataset=str(dataset),
-            fingerprint=str(fingerprint),
-            architecture=str(architecture),
-            protocol=str(protocol),
-            score=Score.of(frames, group),
-            training=training_of(frames, group),
-            images=mean(group["images"]),
-            forward_macs=mean(group["forward_macs"]),
-            epochs=_epochs(group.iloc[0]["recipe"]),
-            tested_on=str(tested_on),
-            recipe=group.iloc[0]["recipe"],
-        )
-        for (dataset, fingerprint, architecture, protocol, tested_on, _), group in whole.groupby(
-            keys, sort=False
-        )
-    ]
+    groups: dict[tuple[str, ...], list[Evaluated]] = {}
+    for one in results.evaluations:
+        record = one.record
+        if one.current and one.done and record.condensation is None:
+            key = (record.dataset, record.dataset_fingerprint, record.architecture,
+                   record.protocol, record.tested_on, one.variant)  # fmt: skip
+            groups.setdefault(key, []).append(one)
+    return [_make_reference(group) for group in groups.values()]
+
+
+def _make_reference(group: Sequence[Evaluated]) -> Reference:
+    first = group[0].record
+    return Reference(
+        dataset=first.dataset,
+        fingerprint=first.dataset_fingerprint,
+        architecture=first.architecture,
+        protocol=first.protocol,
+        score=Score.of(group),
+        training=training_of(group),
+        images=mean(number(one.record.images) for one in group),
+        forward_macs=mean(number(one.record.forward_macs) for one in group),
+        epochs=_epochs(first.recipe),
+        tested_on=first.tested_on,
+        recipe=first.recipe,
+    )
 
 
 def _epochs(recipe: Mapping[str, Any]) -> float:

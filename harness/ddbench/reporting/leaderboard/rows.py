@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
-from ddbench.store.run_folder import DONE
+from ddbench.reporting.leaderboard.results import Condensed
+from ddbench.store.records import DONE, CondensationRecord
 from ddbench.text.labels import Named, labels
 
 BASELINE = "random"  # the method that every other is held against
@@ -34,6 +32,7 @@ class Entry:
         config: The options.
         published: Whether they are published, else the method's defaults.
         quick: Whether they differ because a preset took the method's quick settings.
+        taken: How many steps it took, the fewest and the most of its seeds.
         notes: Words about how to read the row.
         budget_s: Seconds that each of its condensations had, None where steps end them.
     """
@@ -58,6 +57,7 @@ class Entry:
     published: bool = True
     notes: tuple[str, ...] = ()
     budget_s: float | None = None
+    taken: str = ""
 
     @property
     def images(self) -> tuple[tuple[int, str | None], ...] | str:
@@ -76,27 +76,34 @@ class Entry:
         return self.control_of is not None
 
 
-def find_entries(condensations: pd.DataFrame) -> list[Entry]:
+def find_entries(condensations: Iterable[Condensed]) -> list[Entry]:
     """Return the entries of a folder in the order of its records, superseded ones left out.
 
     Controls of the very same sets are one: the starts of a sweep that nothing has been made of yet.
     """
-    current = condensations[~condensations["superseded"]]
-    groups = {str(key): g.sort_values("seed") for key, g in current.groupby("entry", sort=False)}
+    groups: dict[str, list[Condensed]] = {}
+    for one in condensations:
+        if not one.superseded:
+            groups.setdefault(one.entry, []).append(one)
+    groups = {key: sorted(group, key=_seed) for key, group in groups.items()}
     groups = {key: groups[key] for key in _without_repeats(groups)}
-    labels = _labels({key: group.iloc[0] for key, group in groups.items()})
+    labels = _labels({key: group[0] for key, group in groups.items()})
     return [_entry(key, labels[key], group) for key, group in groups.items()]
 
 
-def _without_repeats(groups: Mapping[str, pd.DataFrame]) -> list[str]:
+def _seed(one: Condensed) -> int:
+    return one.record.seed
+
+
+def _without_repeats(groups: Mapping[str, Sequence[Condensed]]) -> list[str]:
     """Return the keys of the entries to show."""
-    kept: dict[Any, str] = {}
+    kept: dict[object, str] = {}
     for key, group in groups.items():
-        first, of = group.iloc[0], _control_of(group)
-        sets = tuple(zip(group["seed"], group["set_sha256"], strict=True))
-        alone = of is None or not all(isinstance(sha, str) for _, sha in sets)
-        names = ("row", "dataset", "fingerprint", "architecture", "init", "ipc", "steps", "code")
-        kept.setdefault(key if alone else (of, *(first[name] for name in names), sets), key)
+        first, of = group[0], _control_of(group)
+        sets = tuple((one.record.seed, one.record.set_sha256) for one in group)
+        alone = of is None or any(sha is None for _, sha in sets)
+        place = (first.row, *_place(first), first.record.steps, first.record.code)
+        kept.setdefault(key if alone else (of, *place, sets), key)
     return list(kept.values())
 
 
@@ -121,89 +128,100 @@ def _apart(control: Entry, entry: Entry) -> int:
     return len(differing) + (control.init != entry.init)
 
 
-def _entry(key: str, label: str, group: pd.DataFrame) -> Entry:
-    first, done = group.iloc[0], group[group["status"] == DONE]
-    left = group[group["status"] != DONE]
+def _entry(key: str, label: str, group: Sequence[Condensed]) -> Entry:
+    first = group[0].record
+    done = [one.record for one in group if one.record.status == DONE]
+    left = [one.record for one in group if one.record.status != DONE]
     return Entry(
         key=key,
         label=label,
-        row=first["row"],
-        method=first["method"],
-        dataset=first["dataset"],
-        fingerprint=first["fingerprint"],
-        architecture=first["architecture"],
-        init=first["init"],
-        ipc=int(first["ipc"]),
-        seeds=tuple(int(seed) for seed in done["seed"]),
-        ids=tuple(done["id"]),
-        sets=tuple(done["set_sha256"]),
-        failed=tuple(
-            (int(one["seed"]), str(one["status"]), str(one["reason"])) for _, one in left.iterrows()
-        ),
+        row=group[0].row,
+        method=first.method,
+        dataset=first.dataset,
+        fingerprint=first.dataset_fingerprint,
+        architecture=first.architecture,
+        init=first.init,
+        ipc=first.ipc,
+        seeds=tuple(one.seed for one in done),
+        ids=tuple(one.id for one in done),
+        sets=tuple(one.set_sha256 for one in done),
+        failed=tuple((one.seed, one.status, str(one.reason)) for one in left),
         control_of=_control_of(group),
-        reduced=first["reduced"],
-        config=first["config"],
-        quick=bool(first["quick"] and first["reduced"]),
-        published=bool(first["published"]),
-        budget_s=None if math.isnan(first["budget_s"]) else float(first["budget_s"]),
-        notes=_notes(done),
+        reduced=first.reduced,
+        config=first.config,
+        quick=bool(first.quick and first.reduced),
+        published=first.published,
+        budget_s=first.budget_s,
+        taken=_taken([one.steps_done for one in done]),
+        notes=_notes([one for one in group if one.record.status == DONE]),
     )
 
 
-def _control_of(group: pd.DataFrame) -> str | None:
+def _control_of(group: Sequence[Condensed]) -> str | None:
     """Return what the row controls, if none of its seeds was asked for by itself."""
-    of = list(group["control_of"])
-    return str(of[0]) if all(isinstance(one, str) for one in of) else None
+    return group[0].control_of if all(one.control_of is not None for one in group) else None
 
 
-def _notes(done: pd.DataFrame) -> tuple[str, ...]:
+def _taken(steps: Sequence[int]) -> str:
+    ends = sorted({min(steps, default=0), max(steps, default=0)})
+    return " to ".join(f"{n:,}" for n in ends)
+
+
+def _notes(done: Sequence[Condensed]) -> tuple[str, ...]:
     notes = []
-    if any(done["stale"]):
-        last = max(str(ended)[:10] for ended in done["ended"])
+    if any(one.stale for one in done):
+        last = max(one.record.ended[:10] for one in done)
         notes.append(f"made by code that has been edited since ({last})")
-    if any(done["chose_on_split"]):
+    records = [one.record for one in done]
+    if any(record.chose_on_split for record in records):
         notes.append("chose settings on a part of the training data")
-    for budget in done["budget_s"].dropna().unique():
-        steps = [f"{n:,.0f}" for n in sorted({min(done["steps_done"]), max(done["steps_done"])})]
-        notes.append(f"had {budget:g} s, in which it took {' to '.join(steps)} steps")
-    for classes, group in done.groupby(done["missing_classes"].map(_words), sort=False):
+    missing: dict[str, list[str]] = {}
+    for record in records:
+        classes = ", ".join(map(str, record.missing_classes))
+        missing.setdefault(classes, []).append(str(record.seed))
+    for classes, seeds in missing.items():
         if classes:
-            seeds = ", ".join(map(str, group["seed"]))
-            notes.append(f"no image of class {classes} (seed {seeds})")
+            notes.append(f"no image of class {classes} (seed {', '.join(seeds)})")
     return tuple(notes)
-
-
-def _words(classes: Sequence[Any]) -> str:
-    return ", ".join(map(str, classes))
 
 
 # -- labels ------------------------------------------------------------------------------------
 
 
-def _labels(firsts: Mapping[Any, pd.Series]) -> dict[Any, str]:
+def _labels(firsts: Mapping[str, Condensed]) -> dict[str, str]:
     """Return a label for each entry; where several share a name, with what tells them apart."""
-    names = ("dataset", "fingerprint", "ipc", "init", "architecture")
     return labels(
         {
             key: Named(
-                name=str(first["row"]),
-                place=tuple(first[name] for name in names),
-                traits=_traits(first),
-                is_control=isinstance(first["control_of"], str),
+                name=first.row,
+                place=_place(first),
+                traits=_traits(first.record),
+                is_control=first.control_of is not None,
             )
             for key, first in firsts.items()
         }
     )
 
 
-def _traits(first: pd.Series) -> dict[str, Any]:
+def _place(one: Condensed) -> tuple[Any, ...]:
+    record = one.record
+    return (
+        record.dataset,
+        record.dataset_fingerprint,
+        record.ipc,
+        record.init,
+        record.architecture,
+    )
+
+
+def _traits(record: CondensationRecord) -> dict[str, Any]:
     """Return what can tell an entry from another of its name, the telling ones first."""
-    config = {k: v for k, v in first["config"].items() if k != "seed"}
-    budget = {} if math.isnan(first["budget_s"]) else {"budget": f"{first['budget_s']:g} s"}
-    return {**config, "steps": first["steps"], **budget, "code": _code(first)}
+    config = {k: v for k, v in record.config.items() if k != "seed"}
+    budget = {} if record.budget_s is None else {"budget": f"{record.budget_s:g} s"}
+    return {**config, "steps": record.steps, **budget, "code": _code(record.code)}
 
 
-def _code(first: pd.Series) -> str:
+def _code(code: str) -> str:
     """Return which code made a row in words: a version, or the beginning of a hash."""
-    kind, _, digest = str(first["code"]).partition(":")
+    kind, _, digest = code.partition(":")
     return digest[:6] or kind

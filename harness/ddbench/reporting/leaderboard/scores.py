@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev, variance
+from typing import TypeVar
 
-import pandas as pd
+from ddbench.reporting.leaderboard.results import Condensed, Evaluated, number
 
-from ddbench.reporting.leaderboard.dataframes import Frames
-from ddbench.store.run_folder import DONE
+Result = TypeVar("Result", Condensed, Evaluated)
 
 
 @dataclass(frozen=True)
@@ -34,28 +36,50 @@ class Score:
     sets: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
-    def of(cls, frames: Frames, evaluations: pd.DataFrame) -> Score:
+    def of(cls, evaluations: Iterable[Evaluated]) -> Score:
         """Return the score of some evaluations."""
-        if evaluations.empty:
+        by_set: dict[str, list[float]] = {}
+        balanced: list[float] = []
+        for one in evaluations:
+            if one.done:
+                by_set.setdefault(one.record.condensation or "", []).extend(one.record.accuracies)
+                balanced += one.record.balanced_accuracies
+        sets = tuple(tuple(by_set[id]) for id in sorted(by_set))
+        if not sets:
             return cls()
-        networks = frames.networks[frames.networks["evaluation"].isin(evaluations["id"])]
-        if networks.empty:
-            return cls()
-        by_seed = networks.groupby("condensation", dropna=False)["accuracy"]
+        accuracies = [accuracy for one in sets for accuracy in one]
         return cls(
-            mean=float(networks["accuracy"].mean()),
-            spread=float(networks["accuracy"].std(ddof=1)),
-            seed_spread=float(by_seed.mean().std(ddof=1)),
-            seeds=by_seed.ngroups,
-            networks=int(by_seed.size().max()),
-            balanced=float(networks["balanced_accuracy"].mean()),
-            sets=tuple(tuple(accuracies) for _, accuracies in by_seed),
+            mean=fmean(accuracies),
+            spread=_spread(accuracies),
+            seed_spread=_spread([fmean(one) for one in sets]),
+            seeds=len(sets),
+            networks=max(map(len, sets)),
+            balanced=mean(balanced),
+            sets=sets,
         )
 
     @property
     def known(self) -> bool:
         """Whether any network was tested."""
         return self.networks > 0
+
+    @property
+    def network_variance(self) -> float:
+        """The variance between the networks of one set, mean over the sets; NaN of one network."""
+        within = [variance(accuracies) for accuracies in self.sets if len(accuracies) > 1]
+        return fmean(within) if within else math.nan
+
+    @property
+    def set_variance(self) -> float:
+        """The variance between sets, without what their networks make of it; NaN of one seed.
+
+        With one network a set the two cannot be told apart, and it is both together.
+        """
+        if len(self.sets) < 2:
+            return math.nan
+        whole = variance([fmean(accuracies) for accuracies in self.sets])
+        own = self.network_variance / min(map(len, self.sets))
+        return whole if math.isnan(own) else max(0.0, whole - own)
 
 
 @dataclass(frozen=True)
@@ -109,40 +133,55 @@ class Training:
     lower_bound: bool
 
 
-def costs_of(sets: pd.DataFrame) -> dict[str, Costs]:
+def costs_of(sets: Iterable[Condensed]) -> dict[str, Costs]:
     """Return the costs of an entry's condensations by class of hardware."""
     return {
-        str(name): Costs(
-            hardware_class=str(name),
-            own_s=mean(group["own_s"]),
-            artifact_s=mean(group["artifact_s"]),
-            flops_own=mean(group["flops_condense"]),
-            flops_artifact=mean(group["flops_artifact"]),
-            lower_bound=bool(group["lower_bound"].any()),
-            peak_memory=mean(group["peak_memory"]),
-            steps=mean(group["steps_done"]),
+        name: Costs(
+            hardware_class=name,
+            own_s=mean([one.own_s for one in group]),
+            artifact_s=_mean_cost(group, "artifact_s"),
+            flops_own=_mean_cost(group, "flops_condense"),
+            flops_artifact=_mean_cost(group, "flops_artifact"),
+            lower_bound=any(one.lower_bound for one in group),
+            peak_memory=_mean_cost(group, "peak_memory"),
+            steps=_mean_cost(group, "steps_done"),
             seeds=len(group),
         )
-        for name, group in sets.groupby("hardware_class")
+        for name, group in _by_hardware(sets).items()
     }
 
 
-def training_of(frames: Frames, evaluations: pd.DataFrame) -> dict[str, Training]:
+def training_of(evaluations: Iterable[Evaluated]) -> dict[str, Training]:
     """Return what training on some evaluations' sets costs by class of hardware."""
-    done = evaluations[evaluations["status"] == DONE]
     found = {}
-    for name, group in done.groupby("hardware_class"):
-        networks = frames.networks[frames.networks["evaluation"].isin(group["id"])]
-        found[str(name)] = Training(
-            hardware_class=str(name),
-            train_s=mean(networks["train_s"]),
-            test_s=mean(networks["test_s"]),
-            flops=mean(group["flops_train"]),
-            lower_bound=bool(group["lower_bound"].any()),
+    for name, group in _by_hardware(one for one in evaluations if one.done).items():
+        records = [one.record for one in group]
+        found[name] = Training(
+            hardware_class=name,
+            train_s=mean([seconds for record in records for seconds in record.train_s]),
+            test_s=mean([seconds for record in records for seconds in record.test_s]),
+            flops=mean([number(record.flops_train) for record in records]),
+            lower_bound=any(record.flops_lower_bound for record in records),
         )
     return found
 
 
-def mean(values: pd.Series) -> float:
+def _by_hardware(results: Iterable[Result]) -> dict[str, list[Result]]:
+    groups: dict[str, list[Result]] = {}
+    for one in results:
+        groups.setdefault(one.hardware_class, []).append(one)
+    return dict(sorted(groups.items()))
+
+
+def _mean_cost(sets: Iterable[Condensed], name: str) -> float:
+    return mean([one.cost(name) for one in sets])
+
+
+def mean(values: Iterable[float]) -> float:
     """Return the mean of the known values, NaN if there is none."""
-    return float(values.astype(float).mean()) if len(values) else math.nan
+    known = [value for value in values if not math.isnan(value)]
+    return fmean(known) if known else math.nan
+
+
+def _spread(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 else math.nan

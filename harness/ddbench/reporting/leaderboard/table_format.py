@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from ddbench.reporting.leaderboard import number_format
-from ddbench.reporting.leaderboard.differences import Difference, difference
+from ddbench.reporting.leaderboard.differences import Difference, difference, interval_of
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
 from ddbench.reporting.leaderboard.rows import Entry, controls_of
 from ddbench.reporting.leaderboard.scores import Score
-from ddbench.store.run_folder import VALIDATION
+from ddbench.store.records import VALIDATION
+from ddbench.text import number_format
 
-REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "§"
+REDUCED, CONTROL, TIED, NOTED, FRONT = "†", "‡", "≈", "§", "◆"
 FAR = 0.05  # as a share: a recipe that loses more against the common protocol has a footnote
 Value = TypeVar("Value")
 
@@ -47,6 +46,29 @@ def accuracy(place: RankedRow, score: Score | None = None) -> str:
         return number_format.NOTHING
     said = (word for word in ("failed", "skipped") if word in place.trouble[0].split(": ")[0])
     return next(said, "missing")
+
+
+def accuracy_interval(score: Score, n_test: int) -> str:
+    """Return the 95% interval of a row's accuracy in percent, with what it is over.
+
+    84.0 to 88.2 (5 seeds); 84.0 to 88.2 (1 seed, 3 networks).
+    """
+    found = interval_of(score, n_test)
+    if found is None:
+        return number_format.NOTHING
+    low, high = (number_format.points(end) for end in found)
+    over = number_format.several(score.seeds, "seed")
+    if score.seeds == 1:
+        over += f", {number_format.several(score.networks, 'network')}"
+    return f"{low} to {high} ({over})"
+
+
+def ranks(place: RankedRow) -> str:
+    """Return the ranks that a row may have: 1, 2–4."""
+    if place.ranks is None:
+        return number_format.NOTHING
+    first, last = place.ranks
+    return str(first) if first == last else f"{first}–{last}"
 
 
 def samples(score: Score) -> str:
@@ -134,14 +156,36 @@ def validation_caption(board: Board) -> str:
 
 def legend(places: Sequence[RankedRow]) -> list[str]:
     """Return what the marks mean that are the same in all rows."""
-    lines = []
+    lines = [f"{FRONT} no other row is both more accurate and cheaper to make"]
     if any(place.tied for place in places):
-        lines.append(f"{TIED} not told from the best: the 95% interval of their difference has 0")
-    lines += [*_same_images(places), *_silences(places)]
+        lines.append(
+            f"{TIED} not told from the best: 95% sure of all pairs of rows together, by Holm's "
+            "correction"
+        )
+    lines += [*_leaps(places), *_same_images(places), *_silences(places)]
     of = dict.fromkeys(str(p.entry.control_of) for p in places if p.entry.is_control)
     if of:
         whose = number_format.listed(list(of))
         lines.append(f"{CONTROL} a control of {whose}, which stands beside it and is not ranked")
+    return lines
+
+
+def _leaps(places: Sequence[RankedRow]) -> list[str]:
+    """Return why a row counts as equal to the best while one nearer to the best does not."""
+    lines = []
+    told: RankedRow | None = None  # the nearest to the best that is told from it
+    for place in (p for p in places if p.below and p.below.known):
+        if place.tied and told is not None and told.below is not None:
+            near, far = told.below, place.below
+            assert far is not None  # noqa: S101
+            lines.append(
+                f"{TIED} {_row(place.entry)} is further from the best than {_row(told.entry)}, "
+                f"which is told from it: its difference is known to "
+                f"±{number_format.points(far.half)} points, that of the other to "
+                f"±{number_format.points(near.half)}"
+            )
+        elif not place.tied:
+            told = told or place
     return lines
 
 
@@ -163,6 +207,11 @@ def _silences(places: Sequence[RankedRow]) -> list[str]:
     lines = []
     if any(place.below and not place.below.known for place in places):
         lines.append("one network has no spread: nothing is said of rows being as good as others")
+    if any(score.networks == 2 for score in scores):
+        lines.append(
+            "two networks: their intervals are nearly four times as wide as those of three of the "
+            "same noise; use 3 networks or more (`networks` of the protocol)"
+        )
     if any(score.seeds == 1 for score in scores):
         lines.append(
             "n 1 × …: one condensation seed; what condensing again would change is not in its ±, "
@@ -171,17 +220,13 @@ def _silences(places: Sequence[RankedRow]) -> list[str]:
     return lines
 
 
-def notes(places: Sequence[RankedRow]) -> list[str]:
-    """Return what is to be said of rows: other settings than published, and oddities."""
+def noted(places: Sequence[RankedRow]) -> list[str]:
+    """Return what is odd about rows."""
     entries = [place.entry for place in places]
-    alike: dict[str, list[str]] = {}
-    for entry in entries:
-        if entry.reduced:
-            alike.setdefault(_settings(entry, entries), []).append(_row(entry))
-    lines = [
-        f"{REDUCED} {number_format.listed(rows)}{settings}" for settings, rows in alike.items()
-    ]
-    lines += [f"{NOTED} {_row(one)}: {'; '.join(one.notes)}" for one in entries if one.notes]
+    lines = [f"{NOTED} {_row(one)}: {'; '.join(one.notes)}" for one in entries if one.notes]
+    for budget in dict.fromkeys(one.budget_s for one in entries if one.budget_s is not None):
+        taken = [f"{one.label} {one.taken}" for one in entries if one.budget_s == budget]
+        lines.append(f"steps taken in {budget:g} s: {', '.join(taken)}")
     return lines
 
 
@@ -189,28 +234,25 @@ def _row(entry: Entry) -> str:
     return f"{entry.label} ({entry.init} init)"
 
 
-def _settings(entry: Entry, entries: Sequence[Entry]) -> str:
-    """Return what a row ran with; of a control, in what that differs from the row it controls."""
-    of = next((e for e in entries if entry in controls_of(e, entries)), None)
-    if of is None or not of.reduced:
-        than = "published" if entry.published else "its defaults"
-        return f", other settings than {than}: {_pairs(entry)}"
-    other = {k: pair for k, pair in entry.reduced.items() if list(of.reduced.get(k, ())) != [*pair]}
-    published = [f"{k} as {_word(entry)}" for k in of.reduced if k not in entry.reduced]
-    differing = ", ".join(filter(None, [_pairs(replace(entry, reduced=other)), *published]))
-    return f": as {_row(of)}" + (f", but {differing}" if differing else "")
+Settings = Mapping[str, Sequence[Any]]  # option -> (used, published)
 
 
-def _pairs(entry: Entry) -> str:
-    """Return options that differ from the published ones: option used (published)."""
-    return ", ".join(
-        f"{option} {number_format.number(used)} ({_word(entry)} {number_format.number(published)})"
-        for option, (used, published) in entry.reduced.items()
-    )
+def settings(places: Sequence[RankedRow]) -> list[tuple[list[str], str, Settings]]:
+    """Return the rows, whose settings they are not ("published" or "default"), and the options.
 
-
-def _word(entry: Entry) -> str:
-    return "published" if entry.published else "default"
+    Rows of the same settings stand together; of a control only what differs from its row.
+    """
+    entries = [place.entry for place in places]
+    alike: dict[str, tuple[list[str], str, Settings]] = {}
+    for entry in entries:
+        of = next((e for e in entries if entry in controls_of(e, entries)), None)
+        beside = of.reduced if of else {}
+        options = {k: v for k, v in entry.reduced.items() if list(beside.get(k, ())) != [*v]}
+        whose = "published" if entry.published else "default"
+        if options:
+            found = alike.setdefault(repr((whose, options)), ([], whose, options))
+            found[0].append(_row(entry))
+    return list(alike.values())
 
 
 def own_recipe_notes(board: Board) -> list[str]:

@@ -7,16 +7,22 @@ import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from statistics import fmean
 from typing import Any
 
-import pandas as pd
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import EngFormatter
 
 from ddbench.reporting.leaderboard import Board, Costs, Entry, RankedRow
-from ddbench.reporting.leaderboard.curves import PANELS, AnytimePoint, one_hardware, panels_of
+from ddbench.reporting.leaderboard.curves import (
+    PANELS,
+    AnytimePoint,
+    Curve,
+    one_hardware,
+    panels_of,
+)
 
 # Okabe and Ito's colours first, which remain apart for colour-blind eyes; then darker ones.
 COLOURS = (
@@ -126,6 +132,7 @@ def cost_plot(board: Board) -> bytes | None:
     for axes, (label, unit, cost_of) in zip(panels, kinds, strict=True):
         points = [(place, cost_of(next(iter(place.costs.values())))) for place in places]
         points = [(place, cost) for place, cost in points if math.isfinite(cost)]
+        _draw_front(axes, points)
         for together in _overlapping(points):
             _draw(axes, together, styles(board))
         _log_from_zero(axes, [cost for _, cost in points])
@@ -196,7 +203,7 @@ def _whole(axes: Any, board: Board) -> None:  # noqa: ANN401
 # -- curves ------------------------------------------------------------------------------------
 
 
-def curve_plot(curves: Sequence[tuple[Entry, Sequence[pd.DataFrame]]]) -> tuple[bytes | None, int]:
+def curve_plot(curves: Sequence[tuple[Entry, Sequence[Curve]]]) -> tuple[bytes | None, int]:
     """Plot every metric that entries logged, a panel each, a line a seed.
 
     Returns the picture, and how many panels there was no room for.
@@ -224,17 +231,18 @@ def curve_plot(curves: Sequence[tuple[Entry, Sequence[pd.DataFrame]]]) -> tuple[
     return _png(figure), len(panels) - len(shown)
 
 
-def _thinned(curve: pd.DataFrame, name: str) -> tuple[list[float], list[float]]:
+def _thinned(curve: Curve, name: str) -> tuple[list[float], list[float]]:
     """Return steps and finite values, averaged in equal parts where there are too many."""
-    kept = curve[["step", name]] if "step" in curve else curve[[name]].assign(step=curve.index)
-    kept = kept[kept[name].map(math.isfinite)]
-    if len(kept) > POINTS:
-        part = pd.Series(range(len(kept)), index=kept.index) * POINTS // len(kept)
-        kept = kept.groupby(part).mean()
-    return list(kept["step"]), list(kept[name])
+    steps = curve.get("step", range(len(curve[name])))
+    known = [pair for pair in zip(steps, curve[name], strict=True) if math.isfinite(pair[1])]
+    parts: dict[int, list[tuple[float, float]]] = {}
+    for n, pair in enumerate(known):
+        parts.setdefault(n * POINTS // max(POINTS, len(known)), []).append(pair)
+    means = [tuple(map(fmean, zip(*pairs, strict=True))) for pairs in parts.values()]
+    return [step for step, _ in means], [value for _, value in means]
 
 
-def _log_where_wide(axes: Any, values: Iterable[pd.Series]) -> None:  # noqa: ANN401
+def _log_where_wide(axes: Any, values: Iterable[Sequence[float]]) -> None:  # noqa: ANN401
     known = [float(v) for series in values for v in series if math.isfinite(v)]
     if known and min(known) > 0 and max(known) / min(known) > 100:
         axes.set_yscale("log")
@@ -286,6 +294,17 @@ def _log_from_zero(axes: Any, costs: Sequence[float]) -> None:  # noqa: ANN401
     axes.set_xscale("symlog", linthresh=least, linscale=0.5)
     decades = range(math.ceil(math.log10(least)), math.ceil(math.log10(max(positive))) + 1)
     axes.set_xticks([0, *(10.0**k for k in decades)])
+
+
+def _draw_front(axes: Any, points: Sequence[tuple[RankedRow, float]]) -> None:  # noqa: ANN401
+    """Draw the line below which some row is both more accurate and cheaper: the Pareto front."""
+    ranked = [(cost, -place.score.mean) for place, cost in points if place.rank is not None]
+    front: list[tuple[float, float]] = []
+    for cost, accuracy in ((cost, -100 * negative) for cost, negative in sorted(ranked)):
+        if not front or accuracy > front[-1][1]:
+            front.append((cost, accuracy))
+    if len(front) > 1:
+        axes.plot(*zip(*front, strict=True), drawstyle="steps-post", color="#999999", zorder=0)
 
 
 def _draw_moments(

@@ -35,7 +35,6 @@ def cost_plot_section(document: Document, boards: Sequence[Board]) -> None:
     if content is None:
         return
     address = document.picture(f"{_stem(board)}-accuracy-against-cost.png", content)
-    document.heading(3, "Accuracy against cost")
     document.add(image(address, f"accuracy on {board.architecture} against the cost of the set"))
     classes = {name for place in board.places for name in place.costs}
     lines = ["A colour for each method; hollow: a control. At 0: no counted operation."]
@@ -66,11 +65,10 @@ def curve_section(document: Document, leaderboard: Leaderboard, boards: Sequence
 
         return curve_plot(curves)[0]
 
-    data = [(entry.label, entry.init, [c.to_csv() for c in by_seed]) for entry, by_seed in curves]
+    data = [(entry.label, entry.init, by_seed) for entry, by_seed in curves]
     content = drawn(document.earlier, mark_of("curves", repr(data)), draw)
     if content is None:
         return
-    document.heading(3, "What methods logged")
     address = document.picture(f"{_stem(board)}-curves.png", content)
     document.add(image(address, "logged metrics against steps"))
     note = f" {left_out} more are in the curve.csv files." if left_out else ""
@@ -83,8 +81,8 @@ def curve_section(document: Document, leaderboard: Leaderboard, boards: Sequence
 def anytime_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
     """Write the anytime curve of every row, where sets were evaluated on the way."""
     board = boards[0]
-    curves = anytime(leaderboard.frames, leaderboard.folder, board)
-    own = anytime(leaderboard.frames, leaderboard.folder, board, own=True)
+    curves = anytime(leaderboard.results, leaderboard.folder, board)
+    own = anytime(leaderboard.results, leaderboard.folder, board, own=True)
     if not any(len(moments) > 1 for _, moments in (*curves, *own)):
         return
 
@@ -95,7 +93,6 @@ def anytime_section(document: Document, leaderboard: Leaderboard, boards: Sequen
 
     content = drawn(document.earlier, mark_of("anytime", repr((board, curves, own))), draw)
     address = document.picture(f"{_stem(board)}-anytime.png", content or b"")
-    document.heading(3, "Accuracy on the way")
     document.add(image(address, f"accuracy on {board.architecture} against the cost so far"))
     document.add(f"<sub>{' '.join(_anytime_caption(board, curves, bool(own)))}</sub>")
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from ddbench.reporting.terminal.jobs import show_failed, show_job, show_last
 from ddbench.reporting.terminal.plans import print_plan
-from ddbench.reporting.terminal.progress import Progress
+from ddbench.reporting.terminal.progress import Progress, at_work
 from ddbench.reporting.terminal.rankings import print_leaderboard
+from ddbench.reporting.terminal.references import print_references
 from ddbench.reporting.terminal.tables import print_json, print_table
 
 __all__ = [
     "Progress",
+    "at_work",
     "print_json",
     "print_leaderboard",
     "print_plan",
+    "print_references",
     "print_table",
     "show_failed",
     "show_job",

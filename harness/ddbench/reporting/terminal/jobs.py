@@ -10,7 +10,8 @@ from typing import Any
 from ddbench.reporting.terminal.chart import chart
 from ddbench.reporting.terminal.tables import cell, print_json, print_table, stdout
 from ddbench.store.job_names import find_job
-from ddbench.store.run_folder import FAILED, Records, RunError, RunFolder, read_run
+from ddbench.store.records import FAILED, Result
+from ddbench.store.run_folder import Records, RunError, RunFolder, read_run
 
 _FIRST = ("status", "reason", "row", "method", "source", "condensation", "snapshot", "dataset",
           "architecture", "protocol", "init", "ipc", "seed", "steps", "config", "reduced",
@@ -40,7 +41,7 @@ def show_last(folder: RunFolder, *, failed: bool = False, as_json: bool = False)
         RunError: There is none.
     """
     records = read_run(folder)
-    jobs = [r for r in _all(records) if r["status"] == FAILED or not failed]
+    jobs = [r for r in _all(records) if r.status == FAILED or not failed]
     if not jobs:
         raise RunError(f"{folder.root}: no job has {'failed' if failed else 'ended'} yet")
     whole = _whole(folder, records, max(jobs, key=lambda job: _when(folder, job)))
@@ -51,41 +52,44 @@ def show_failed(folder: RunFolder, *, as_json: bool = False) -> None:
     """Print every failed job in full; of those that failed for one reason the first."""
     records = read_run(folder)
     failed = sorted(
-        (r for r in _all(records) if r["status"] == FAILED), key=lambda job: _when(folder, job)
+        (r for r in _all(records) if r.status == FAILED), key=lambda job: _when(folder, job)
     )
     if as_json:
         print_json([_whole(folder, records, record) for record in failed])
         return
-    together: dict[Any, list[Record]] = {}
+    together: dict[Any, list[Result]] = {}
     for record in failed:
-        together.setdefault((record["kind"], str(record.get("reason"))), []).append(record)
+        together.setdefault((record.kind, record.reason), []).append(record)
     for first, *others in together.values():
         _print_whole(_whole(folder, records, first))
         if others:
             stdout().print("the same happened to", style="bold")
-            print_table([{"id": other["id"]} for other in others])
+            print_table([{"id": other.id} for other in others])
     if not failed:
         stdout().print("no job has failed")
 
 
-def _all(records: Records) -> list[Record]:
+def _all(records: Records) -> list[Result]:
     return [*records.condensations.values(), *records.evaluations.values()]
 
 
-def _when(folder: RunFolder, record: Record) -> float:
+def _when(folder: RunFolder, record: Result) -> float:
     """Return when a job ended: if its process was killed, when its record was written."""
-    with suppress(ValueError, TypeError, KeyError):
-        return datetime.fromisoformat(record["ended"]).timestamp()
-    id = record["id"]
-    of_condensation = record["kind"] == "condensation"
-    return (folder.result(id) if of_condensation else folder.evaluation(id)).stat().st_mtime
+    with suppress(ValueError):
+        return datetime.fromisoformat(record.ended).timestamp()
+    of_condensation = record.kind == "condensation"
+    return (
+        (folder.result(record.id) if of_condensation else folder.evaluation(record.id))
+        .stat()
+        .st_mtime
+    )
 
 
-def _whole(folder: RunFolder, records: Records, record: Record) -> Record:
+def _whole(folder: RunFolder, records: Records, record: Result) -> Record:
     """Return all there is about a job: its record, curve and evaluations."""
-    evaluations = [r for r in records.evaluations.values() if r.get("condensation") == record["id"]]
-    curve = _curve(folder, record["id"]) if record["kind"] == "condensation" else {}
-    return {**record, "curve": curve, "evaluations": evaluations}
+    of = [one.record() for one in records.evaluations.values() if one.condensation == record.id]
+    curve = _curve(folder, record.id) if record.kind == "condensation" else {}
+    return {**record.record(), "curve": curve, "evaluations": of}
 
 
 def _print_whole(whole: Record) -> None:

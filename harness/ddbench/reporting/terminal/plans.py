@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from ddbench.reporting.terminal.tables import print_json, print_table, stdout
+from ddbench.reporting.terminal.tables import cell, print_json, print_table, stdout
 from ddbench.store.artifact_folders import ABSENT, BEGUN, DONE
-from ddbench.store.run_folder import VALIDATION
+from ddbench.store.records import VALIDATION
+from ddbench.text.number_format import duration, listed, several
+from ddbench.text.settings import other_settings
 
 if TYPE_CHECKING:
-    from ddbench.planning.jobs import Condensation, Plan, Shared, Skipped
+    from ddbench.planning.jobs import DatasetFacts, Plan, Shared
+    from ddbench.store.records import Condensation, Skipped
 
 
-def print_plan(plan: Plan, shared: Sequence[Shared] = (), *, as_json: bool = False) -> None:
-    """Print the jobs of a plan, one line for all seeds of a row, what they share, and how many."""
+WIDEST = 100  # columns of a plan where no terminal limits it
+FEW = 6  # classes that are named
+_AXES = ("dataset", "matched", "init", "ipc", "seeds")
+
+
+def print_plan(
+    plan: Plan,
+    shared: Sequence[Shared] = (),
+    *,
+    jobs_at_once: int = 1,
+    as_json: bool = False,
+) -> None:
+    """Print the jobs of a plan, one line for all seeds of a row, what they share, and how many.
+
+    Args:
+        plan: What would be done.
+        shared: The artifacts of its rows.
+        jobs_at_once: How many jobs would run side by side.
+        as_json: Print every job in full instead.
+    """
     if as_json:
         print_json(
             {
@@ -28,30 +50,67 @@ def print_plan(plan: Plan, shared: Sequence[Shared] = (), *, as_json: bool = Fal
             }
         )
         return
-    evaluations = Counter(job.condensation for job in plan.evaluations)
+    _print_lines([*_data(plan), *data_notes(plan)])
+    if rows := _rows(plan):
+        _print_rows(
+            "condensations", rows, right=("ipc", "steps"), droppable=("unit", "evaluations")
+        )
+    if found := _artifacts(shared):
+        _print_rows("artifacts", found)
+    if plan.skipped:
+        _print_rows("skipped", _skipped(plan))
+    times = _time(plan, jobs_at_once)
+    _print_lines([*_captions(plan), *_not_known(shared), *_counts(plan), times])
+
+
+def _data(plan: Plan) -> list[str]:
+    """Return what each dataset is taken to be, so that a misreading shows before a run."""
+    return [
+        f"{name}: {sum(facts.class_counts):,} training images"
+        + (f" ({facts.validate}% more held out)" if facts.validate else "")
+        + f", {sum(facts.test_counts):,} test images, {'×'.join(map(str, facts.shape))}; "
+        + f"{facts.num_classes} classes: {_classes(facts)}"
+        for name, facts in plan.datasets.items()
+    ]
+
+
+def _classes(facts: DatasetFacts) -> str:
+    """Return the training images of each class by name, or the fewest and the most."""
+    counts = facts.class_counts
+    if len(counts) <= FEW and facts.class_names:
+        return ", ".join(f"{k} ({n:,})" for k, n in zip(facts.class_names, counts, strict=True))
+    least, most = min(counts), max(counts)
+    return f"{least:,} of each" if least == most else f"{least:,} to {most:,} of each"
+
+
+def _print_rows(title: str, rows: list[dict[str, Any]], **options: Any) -> None:  # noqa: ANN401
+    """Print a table; what all of its rows have in common stands once, in the title."""
+    alike = [name for name in _AXES if len({str(r.get(name)) for r in rows}) == 1]
+    common = ", ".join(f"{name} {cell(rows[0][name])}" for name in alike if name in rows[0])
+    title = f"{title}: {common}" if common else title
+    columns = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in alike]
+    print_table(rows, columns, title=title, widest=WIDEST, **options)
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    """Print lines; what goes on in a next one is indented."""
+    console = stdout(WIDEST)
+    for line in lines:
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        console.print(fill(line, console.width, subsequent_indent=indent, break_long_words=False))
+
+
+def _rows(plan: Plan) -> list[dict[str, Any]]:
     from ddbench.planning.jobs import row_labels
 
+    evaluations = Counter(job.condensation for job in plan.evaluations)
     labels = row_labels(plan.condensations)
     rows: dict[Any, dict[str, Any]] = {}
     for job in plan.condensations:
         row = rows.setdefault(_key(job), _row(job, labels[job.id]))
         row["seeds"].append(job.seed)
         row["evaluations"] += evaluations[job.id]
-    print_table(
-        list(rows.values()),
-        title="condensations",
-        right=("ipc", "steps"),
-        captions=_captions(plan, labels),
-        droppable=("evaluations", "options"),
-    )
-    if shared:
-        if found := _artifacts(shared):
-            print_table(found, title="artifacts", right=("number",))
-        for line in _not_known(shared):
-            stdout().print(line, soft_wrap=True)
-    if plan.skipped:
-        print_table(_skipped(plan), title="skipped")
-    stdout().print(_counts(plan), soft_wrap=True)
+    return list(rows.values())
 
 
 def _key(job: Condensation) -> Any:  # noqa: ANN401
@@ -83,28 +142,28 @@ def _artifacts(shared: Sequence[Shared]) -> list[dict[str, Any]]:
     """Return a line for all artifacts of a kind that the same rows share in the same state."""
     counts = Counter((one.kind, one.state, one.rows) for one in shared if one.id)
     return [
-        {"artifact": kind, "number": number, "state": _STATES[state], "for": ", ".join(rows)}
-        for (kind, state, rows), number in counts.items()
+        {"artifact": kind, "number": count, "state": _STATES[state], "for": _methods(rows)}
+        for (kind, state, rows), count in counts.items()
     ]
 
 
+def _methods(labels: Sequence[str]) -> str:
+    """Return rows by their names, without what tells those of one name apart."""
+    return ", ".join(dict.fromkeys(label.partition(" [")[0] for label in labels))
+
+
 def _not_known(shared: Sequence[Shared]) -> list[str]:
-    return [f"artifacts of {', '.join(one.rows)}: {one.state}" for one in shared if not one.id]
+    return [f"artifacts of {_methods(one.rows)}: {one.state}" for one in shared if not one.id]
 
 
-def _captions(plan: Plan, labels: Mapping[str, str]) -> list[str]:
-    lines = []
-    for job in plan.condensations:
-        than = "published" if job.published else "default"
-        differing = [f"{k} {used} ({than} {was})" for k, (used, was) in job.reduced.items()]
-        if differing:
-            lines.append(f"† {labels[job.id]}, ipc {job.ipc}: {', '.join(differing)}")
-    lines = list(dict.fromkeys(lines))
+def _captions(plan: Plan) -> list[str]:
+    settings = other_settings(plan.condensations, without=("steps",))  # a column of their own
+    lines = [f"† {line}" for line in settings]
     if any(job.quick and job.reduced for job in plan.condensations):
-        lines.append("† the preset's quick settings; --published takes the published ones")
-    for of in dict.fromkeys(job.control_of for job in plan.condensations if job.control_of):
-        lines.append(f"‡ stands beside {of} as its control")
-    return [*lines, *data_notes(plan)]
+        lines.append("† by the preset's quick settings; --published takes the published ones")
+    if of := list(dict.fromkeys(job.control_of for job in plan.condensations if job.control_of)):
+        lines.append(f"‡ a control: it stands beside {listed(of)} and is not ranked")
+    return lines
 
 
 def data_notes(plan: Plan) -> list[str]:
@@ -140,13 +199,29 @@ def _skipped_label(one: Skipped) -> str:
     return f"{one.row} [{given}]" if given else one.row
 
 
-def _counts(plan: Plan) -> str:
+def _counts(plan: Plan) -> list[str]:
     networks = sum(job.networks for job in plan.evaluations)
     whole = sum(job.condensation is None for job in plan.evaluations)
     held_out = any(job.tested_on == VALIDATION for job in plan.evaluations)
-    tested = "; tested on validation images, the test set waits for --test" if held_out else ""
-    return (
-        f"{len(plan.condensations)} condensations; {len(plan.evaluations)} evaluations "
-        f"({networks} networks to train; {whole} on a whole training set); "
-        f"{len(plan.skipped)} skipped{tested}"
+    lines = [
+        f"{several(len(plan.condensations), 'condensation')}, "
+        f"{several(len(plan.evaluations), 'evaluation')} of {several(networks, 'network')} "
+        f"({whole} on the whole training set), {len(plan.skipped)} skipped"
+    ]
+    if held_out:
+        lines.append("tested on validation images; the test set waits for --test")
+    return lines
+
+
+def _time(plan: Plan, jobs_at_once: int) -> str:
+    """Return how long the run takes, as far as that is known."""
+    parts = [job.budget_s for job in plan.condensations if job.budget_s is not None]
+    if not parts:
+        return "time: not known; --price counts the operations, --budget-total 30m sets an end"
+    condensing = (
+        f"{len(parts)} × {parts[0]:g} s of condensing take {duration(sum(parts) / jobs_at_once)} "
+        f"with {several(jobs_at_once, 'job')} at once"
     )
+    if plan.total_s is None:
+        return f"time: {condensing}; artifacts and evaluations come on top"
+    return f"time: the run ends after {duration(plan.total_s)}; {condensing}"

@@ -7,8 +7,8 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from types import TracebackType
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,12 +16,13 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, Time
 from rich.progress import Progress as Bars
 from rich.table import Column
 
+from ddbench.reporting.terminal.job_words import JobWords
 from ddbench.reporting.terminal.plans import data_notes
 from ddbench.text.lines import printable
 
 if TYPE_CHECKING:
     from ddbench.execution.engines.job_queue import Event, Job, Jobs
-    from ddbench.planning.jobs import Condensation, Plan
+    from ddbench.planning.jobs import Plan
 
 NAMED = 3  # stale results that are named; the rest is counted
 EVERY_S = 60.0  # seconds between two lines about an artifact that is built
@@ -37,8 +38,7 @@ class Progress:
         self.bars = _bars(self.console) if drawn else None
         self.tracebacks = tracebacks
         self.jobs: Jobs | None = None
-        self.condensed: Mapping[str, Condensation] = {}
-        self.labels: Mapping[str, str] = {}
+        self.words: Callable[[Job], str] = lambda job: job.id
         self.overall = TaskID(0)
         self.started: dict[str, float] = {}
         self.shown: dict[str, TaskID] = {}
@@ -51,12 +51,7 @@ class Progress:
             self.bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop drawing, and say what could not be evaluated."""
         if self.bars:
             self.bars.stop()
@@ -72,25 +67,24 @@ class Progress:
             handle(event)
 
     def _on_plan(self, event: Event) -> None:
-        from ddbench.execution.engines.job_queue import by_id
-        from ddbench.planning.jobs import row_labels
-
-        self.jobs, self.condensed = event["jobs"], by_id(event["plan"].condensations)
-        self.labels = row_labels(event["plan"].condensations)
+        words = JobWords(event["plan"])
+        self.jobs, self.words = event["jobs"], words
         for line in stale_lines(event["plan"], self.jobs, event.get("stale") or {}):
             self._say(line)
         for line in data_notes(event["plan"]):
             self._say(line)
         before = f", {self.jobs.kept} done before" if self.jobs.kept else ""
-        self._say(f"{_several(self.jobs.total, 'job')} to do{before}")
+        of = f": {words.common}" if words.common else ""
+        self._say(f"{_several(self.jobs.total, 'job')} to do{before}{of}")
         if self.bars:
-            self.overall = self.bars.add_task("all jobs", total=self.jobs.total, metrics="")
+            total = self.jobs.total
+            self.overall = self.bars.add_task("all jobs", total=total, metrics="", at=f"0/{total}")
 
     def _on_start(self, event: Event) -> None:
         job = event["job"]
         self.started[job.id] = time.monotonic()
         if self.bars:
-            self.shown[job.id] = self.bars.add_task(self._words(job), total=None, metrics="")
+            self.shown[job.id] = self.bars.add_task(self.words(job), total=None, metrics="", at="")
 
     def _on_step(self, event: Event) -> None:
         task = self.shown.get(event["job"].id)
@@ -98,14 +92,15 @@ class Progress:
             self._say_building(event)
         if self.bars and task is not None:
             text = building(event) if "artifact" in event else metrics_text(event["metrics"])
-            self.bars.update(task, completed=event["step"], total=event["of"] or None, metrics=text)
+            done, total, at = _how_far(event)
+            self.bars.update(task, completed=done, total=total or None, at=at, metrics=text)
 
     def _say_building(self, event: Event) -> None:
         """Say once a minute how far an artifact is that takes longer than that."""
         key, now = (event["job"].id, event["artifact"]), time.monotonic()
         if now - self.said.setdefault(key, now) >= EVERY_S:
             self.said[key] = now
-            self._say(f"{self._words(event['job'])}: {building(event)}{_share(event)}")
+            self._say(f"{self.words(event['job'])}: {building(event)}{_share(event)}")
 
     def _on_switched_off(self, event: Event) -> None:
         self._say(event["reason"])
@@ -122,19 +117,16 @@ class Progress:
         total = self.jobs.total if self.jobs else 0
         count = f"[{self.ended:>{len(str(total))}}/{total}]"
         self._say(
-            f"{count} {self._words(job)}: {outcome(record, seconds)}{self._explained(job, record)}"
+            f"{count} {self.words(job)}: {outcome(record, seconds)}{self._explained(job, record)}"
         )
         if self.tracebacks and record.get("traceback"):
             self._say(f"{job.id}:\n{record['traceback'].rstrip()}")
         if self.bars and self.jobs:
             text = f"{self.failed} failed" if self.failed else ""
             done = self.ended + len(self.jobs.blocked)
-            self.bars.update(self.overall, completed=done, total=total, metrics=text)
-
-    def _words(self, job: Job) -> str:
-        from ddbench.execution.engines.job_queue import describe
-
-        return describe(job, self.condensed, self.labels)
+            self.bars.update(
+                self.overall, completed=done, total=total, metrics=text, at=f"{done}/{total}"
+            )
 
     def _explained(self, job: Job, record: Mapping[str, Any]) -> str:
         """Return the command that explains a failure, if its record has been kept."""
@@ -153,10 +145,19 @@ class Progress:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def at_work(text: str) -> AbstractContextManager[object]:
+    """Say on a terminal what is being done in the block; a pipe is told nothing."""
+    console = _stderr()
+    drawn = console.is_terminal and not console.is_dumb_terminal
+    return console.status(text) if drawn else nullcontext()
+
+
 def _stderr() -> Console:
     """Return standard error: a terminal if it says so itself, whatever FORCE_COLOR asks for."""
     forced = None if sys.stderr.isatty() else False
-    return Console(file=sys.stderr, force_terminal=forced, highlight=False, markup=False)
+    return Console(
+        file=sys.stderr, force_terminal=forced, highlight=False, markup=False, emoji=False
+    )
 
 
 def _bars(console: Console) -> Bars:
@@ -164,7 +165,7 @@ def _bars(console: Console) -> Bars:
     return Bars(
         TextColumn("{task.description}", markup=False, table_column=Column(ratio=3, no_wrap=True)),
         BarColumn(bar_width=None, table_column=Column(ratio=1)),
-        TextColumn("{task.completed:.0f}/{task.total}", markup=False, justify="right"),
+        TextColumn("{task.fields[at]}", markup=False, justify="right"),
         TextColumn("{task.fields[metrics]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
@@ -172,6 +173,7 @@ def _bars(console: Console) -> Bars:
         expand=True,
         transient=True,
         redirect_stdout=False,  # nothing prints data while jobs run
+        refresh_per_second=2,  # ten, as usual, take a tenth of a core
     )
 
 
@@ -201,9 +203,18 @@ def _named(ids: Sequence[str]) -> str:
 
 
 def building(event: Mapping[str, Any]) -> str:
-    """Return what is done for an artifact: built here, or waited for."""
+    """Return what is done for an artifact: built here, or waited for while another job does it."""
     name = printable(str(event["artifact"]))
-    return f"waits for another job to build {name}" if event.get("waiting") else f"builds {name}"
+    return f"waits for {name}" if event.get("waiting") else f"builds {name}"
+
+
+def _how_far(event: Event) -> tuple[float, float, str]:
+    """Return how far a job is, of how much, and both in words: in seconds if they end it."""
+    budget = getattr(event["job"], "budget_s", None)
+    if budget and "seconds" in event:
+        return event["seconds"], budget, f"{event['seconds']:.0f}/{budget:g} s"
+    done, total = event["step"], event["of"]
+    return done, total, f"{done:,}/{total:,}" if total else ""
 
 
 def _share(event: Mapping[str, Any]) -> str:

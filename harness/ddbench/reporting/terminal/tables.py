@@ -20,14 +20,14 @@ UNCUT = 100_000  # columns; rich would cut tables to 80 where stdout is no termi
 LABEL = 18  # columns that words need at least; longer ones go on in the next line
 
 
-def stdout() -> Console:
-    """Return where data goes.
+def stdout(widest: int = UNCUT) -> Console:
+    """Return where data goes; a pipe is as wide as `widest`.
 
     Whether it is a terminal the stream itself says: FORCE_COLOR asks a log for colours alone.
     """
     out = streams.data()
-    width = None if out.isatty() else UNCUT
-    return Console(file=out, highlight=False, markup=False, width=width)
+    width = None if out.isatty() else widest
+    return Console(file=out, highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401
@@ -57,6 +57,7 @@ def print_table(
     right: Iterable[str] = (),
     droppable: Sequence[str] = (),
     legend: Mapping[str, str] | None = None,
+    widest: int = UNCUT,
 ) -> None:
     """Print rows as one table, or as a JSON list.
 
@@ -69,11 +70,12 @@ def print_table(
         right: Columns of text that are aligned like numbers, and never broken.
         droppable: Columns that a narrow terminal may do without, the last first.
         legend: What columns mean; below the table for those that it shows.
+        widest: How wide a table may be where no terminal limits it.
     """
     if as_json:
         print_json([dict(row) for row in rows])
         return
-    console = stdout()
+    console = stdout(widest)
     if title:
         console.print(Text(title, style="bold"))
     if not rows:
@@ -121,7 +123,7 @@ def _table(
         if name in right or all(_is_number(row.get(name)) for row in rows):
             table.add_column(Text(name), justify="right", no_wrap=True)
         else:
-            table.add_column(Text(name), max_width=widest)
+            table.add_column(Text(name), max_width=widest, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell(row.get(name))) for name in names))
     return table

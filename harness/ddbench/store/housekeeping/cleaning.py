@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddbench.store.atomic_files import claimed, half_written, is_claimed
-from ddbench.store.run_folder import DONE, RunFolder, read_run
+from ddbench.store.records import DONE
+from ddbench.store.run_folder import RunFolder, read_run
 
 QUIET = 60.0  # seconds that a half-written file must have been left alone
 
@@ -74,10 +75,10 @@ def _of_run(folder: RunFolder) -> Iterator[Litter]:
             yield Litter(path, f"unreadable: {reason}")
     for id, record in records.condensations.items():
         checkpoint = folder.checkpoint(id).parent
-        of_no_use = record["status"] == DONE and not record.get("kept_state")
+        of_no_use = record.status == DONE and not record.kept_state
         if of_no_use and checkpoint.exists() and not is_claimed(claim := folder.claim(id)):
             yield Litter(checkpoint, "the checkpoint of a finished condensation", lock=claim)
-    for id, record in records.evaluations.items():
-        of = record.get("condensation")
+    for id, evaluation in records.evaluations.items():
+        of = evaluation.condensation
         if of is not None and not folder.condensation(of).exists():
             yield Litter(folder.evaluation(id), "the evaluation of a condensation that is gone")

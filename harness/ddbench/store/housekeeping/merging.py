@@ -13,7 +13,8 @@ from typing import Any
 
 from ddbench.store.atomic_files import HALF
 from ddbench.store.housekeeping.status import running
-from ddbench.store.run_folder import DONE, Records, RunError, RunFolder, read_run, refuse_newer
+from ddbench.store.records import DONE, Result
+from ddbench.store.run_folder import Records, RunError, RunFolder, read_run, refuse_newer
 from ddbench.text.lines import brief
 
 
@@ -75,11 +76,11 @@ def _conflicts(best: Records, theirs: Records, other: RunFolder, into: RunFolder
     problems = []
     for id, record in theirs.condensations.items():
         mine = best.condensations.get(id)
-        both_done = mine is not None and mine["status"] == record["status"] == DONE
+        both_done = mine is not None and mine.status == record.status == DONE
         if not both_done or mine is None:
             continue
-        other_set, ours = record.get("set_sha256"), mine.get("set_sha256")
-        if not (isinstance(other_set, str) and isinstance(ours, str)):
+        other_set, ours = record.set_sha256, mine.set_sha256
+        if other_set is None or ours is None:
             problems.append(
                 f"{id}: nothing says whether {other.root} holds the same set as {into.root} or a "
                 f"folder before it (set_sha256 {brief(other_set)} and {brief(ours)}); "
@@ -102,8 +103,8 @@ def _copies(best: Records, theirs: Records, other: RunFolder, into: RunFolder) -
         new = own is None and not target.exists()
         if folder.is_dir() and (_better(record, own) or new):
             yield Copy(folder, target)
-    for id, record in theirs.evaluations.items():
-        if _better(record, best.evaluations.get(id)):
+    for id, evaluation in theirs.evaluations.items():
+        if _better(evaluation, best.evaluations.get(id)):
             yield Copy(other.evaluation(id), into.evaluation(id))
     for part in ("manifests", "logs"):
         for file in _files(other.root / part):
@@ -133,11 +134,11 @@ def left_out(others: Sequence[RunFolder]) -> list[Path]:
     return found
 
 
-def _better(record: dict[str, Any] | None, own: dict[str, Any] | None) -> bool:
+def _better(record: Result | None, own: Result | None) -> bool:
     """Say whether the other folder's record should replace ours."""
     if record is None:
         return False
-    return own is None or (record["status"] == DONE and own["status"] != DONE)
+    return own is None or (record.status == DONE and own.status != DONE)
 
 
 def _bring(copy: Copy) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ddbench.store.job_names import find_job
-from ddbench.store.run_folder import FAILED, SKIPPED, RunFolder, read_run
+from ddbench.store.records import FAILED, SKIPPED
+from ddbench.store.run_folder import RunFolder, read_run
 
 
 def to_retry(
@@ -28,12 +29,12 @@ def to_retry(
     """
     records = read_run(folder)
     ended = {**records.condensations, **records.evaluations}
-    named = {find_job(records, wanted)["id"] for wanted in ids}
+    named = {find_job(records, wanted).id for wanted in ids}
     states = {state for state, wanted in ((FAILED, failed), (SKIPPED, skipped)) if wanted}
     chosen: dict[str, list[Path]] = {}
     for id, record in ended.items():
-        if record["status"] in states or id in named:
-            condensation = record["kind"] == "condensation"
+        if record.status in states or id in named:
+            condensation = id in records.condensations
             files = [folder.result(id) if condensation else folder.evaluation(id)]
             if condensation and afresh:
                 files.append(folder.checkpoint(id))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from ddbench.store.atomic_files import claim_note, is_claimed
-from ddbench.store.run_folder import DONE, FAILED, SKIPPED, Records, RunFolder, read_run, torn_files
+from ddbench.store.records import DONE, FAILED, SKIPPED, Result
+from ddbench.store.run_folder import Records, RunFolder, read_run, torn_files
 
 RUNNING, INTERRUPTED, MISSING = "running", "interrupted", "missing"
 STATES = (DONE, RUNNING, INTERRUPTED, MISSING, FAILED, SKIPPED)
@@ -45,9 +45,11 @@ def status_of(folder: RunFolder, compare: Compare | None = None) -> list[JobStat
     `compare` returns the sets of a condensation that are not as recorded: (file, reason).
     """
     records = read_run(folder)
-    planned = {kind: _planned(records, f"{kind}s") for kind in ("condensation", "evaluation")}
-    condensations = dict.fromkeys([*planned["condensation"], *records.condensations])
-    evaluations = dict.fromkeys([*planned["evaluation"], *records.evaluations])
+    plans = [manifest.plan for manifest in records.manifests]
+    sets = [id for plan in plans for id in plan.condensations]
+    scores = [id for plan in plans for id in plan.evaluations]
+    condensations = dict.fromkeys([*sets, *records.condensations])
+    evaluations = dict.fromkeys([*scores, *records.evaluations])
     blocked = _blocked(records)
     return [
         *(_condensation(id, records, folder, compare) for id in condensations),
@@ -55,21 +57,9 @@ def status_of(folder: RunFolder, compare: Compare | None = None) -> list[JobStat
     ]
 
 
-def _planned(records: Records, kind: str) -> Iterable[str]:
-    """Return the ids in the plans of all manifests, the oldest first."""
-    for manifest in records.manifests:
-        plan = manifest.get("plan")
-        ids = plan.get(kind) if isinstance(plan, dict) else None
-        yield from (id for id in ids if isinstance(id, str)) if isinstance(ids, list) else ()
-
-
 def _blocked(records: Records) -> dict[str, str]:
     """Return why evaluations have no set, as the runs said that ended without it."""
-    found: dict[str, str] = {}
-    for manifest in records.manifests:
-        blocked = manifest.get("blocked")
-        found |= {k: str(v) for k, v in blocked.items()} if isinstance(blocked, dict) else {}
-    return found
+    return {id: why for manifest in records.manifests for id, why in manifest.blocked.items()}
 
 
 def running(folder: RunFolder) -> list[str]:
@@ -85,7 +75,7 @@ def _condensation(
     if is_claimed(folder.claim(id)):  # it may be done again
         return JobStatus("condensation", id, RUNNING, claim_note(folder.claim(id)))
     if record is not None:
-        damaged = _damaged(id, records, folder, compare) if record["status"] == DONE else {}
+        damaged = _damaged(id, records, folder, compare) if record.status == DONE else {}
         if damaged:
             words = [f"{path}: {reason}" for path, reason in damaged.items()]
             remedy = f"`ddbench retry {folder.root} {id}` and the next run mend it"
@@ -117,5 +107,5 @@ def _evaluation(id: str, records: Records, folder: RunFolder, blocked: str) -> J
     return JobStatus("evaluation", id, MISSING, blocked)
 
 
-def _ended(kind: str, id: str, record: dict[str, Any]) -> JobStatus:
-    return JobStatus(kind, id, record["status"], record.get("reason") or "")
+def _ended(kind: str, id: str, record: Result) -> JobStatus:
+    return JobStatus(kind, id, record.status, record.reason or "")
