@@ -15,9 +15,10 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from ddbench.execution.run import Places, RunOptions, Session, carry_out, default_cache
+from ddbench.execution.run import RunOptions, carry_out
 from ddbench.planning.jobs import Choices, Plan
 from ddbench.planning.registry import read
+from ddbench.planning.workspace import Places, Session, default_cache
 from ddbench.reporting.leaderboard import load
 from ddbench.reporting.terminal import Progress
 from ddbench.store.run_folder import RunFolder

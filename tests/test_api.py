@@ -13,6 +13,7 @@ from ddbench.datasets import load, space_of
 from ddbench.datasets.tensors import prepare
 from ddbench.planning.registry import Protocol, RegistryError
 from ddbench.store.run_folder import RunError, open_run, read_run
+from ddbench.training.evaluation import RealImages
 from ddbench.training.evaluation import evaluate as train_and_test
 from ddbench.training.loop import Recipe
 
@@ -131,7 +132,7 @@ def test_evaluate_is_the_core_function_on_the_datasets_test_images():
     )
     assert frame["architecture"].tolist() == ["mlp-w0.25"] * 2 + ["convnet-w8-d1"] * 2
     scores = train_and_test(
-        synthetic, toy.test_images, toy.test_labels, architecture="mlp-w0.25", num_classes=4,
+        synthetic, RealImages(toy.test_images, toy.test_labels, 4), architecture="mlp-w0.25",
         recipe=Recipe(epochs=3, batch=16, momentum=0.0, weight_decay=0.0), networks=2,
     )  # fmt: skip
     assert frame["accuracy"].tolist()[:2] == scores.accuracies
@@ -211,7 +212,7 @@ def test_a_set_may_ask_for_its_hard_labels_in_its_own_recipe():
     toy = prepare(load("toy"), torch.device("cpu"))
     found = [
         train_and_test(
-            one, toy.test_images, toy.test_labels, architecture="mlp-w0.25", num_classes=4,
+            one, RealImages(toy.test_images, toy.test_labels, 4), architecture="mlp-w0.25",
             recipe=Recipe(epochs=3), networks=1, own=True,
         )
         for one in (soft, hard, plain)

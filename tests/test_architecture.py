@@ -109,6 +109,49 @@ def test_the_core_imports_no_plugin():
 
 
 REPOSITORY = Path(__file__).parents[1]
+SOURCES = [*FILES, ROOT / "__init__.py", *sorted(REPOSITORY.glob("plugins/*/ddbench_*/**/*.py"))]
+LINES, PARAMETERS = 60, 8
+# A command's parameters are its options, a constructor's are the fields of what it makes; these
+# take a command's options by keyword, or are all keywords with a default.
+BY_KEYWORD = {"api.py: run", "api.py: evaluate", "testing/tasks.py: toy_task"}
+
+
+def long_functions(text):
+    """Yield the functions of a source that have too many lines or parameters, with how many."""
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        lines = node.end_lineno - node.lineno + 1
+        if lines > LINES:
+            yield node.name, f"{lines} lines"
+        names = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        count = len([one for one in names if one.arg not in ("self", "cls")])
+        count += bool(node.args.vararg) + bool(node.args.kwarg)
+        decorators = [ast.unparse(one) for one in node.decorator_list]
+        free = node.name == "__init__" or any(one.endswith("command()") for one in decorators)
+        if count > PARAMETERS and not free:
+            yield node.name, f"{count} parameters"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_functions_are_short_and_take_few_parameters(path):
+    name = path.relative_to(ROOT if path.is_relative_to(ROOT) else REPOSITORY)
+    found = [
+        (function, what)
+        for function, what in long_functions(path.read_text())
+        if not (what.endswith("parameters") and f"{name}: {function}" in BY_KEYWORD)
+    ]
+    assert not found, f"{name}: {found}; at most {LINES} lines and {PARAMETERS} parameters"
+
+
+def test_a_long_function_and_one_of_many_parameters_are_found():
+    names = ", ".join(f"p{n}" for n in range(9))
+    text = "def few(a): ...\ndef long():\n" + "    a = 1\n" * 60
+    text += f"class A:\n    def many(self, {names}): ...\n    def __init__(self, {names}): ...\n"
+    text += f"@click.command()\ndef command({names}): ...\n"
+    assert list(long_functions(text)) == [("long", "61 lines"), ("many", "9 parameters")]
+
+
 DOORS = re.compile(r"^\| `(ddbench(?:\.\w+)*)` \| (.+) \|$", re.MULTILINE)
 
 

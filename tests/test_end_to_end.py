@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from ddbench import MethodInfo, SyntheticSet, hookimpl
+from ddbench.cli import main
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import bind, discover
-from ddbench.execution.run import Places, RunOptions, Session, carry_out
+from ddbench.execution.run import RunOptions, carry_out
 from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import parse
+from ddbench.planning.workspace import Places, Session
 from ddbench.store.run_folder import RunError, open_run, read_run
 
 REGISTRY = """
@@ -94,16 +97,23 @@ def plugin(tmp_path):
 
 
 def ddbench(*words, code=0):
-    """Run the command in a process of its own; return its standard output and error."""
+    """Give the command in this process; return its standard output and error."""
+    done = CliRunner().invoke(main, list(map(str, words)), catch_exceptions=False)
+    assert done.exit_code == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def ddbench_alone(*words):
+    """Give the command in a process of its own, as a user does; return its standard output."""
     done = subprocess.run(
         [sys.executable, "-m", "ddbench", *map(str, words)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         check=False,
     )
-    assert done.returncode == code, done.stderr
-    return done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def in_process(tmp_path, method, out="run", rows=("pull",), **choices):
@@ -130,7 +140,7 @@ def accuracies_of(folder):
 def test_a_run_writes_sets_records_and_a_report_and_is_not_done_twice(tmp_path, registry, plugin):
     run = ("run", "--registry", registry, "--plugin", plugin, "--method", "pull", "--method",
            "random", "--cache", tmp_path / "cache", "--out", tmp_path / "run")  # fmt: skip
-    out, _ = ddbench(*run, "--jobs", 2)
+    out = ddbench_alone(*run, "--jobs", 2)
     assert "pull" in out and "random" in out
     records = read_run(open_run(tmp_path / "run"))
     assert [record.status for record in records.condensations.values()] == ["done"] * 2
@@ -220,6 +230,18 @@ def test_a_failing_method_is_a_row_with_its_reason_and_exit_code_one(tmp_path):
     assert "ZeroDivisionError: at step 0" in record.reason
     assert "condense_step" in record.traceback
     assert set(outcome.jobs.blocked.values()) == {f"its condensation failed: {record.reason}"}
+
+
+def test_where_nothing_is_left_that_can_start_no_engine_does(tmp_path, monkeypatch):
+    class Raises(Plain):
+        @hookimpl
+        def condense_step(self, state, step):
+            raise ZeroDivisionError
+
+    first = in_process(tmp_path, Raises())
+    monkeypatch.setattr("ddbench.execution.run._engine", lambda *_: pytest.fail("it starts"))
+    again = in_process(tmp_path, Raises())
+    assert again.jobs.blocked == first.jobs.blocked != {}
 
 
 @pytest.mark.parametrize(

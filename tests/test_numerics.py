@@ -7,7 +7,7 @@ from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.discovery.extensions import Extensions
 from ddbench.store.hashing import seed_of
 from ddbench.testing import toy_task
-from ddbench.training.evaluation import evaluate
+from ddbench.training.evaluation import RealImages, evaluate
 from ddbench.training.loop import LRDrop, Recipe
 
 GOLDEN = {
@@ -47,10 +47,8 @@ def trained(task, synthetic):
     recipe = Recipe(epochs=8, batch=4, drop=LRDrop(5), augment="color_crop")
     scores = evaluate(
         noisy,
-        task.images,
-        task.labels,
+        RealImages(task.images, task.labels, 3),
         architecture="convnet-w8-d1",
-        num_classes=3,
         recipe=recipe,
         networks=2,
     )

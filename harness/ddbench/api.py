@@ -6,7 +6,7 @@ import html
 import inspect
 import uuid
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,18 @@ import pandas as pd
 
 from ddbench.contract.synthetic_set import SetError, SyntheticSet, check_fit, check_space
 from ddbench.datasets import Dataset, space_of
+from ddbench.datasets.tensors import TensorData
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import parts_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, bind, discover, find, load
 from ddbench.discovery.sources import parts_of_file, parts_of_module
+from ddbench.execution.devices import device_named
 from ddbench.execution.job_context import JobContext
-from ddbench.execution.run import (
-    Places,
-    RunOptions,
-    Session,
-    carry_out,
-    default_cache,
-    device_named,
-    jobs_at_once,
-)
-from ddbench.planning.jobs import Choices, Plan
-from ddbench.planning.planner import recipe_of
+from ddbench.execution.run import RunOptions, carry_out, jobs_at_once
+from ddbench.planning.evaluations import recipe_of
+from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import Protocol, Registry, RegistryError, read
+from ddbench.planning.workspace import Places, Session, default_cache
 from ddbench.reporting import leaderboard as boards
 from ddbench.reporting.leaderboard.dataframes import (
     condensation_frame,
@@ -42,6 +37,7 @@ from ddbench.store.hashing import hash_of_text
 from ddbench.store.run_folder import RunFolder, open_run
 from ddbench.testing.tasks import one_thread
 from ddbench.text.suggestions import unknown_at
+from ddbench.training.evaluation import RealImages, Scores, held_out
 from ddbench.training.evaluation import evaluate as train_and_test
 from ddbench.training.loop import Recipe
 
@@ -123,30 +119,17 @@ def load_run(path: PathLike) -> Run:
 
 
 def run(
-    methods: str | Sequence[str] | Mapping[str, object] | None = None,
-    *,
-    out: PathLike | None = None,
-    preset: str = "quick",
-    dataset: Several | None = None,
-    architecture: Several | None = None,
-    evaluate_on: Several | None = None,
-    init: Several | None = None,
-    ipc: Several | None = None,
-    seed: Several | None = None,
-    protocol: Several | None = None,
-    published: bool = False,
-    steps: int | None = None,
-    budget: float | None = None,
-    budget_total: float | None = None,
-    validate: int | None = None,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    device: str = "auto",
-    jobs: int | None = None,
-    registry: PathLike | None = None,
-    data: PathLike | Sequence[PathLike] = (),
-    cache: PathLike | None = None,
+    methods: str | Sequence[str] | Mapping[str, object] | None = None, *,
+    out: PathLike | None = None, preset: str = "quick",
+    dataset: Several | None = None, architecture: Several | None = None,
+    evaluate_on: Several | None = None, init: Several | None = None, ipc: Several | None = None,
+    seed: Several | None = None, protocol: Several | None = None, published: bool = False,
+    steps: int | None = None, budget: float | None = None, budget_total: float | None = None,
+    validate: int | None = None, options: Mapping[str, Mapping[str, Any]] | None = None,
+    device: str = "auto", jobs: int | None = None, registry: PathLike | None = None,
+    data: PathLike | Sequence[PathLike] = (), cache: PathLike | None = None,
     plugins: PathLike | Sequence[PathLike] = (),
-) -> Run:
+) -> Run:  # fmt: skip
     """Condense and evaluate as `ddbench run` does; return the run folder's results.
 
     What the folder already holds is not done again. Methods given as objects run in this process,
@@ -159,20 +142,17 @@ def run(
         out: The run folder; runs/<preset> by default.
         preset: Which preset of the registry fills in what is left out here.
         dataset, architecture, evaluate_on, init, ipc, seed, protocol: One value or several.
-        published: Take the published options, init and steps of each method, not the reduced ones
-            of the preset.
+        published: Take the published options, init and steps, not the preset's reduced ones.
         steps: Instead of the published number.
         budget: Seconds of condensing, instead of steps.
-        budget_total: Seconds of the whole run: half of it for condensing, in equal parts. The run
-            ends with it, whatever is left.
+        budget_total: Seconds of the whole run, which then ends: half of them for condensing.
         validate: Test on this percentage of the training images, held out, or on the dataset's own
             validation split; the test set is left alone.
         options: Method -> {option: value}.
         device: "auto", "cpu", "cuda", "cuda:1".
         jobs: Jobs at once; one for each core by default.
         registry: A registry.toml instead of the one that comes with ddbench.
-        data: Folders with datasets.
-        cache: What runs share; the user's cache by default.
+        data, cache: Folders with datasets; what runs share, the user's cache by default.
         plugins: Python files, each a method or an extension.
 
     Raises:
@@ -181,35 +161,27 @@ def run(
     """
     session = _session(methods, _registry(registry), _places(data, cache, plugins))
     where = RunOptions(
-        out=Path("runs") / preset if out is None else Path(out),
-        device=device_named(device)[0],
-        jobs=jobs,
-        inline=bool(session.bound),
-        command=("ddbench.run",),
-        preset=preset,
-    )
-    choices = Choices(
-        preset=preset,
-        all_methods=methods is None,
-        rows=None if methods is None else _several(methods),
-        datasets=_several(dataset),
-        architectures=_several(architecture),
-        evaluate_on=_several(evaluate_on),
-        inits=_several(init),
-        ipc=_several(ipc),
-        seeds=_several(seed),
-        protocol=_several(protocol),
-        published=published,
-        steps=steps,
-        budget=budget,
-        budget_total=budget_total,
-        workers=jobs_at_once(where),
-        validate=validate,
-        settings=_settings(options or {}),
-    )
+        out=Path("runs") / preset if out is None else Path(out), device=device_named(device)[0],
+        jobs=jobs, inline=bool(session.bound), command=("ddbench.run",), preset=preset,
+    )  # fmt: skip
+    several = {
+        "datasets": dataset, "architectures": architecture, "evaluate_on": evaluate_on,
+        "inits": init, "ipc": ipc, "seeds": seed, "protocol": protocol, "rows": methods,
+    }  # fmt: skip
+    axes: dict[str, Any] = {axis: _several(values) for axis, values in several.items()}
+    return _carried_out(session, where, Choices(
+        preset=preset, all_methods=methods is None, published=published, steps=steps,
+        budget=budget, budget_total=budget_total, validate=validate, workers=jobs_at_once(where),
+        settings=_settings(options or {}), **axes,
+    ))  # fmt: skip
+
+
+def _carried_out(session: Session, options: RunOptions, choices: Choices) -> Run:
     plan = session.plan(choices)
-    _require_something(plan)
-    return load_run(carry_out(session, plan, where).folder.root)
+    if not plan.condensations:
+        reasons = [f"{skipped.row}: {skipped.reason}" for skipped in plan.skipped]
+        raise RegistryError(["nothing can run", *reasons])
+    return load_run(carry_out(session, plan, options).folder.root)
 
 
 def evaluate(
@@ -253,46 +225,55 @@ def evaluate(
         raise ValueError(f"networks is {networks}; expected 1 or more, or None for the protocol's")
     read_registry = _registry(registry)
     chosen = _protocol(protocol, read_registry)
-    places, extensions = _places(data, cache, ()), Extensions.installed()
-    setting = JobContext(
-        folder=Path(),
-        cache=places.cache,
-        roots=places.roots,
-        datasets={k: (d.source, d.options) for k, d in read_registry.datasets.items()},
-        device=device_named(device)[0],
-    )
-    real = setting.dataset(dataset, extensions)
-    tensors = setting.tensors(real)
+    context = _context(read_registry, _places(data, cache, ()), device)
+    extensions = Extensions.installed()
+    real = context.dataset(dataset, extensions)
+    tests = context.tensors(real)
     if not isinstance(synthetic, SyntheticSet):
         synthetic = SyntheticSet.load(synthetic)
     _require_fit(synthetic, real)
-    rows: list[dict[str, Any]] = []
+    of_data = _real_images(tests, real.num_classes, choose=bool(chosen.learning_rates))
     with one_thread():
-        for architecture in _several(architectures) or ():
-            scores = train_and_test(
-                synthetic.to(setting.device),
-                tensors.test_images,
-                tensors.test_labels,
-                architecture=architecture,
-                num_classes=real.num_classes,
-                recipe=Recipe.of(recipe_of(chosen, real.augment)),
-                networks=networks or chosen.networks,
-                own=own_recipe,
+        scores = [
+            (architecture, train_and_test(
+                synthetic.to(context.device),
+                of_data,
+                architecture=architecture, recipe=Recipe.of(recipe_of(chosen, real.augment)),
+                networks=networks or chosen.networks, own=own_recipe,
                 catalogue=extensions.architectures,
-            )
-            rows += [
-                {
-                    "architecture": architecture,
-                    "network": k,
-                    "accuracy": scores.accuracies[k],
-                    "balanced_accuracy": scores.balanced_accuracies[k],
-                    "train_s": scores.train_s[k],
-                    "test_s": scores.test_s[k],
-                    "flops_train": scores.flops_train,
-                }
-                for k in range(len(scores.accuracies))
-            ]
-    return pd.DataFrame(rows)
+            ))
+            for architecture in _several(architectures) or ()
+        ]  # fmt: skip
+    return pd.DataFrame([row for name, of in scores for row in _rows(name, of)])
+
+
+def _real_images(tensors: TensorData, num_classes: int, *, choose: bool) -> RealImages:
+    by = held_out(tensors.train_images, tensors.train_labels) if choose else None
+    return RealImages(tensors.test_images, tensors.test_labels, num_classes, by)
+
+
+def _context(registry: Registry, places: Places, device: str) -> JobContext:
+    datasets = {name: (one.source, one.options) for name, one in registry.datasets.items()}
+    return JobContext(
+        folder=Path(),
+        cache=places.cache,
+        roots=places.roots,
+        datasets=datasets,
+        device=device_named(device)[0],
+    )
+
+
+def _rows(architecture: str, scores: Scores) -> Iterator[dict[str, Any]]:
+    for k in range(len(scores.accuracies)):
+        yield {
+            "architecture": architecture,
+            "network": k,
+            "accuracy": scores.accuracies[k],
+            "balanced_accuracy": scores.balanced_accuracies[k],
+            "train_s": scores.train_s[k],
+            "test_s": scores.test_s[k],
+            "flops_train": scores.flops_train,
+        }
 
 
 def _require_fit(synthetic: SyntheticSet, real: Dataset) -> None:
@@ -395,9 +376,3 @@ def _more_code(code: Any) -> str:  # noqa: ANN401
     parts = parts or parts_of_file(Path(path))
     alone = inspect.ismodule(code) and [one for _, one in parts] == [Path(path)]
     return "" if alone else parts_fingerprint(parts)
-
-
-def _require_something(plan: Plan) -> None:
-    if not plan.condensations:
-        reasons = [f"{skipped.row}: {skipped.reason}" for skipped in plan.skipped]
-        raise RegistryError(["nothing can run", *reasons])

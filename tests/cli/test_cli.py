@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.cli.scaffold import text_of
 from ddbench.discovery.methods import MethodError
-from ddbench.execution.run import Priced
 from ddbench.planning.jobs import Plan
+from ddbench.planning.prices import Priced
 from ddbench.planning.registry import RegistryError
 from ddbench.store.records import Skipped
 from ddbench.store.run_folder import RunFolder
@@ -300,7 +300,7 @@ def test_plan_exits_as_run_would(session):
 
 
 def test_methods_names_the_packages_where_none_is_installed(monkeypatch, tmp_path):
-    monkeypatch.setattr("ddbench.execution.run.discover", lambda files: {})
+    monkeypatch.setattr("ddbench.planning.workspace.discover", lambda files: {})
     _, said = ddbench("methods", "--cache", tmp_path)
     assert "pip install ddbench-gm ddbench-dm ddbench-datm ddbench-fedd3 ddbench-coresets" in said
 

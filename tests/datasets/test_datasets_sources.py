@@ -707,9 +707,9 @@ def small_sets(monkeypatch):
     """Every set, as if 30 training images were what is published of the ones of MNIST's form."""
     sets = [
         replace(one, train_size=30) if one.train_size == 60_000 else one
-        for one in torchvision_sets.torchvision_sets()
+        for one in torchvision_sets.TORCHVISION_SETS
     ]
-    monkeypatch.setattr(torchvision_sets, "torchvision_sets", lambda: sets)
+    monkeypatch.setattr(torchvision_sets, "TORCHVISION_SETS", sets)
     return {one.name: one for one in sets}
 
 

@@ -17,9 +17,10 @@ from ddbench.cli.scaffold import text_of
 from ddbench.discovery import observers
 from ddbench.discovery.extensions import Extensions, installed_code
 from ddbench.discovery.methods import bind, discover, is_extension
-from ddbench.execution.run import Places, RunOptions, Session, carry_out
+from ddbench.execution.run import RunOptions, carry_out
 from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import parse
+from ddbench.planning.workspace import Places, Session
 
 REGISTRY = """
 [protocols.short]

@@ -14,7 +14,7 @@ from ddbench.discovery.fingerprints import (
     file_code,
     package_code,
 )
-from ddbench.discovery.methods import discover, from_file, load
+from ddbench.discovery.methods import MethodError, discover, from_file, load
 
 METHOD = """
 from ddbench import SyntheticSet, hookimpl
@@ -272,6 +272,23 @@ def test_a_distribution_twice_on_the_path_counts_once_however_it_is_spelled(tmp_
         write(tmp_path / folder, {f"{name}-1.0.dist-info/entry_points.txt": text})
         monkeypatch.syspath_prepend(tmp_path / folder)
     assert discover()["fptwice"].distribution == "fp_twice"
+
+
+def test_a_name_that_two_distributions_bring_is_refused_and_costs_no_other(tmp_path, monkeypatch):
+    others = discover()
+    for name in ("fp-one", "fp-two"):
+        install(tmp_path / name, name, "fpclash")
+        text = "[ddbench.methods]\nfpclash = fpclash\n"
+        info = f"{name.replace('-', '_')}-1.0.dist-info"
+        write(tmp_path / name, {f"{info}/entry_points.txt": text})
+        monkeypatch.syspath_prepend(tmp_path / name)
+    found = discover()
+    assert found.items() >= others.items()
+    with pytest.raises(MethodError, match="'fpclash' is brought by fp-two 1.0 and fp-one 1.0") as e:
+        load(found["fpclash"])
+    assert "pip uninstall fp-one`" in str(e.value) and "pip uninstall fp-two`" in str(e.value)
+    write(tmp_path, {"fpclash.py": METHOD})
+    assert not discover([tmp_path / "fpclash.py"])["fpclash"].refused
 
 
 # -- artifacts -------------------------------------------------------------------------------

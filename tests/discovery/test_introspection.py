@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 from ddbench import MethodInfo, hookimpl
-from ddbench.discovery import introspection
+from ddbench.discovery import asking
+from ddbench.discovery.asking import Child, Configured, Described
 from ddbench.discovery.extensions import Extensions
-from ddbench.discovery.introspection import Child, answer
+from ddbench.discovery.introspection import answer
 from ddbench.discovery.methods import MethodEntry, MethodError, bind, discover, load
 
 SOUND = """
@@ -52,7 +53,7 @@ def described(tmp_path_factory):
         files.append(folder / f"{name.replace('-', '_')}.py")
         files[-1].write_text(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(introspection, "PATIENCE_S", 20.0)
+        patch.setattr(asking, "PATIENCE_S", 20.0)
         child = Child(discover(files), folder / "cache")
         answers = child({"describe": list(texts)})["describe"]
         child.close()
@@ -161,7 +162,12 @@ def test_extensions_of_this_process_are_known_to_what_is_asked(tmp_path):
     assert answers["inits"]["mine"] == "me, in this process" and answers["inits"]["real"] == ""
 
 
-WHOLE = {"describe": {"random": dict.fromkeys(introspection.DESCRIBED, "")}, "inits": {}}
+DESCRIPTION = {
+    "options": {}, "steps": {"1": 5}, "inits": [], "default_init": "real", "step": "step",
+    "quick": {}, "labels": "hard", "own_recipe": False, "published_at": {}, "published": True,
+    "balanced": True, "controls": [], "paper": "", "bibtex": "",
+}  # fmt: skip
+WHOLE = {"describe": {"random": DESCRIPTION}, "inits": {}}
 WHOLE |= {"configure": [], "architectures": []}
 
 
@@ -227,22 +233,19 @@ def test_kept_answers_with_something_missing_are_none(request_, damaged):
     sound = {
         "describe": {},
         "inits": {"real": ""},
-        "configure": [dict.fromkeys(introspection.CONFIGURED, "")]
-        * len(request_.get("configure", ())),
+        "configure": [configured()] * len(request_.get("configure", ())),
         "architectures": [{"canonical": "mlp"}] * len(request_.get("architectures", ())),
     }
-    assert introspection._answers_to(request_, sound)
-    assert not introspection._answers_to(request_, sound | damaged)
+    assert asking._answers_to(request_, json.dumps(sound).encode())
+    assert not asking._answers_to(request_, json.dumps(sound | damaged).encode())
 
 
 def test_the_keys_of_answers_are_those_that_are_demanded(described):
-    assert tuple(described["sound"]) == introspection.DESCRIBED
-    assert tuple(configured()) == introspection.CONFIGURED
+    assert [*described["sound"]] == [*Described.model_fields] == [*DESCRIPTION]
+    assert [*configured()] == [*Configured.model_fields]
     refused = configured({**QUESTION, "options": {"x": 1}})
-    assert introspection._answers_to(
-        {"configure": [QUESTION]},
-        {"describe": {}, "inits": {}, "configure": [refused], "architectures": []},
-    )
+    answers = {"describe": {}, "inits": {}, "configure": [refused], "architectures": []}
+    assert asking._answers_to({"configure": [QUESTION]}, json.dumps(answers).encode())
 
 
 def test_an_extension_that_ends_the_process_is_named(tmp_path):
@@ -261,7 +264,7 @@ def test_without_extensions_none_is_blamed(tmp_path, monkeypatch):
     child.extensions = {}
 
     def lost(request, asked):
-        raise introspection._Lost("ended the process (exit code 9)")
+        raise asking._Lost("ended the process (exit code 9)")
 
     monkeypatch.setattr(child, "_ask", lost)
     with pytest.raises(MethodError, match="architectures and inits ended the process"):
@@ -272,7 +275,7 @@ def test_answers_that_cannot_be_kept_are_given_all_the_same(tmp_path, monkeypatc
     def full(path, record):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(introspection, "write_json", full)
+    monkeypatch.setattr(asking, "write_json", full)
     child = Child({}, tmp_path)
     monkeypatch.setattr(child, "_answers", lambda request, asked: {"describe": {}})
     assert child({"describe": []}) == {"describe": {}}

@@ -2,7 +2,7 @@
 
 import pytest
 from ddbench.execution import devices, run
-from ddbench.execution.run import device_named
+from ddbench.execution.devices import device_named
 from ddbench.planning.registry import RegistryError
 
 

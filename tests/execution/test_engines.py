@@ -415,6 +415,20 @@ def test_a_run_without_processes_ends_with_the_reason_and_keeps_its_jobs(
     assert len(jobs.pending) == pending and not jobs.running and states(tmp_path / "run") == []
 
 
+@pytest.mark.parametrize(
+    ("allowed", "jobs", "fewer"), [(12, 1, False), (20, 6, False), (40, 6, True)]
+)
+def test_too_few_open_files_are_told_before_anything_starts(
+    kills, tmp_path, monkeypatch, allowed, jobs, fewer
+):
+    left_over, setting, _ = left(kills, tmp_path / "run")
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (allowed, allowed))
+    monkeypatch.setattr(local._Local, "_server_is_up", lambda self: pytest.fail("it starts"))
+    with pytest.raises(StartError, match=f"allows {allowed} open files.*`ulimit -n 1024`") as told:
+        local.run_local(left_over, replace(setting, jobs=jobs), {})
+    assert ("--jobs 1" in str(told.value)) == fewer
+
+
 def test_a_job_whose_process_cannot_start_waits_for_another_to_end(kills, tmp_path, monkeypatch):
     jobs, setting, _ = left(kills, tmp_path / "run")
     runner = local._Local(jobs, setting, {}, lambda event: None, lambda: False)

@@ -10,7 +10,6 @@ from ddbench.contract.config import make_config
 from ddbench.datasets import load as load_dataset
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import bind, discover, load, plain_options
-from ddbench.execution.engines.crash_records import StartError
 from ddbench.execution.job_context import JobContext as Setting
 from ddbench.execution.runner import Control, run_condensation
 from ddbench.planning.job_ids import with_ids
@@ -140,11 +139,3 @@ def test_a_method_that_can_export_after_its_first_step_alone_has_the_initial_set
     given = started(setting, bind(Keeps()), "real", {})[1]
     initial = started(setting, bind(Late()), "real", {})[1]
     assert torch.equal(initial.images, given.images)
-
-
-def test_a_first_process_that_ends_for_want_of_open_files_names_the_limit(monkeypatch):
-    monkeypatch.setattr("resource.getrlimit", lambda kind: (12, 12))
-    error = StartError.of(EOFError())
-    assert "allows 12 open files" in str(error) and "ulimit -n 1024" in str(error)
-    monkeypatch.setattr("resource.getrlimit", lambda kind: (1024, 1024))
-    assert "ulimit" not in str(StartError.of(EOFError()))

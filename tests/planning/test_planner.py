@@ -9,10 +9,11 @@ from ddbench.architectures import canonical
 from ddbench.datasets.source import seed_name
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import bind
-from ddbench.execution.run import Places, Session, parse_duration
 from ddbench.planning.job_ids import adopting, keeping, with_evaluation_id, with_ids
 from ddbench.planning.jobs import Choices, row_labels
+from ddbench.planning.option_values import parse_duration
 from ddbench.planning.registry import RegistryError, parse, read
+from ddbench.planning.workspace import Places, Session
 from ddbench.store.records import Condensation, Evaluation
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,13 +1,15 @@
 """What is called published: every method and every table of the registry, at home and elsewhere."""
 
 import pytest
+from ddbench.contract.rows import AXES
 from ddbench.datasets import catalogue
+from ddbench.discovery.asking import in_process
 from ddbench.discovery.extensions import Extensions
-from ddbench.discovery.introspection import in_process
 from ddbench.discovery.methods import discover, load
+from ddbench.planning.draft import PlanningContext
 from ddbench.planning.jobs import Choices, DatasetFacts
-from ddbench.planning.planner import PlanningContext, make
-from ddbench.planning.registry import AXES, Where, read
+from ddbench.planning.planner import make
+from ddbench.planning.registry import Where, read
 
 OURS = ("ddbench-gm", "ddbench-dm", "ddbench-datm", "ddbench-fedd3", "ddbench-coresets")
 METHODS = {name: load(found) for name, found in discover().items() if found.distribution in OURS}

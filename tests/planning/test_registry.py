@@ -4,8 +4,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from ddbench.planning import registry
-from ddbench.planning.registry import RegistryError, Where, line_numbers, parse, parse_setting, read
+from ddbench.planning.option_values import parse_setting
+from ddbench.planning.registry import RegistryError, Where, checks, lost_tables, parse, read
+from ddbench.planning.registry.lines import line_numbers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -238,7 +239,7 @@ def test_a_number_that_is_wrong_in_two_ways_is_told_once():
 def test_the_augmentations_are_those_there_are():
     from ddbench.augment import operations
 
-    for name in (*registry.AUGMENTATIONS, "_".join(registry.OPERATIONS)):
+    for name in (*checks.AUGMENTATIONS, "_".join(checks.OPERATIONS)):
         assert name == "dsa" or operations(name) is not None
 
 
@@ -350,7 +351,7 @@ def test_a_registry_may_extend_the_default_one():
     assert options == {"batch_real": 64, "lr_images": 0.01, "momentum": 0.1}  # its tables join
     assert registry.place("methods", "gm", "batch_real") == "mine.toml:3: [methods.gm] batch_real"
     assert registry.place("methods", "gm", "arch", "mlp", "lr_images").startswith("registry.toml:")
-    assert registry.lost() == []
+    assert lost_tables(registry) == []
 
 
 def test_what_is_not_published_on_top_of_the_default_leaves_that_published():
@@ -364,8 +365,8 @@ def test_what_is_not_published_on_top_of_the_default_leaves_that_published():
 
 
 def test_a_registry_without_the_default_says_so_or_is_told():
-    assert "datm@cifar10-ipc1" in parse(PROTOCOL + PRESET, Path("mine.toml")).lost()
-    assert parse('extends = "nothing"\n' + PROTOCOL, Path("mine.toml")).lost() == []
+    assert "datm@cifar10-ipc1" in lost_tables(parse(PROTOCOL + PRESET, Path("mine.toml")))
+    assert lost_tables(parse('extends = "nothing"\n' + PROTOCOL, Path("mine.toml"))) == []
     [problem] = problems('extends = "defualt"\n' + PROTOCOL)
     assert problem.startswith("registry.toml:1: [extends]: is 'defualt'; expected 'default'")
 

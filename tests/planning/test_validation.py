@@ -9,12 +9,14 @@ from ddbench import NUMERICS, MethodInfo, SyntheticSet, datasets, hookimpl
 from ddbench.datasets import DatasetError
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import bind
-from ddbench.execution.run import Places, RunOptions, Session, carry_out, parse_percentage
+from ddbench.execution.run import RunOptions, carry_out
 from ddbench.planning import budgets
 from ddbench.planning.job_ids import with_evaluation_id
 from ddbench.planning.jobs import Choices
+from ddbench.planning.option_values import parse_percentage
 from ddbench.planning.registry import RegistryError, parse
 from ddbench.planning.test_set import with_tests
+from ddbench.planning.workspace import Places, Session
 from ddbench.reporting.leaderboard import load
 from ddbench.store.hashing import hash_of_values
 from ddbench.store.records import TEST, VALIDATION, Evaluation

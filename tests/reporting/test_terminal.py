@@ -13,10 +13,12 @@ import pytest
 from ddbench.planning.job_ids import keeping
 from ddbench.planning.jobs import DatasetFacts, Plan, Shared
 from ddbench.reporting.leaderboard import load
+from ddbench.reporting.markdown.provenance import overview
 from ddbench.reporting.terminal import (
     Progress,
     print_leaderboard,
     print_plan,
+    print_rows,
     print_table,
     show_failed,
     show_job,
@@ -54,14 +56,14 @@ def test_words_of_others_are_not_markup(capsys):
 
 
 def test_json_keeps_values_and_turns_nan_into_null(capsys):
-    print_table([{"a": math.nan, "b": [1, math.inf], "c": {"d": None}}], as_json=True)
+    print_rows([{"a": math.nan, "b": [1, math.inf], "c": {"d": None}}], as_json=True)
     assert json.loads(capsys.readouterr().out) == [{"a": None, "b": [1, None], "c": {"d": None}}]
 
 
 def test_a_table_without_rows_says_so(capsys):
     print_table([])
     assert capsys.readouterr().out == "nothing to show\n"
-    print_table([], as_json=True)
+    print_rows([], as_json=True)
     assert json.loads(capsys.readouterr().out) == []
 
 
@@ -77,7 +79,7 @@ def terminal(monkeypatch):
 
     def of_width(width):
         screen = Console(file=sys.stdout, width=width, force_terminal=True, color_system=None)
-        for module in ("tables", "plans"):
+        for module in ("tables", "plans", "rankings"):
             name = f"ddbench.reporting.terminal.{module}.stdout"
             monkeypatch.setattr(name, lambda *widest: screen)
 
@@ -120,9 +122,9 @@ def test_the_leaderboard_shows_every_architecture_and_what_failed(made, capsys):
     (made.folder.root / "evaluations" / "torn.json").write_text("{")
     print_leaderboard(load(made.folder))
     out = capsys.readouterr().out
-    row = next(line for line in out.splitlines() if " dm †" in line)
-    assert "81.0 ± 1.4" in row and "51.0 ± 1.4" in row
-    assert "steps 100 (published 20,000)" in out
+    row = next(line for line in out.splitlines() if " dm (real)" in line)
+    assert "81.0 (68.3–93.7)" in row and "51.0" in row
+    assert "Some rows did not run with the published settings" in out
     [failed] = [line for line in out.splitlines() if "failed: condense gm on mnist-mini" in line]
     assert re.search(r"ValueError: \[boom\]; see: ddbench show \S+ gm-s0-\d+$", failed)
     assert "not read:" in out and "torn.json" in out
@@ -130,9 +132,7 @@ def test_the_leaderboard_shows_every_architecture_and_what_failed(made, capsys):
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
-def test_every_width_has_samples_whole_numbers_and_a_legend_of_its_columns(
-    made, terminal, capsys, width
-):
+def test_every_width_has_whole_numbers_and_a_legend_of_its_columns(made, terminal, capsys, width):
     for n, config in enumerate(({}, {"client_distiller": "random"})):
         id = made.condensation("fedd3", config=config, steps=n)
         for architecture in ("convnet-w32", "alexnet-w0.25", "vgg11-w0.25"):
@@ -144,42 +144,25 @@ def test_every_width_has_samples_whole_numbers_and_a_legend_of_its_columns(
     assert max(map(len, out.splitlines())) <= width
     head = next(line for line in out.splitlines() if " method " in line)
     row = next(line for line in out.splitlines() if " fedd3" in line)
-    assert "1 × 2" in row and "81.0 ± 1.4" in row and "…" not in row
-    for column in ("own recipe", "condense s", "FLOPs"):
-        assert (f"  {column}" in head) is (f"{column}: " in " ".join(out.split()))
-    assert ("not shown: " in out) is (width < 200)
-
-
-def test_settings_are_said_once_for_all_rows_of_a_name(made, capsys):
-    for rate, init in ((0.1, "real"), (0.5, "real"), (0.5, "noise")):
-        reduced = {"lr": [rate, 1], "steps": [100, 1000], "dataset": ["mine", "mnist"]}
-        made.row("gm", [[0.8]], config={"lr": rate}, reduced=reduced, init=init)
-    made.row("herding", [[0.8]], reduced={"epochs": [2, 20], "network": ["mlp", ""]}, paper="")
-    made.row("datm", [[0.7]], reduced={"rho": [0, 0.01], "steps": [100, 10000]})
-    reduced = {"rho": [0, 0.01], "steps": [0, 10000]}
-    made.row("datm", [[0.6]], reduced=reduced, control_of="datm", steps=0)
-    print_leaderboard(load(made.folder))
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("†")]
-    assert sorted(lines) == [
-        "† datm: rho 0 (published 0.01), steps 100 (10,000)",
-        "† gm: lr 0.1 or 0.5 (published 1), steps 100 (1,000)",
-        "† herding: epochs 2 (published 20), network mlp (unset)",
-        "† other data than published: gm",
-    ]
+    assert "81.0 (68.3–93.7)" in row and "…" not in row
+    for column in ("others %", "condense s", "one use s"):
+        meaning = f"{column.removesuffix(' %')}: "
+        assert (f"  {column}" in head) is (meaning in " ".join(out.split()))
+    assert ("not shown: " in out) is (width < 120)
 
 
 def test_quick_settings_are_said_to_show_the_harness(made, capsys):
     made.row("dm", [[0.8]], quick=True, reduced={"steps": [100, 20000]})
     print_leaderboard(load(made.folder))
-    assert "rows run quick settings: steps that fit minutes" in capsys.readouterr().out
+    assert "Quick settings: steps that fit minutes" in capsys.readouterr().out
 
 
 def test_seconds_of_condensing_hold_the_artifacts_in_full(made, capsys):
     made.row("datm", [[0.8]], costs={"artifact_s": 33.0})
     print_leaderboard(load(made.folder))
     out = capsys.readouterr().out
-    assert re.search(r" datm .* 44.0 +33.0 ", out)
-    assert "condense s: shared artifacts in full" in out
+    assert re.search(r" datm .* 44.0 +47.0 ", out)
+    assert "condense s: wall seconds until the set is there, artifacts in full" in out
 
 
 def test_several_classes_of_hardware_are_told_apart(made, capsys):
@@ -190,6 +173,23 @@ def test_several_classes_of_hardware_are_told_apart(made, capsys):
     out = capsys.readouterr().out
     assert "10.0 [A]" in out and "11.0 [B]" in out
     assert "[A] CPU one; [B] CPU two" in out
+
+
+def test_a_run_that_ended_early_says_how_much_of_its_plan_is_left(made, capsys):
+    made.row("dm", [[0.8]])
+    records = read_run(made.folder)
+    plan = {
+        "condensations": [*records.condensations, "gm-1"], "skipped": [],
+        "evaluations": [*records.evaluations, "e-2", "e-3", "e-4"],
+    }  # fmt: skip
+    made.manifest(plan=plan, stopped="--budget-total 60s", blocked={"e-4": "failed"})
+    left = "ended (--budget-total 60s) without 1 of 2 sets and 2 of 4 evaluations"
+    print_leaderboard(load(made.folder))
+    assert left in capsys.readouterr().out
+    assert left in overview(load(made.folder))
+    made.manifest(plan=plan)  # a later run came to its end
+    print_leaderboard(load(made.folder))
+    assert "without" not in capsys.readouterr().out
 
 
 def test_an_empty_leaderboard_says_how_to_go_on(made, capsys):

@@ -9,7 +9,14 @@ import torch
 import torch.nn.functional as F
 from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.testing import toy_task
-from ddbench.training.evaluation import balanced_accuracy, evaluate, own_recipe
+from ddbench.training.evaluation import (
+    CHOOSING,
+    RealImages,
+    balanced_accuracy,
+    evaluate,
+    held_out,
+    own_recipe,
+)
 from ddbench.training.loop import (
     LRDrop,
     Recipe,
@@ -215,7 +222,7 @@ def test_each_network_is_tested_once_after_its_last_epoch(predictions, steps):
     )
     events = []
     scores = evaluate(
-        synthetic, test_images, test_labels, architecture="convnet-w8-d1", num_classes=3,
+        synthetic, RealImages(test_images, test_labels, 3), architecture="convnet-w8-d1",
         recipe=Recipe(epochs=4, batch=256, drop=LRDrop(3)), networks=2,
         progress=lambda done, total: events.append((done, total, len(predictions))),
     )  # fmt: skip
@@ -237,3 +244,96 @@ def test_a_sets_own_epochs_move_the_drop_to_just_past_the_half():
     recipe = own_recipe(Recipe(epochs=301, drop=LRDrop(152)), mine)
     assert (recipe.epochs, recipe.lr, recipe.batch) == (1001, 0.02, 256)
     assert recipe.drop == LRDrop(502)
+
+
+# -- a learning rate that is chosen ------------------------------------------------------------
+
+RATES = (1e-7, 0.1)  # the first learns nothing
+
+
+def choosing(task, synthetic, recipe, choose_by=None, **arguments):
+    return evaluate(
+        synthetic, RealImages(task.images, task.labels, 3, choose_by),
+        architecture="convnet-w8-d1", recipe=recipe, networks=2, **arguments,
+    )  # fmt: skip
+
+
+def test_the_rate_that_is_best_on_held_out_training_images_is_taken():
+    task = toy_task(classes=3, ipc=2)
+    synthetic = SyntheticSet(task.images[::4], task.labels[::4])
+    recipe = Recipe(epochs=5, learning_rates=RATES)
+    choose_by = held_out(task.images, task.labels)
+    scores = choosing(task, synthetic, recipe, choose_by=choose_by)
+    assert scores.chosen_lr == 0.1 and scores.recipe == recipe
+    told = choosing(task, synthetic, Recipe(epochs=5, lr=0.1))
+    assert told.accuracies == scores.accuracies and told.chosen_lr is None
+
+
+def test_the_test_images_have_no_say():
+    task = toy_task(classes=3, ipc=2)
+    synthetic = SyntheticSet(task.images[::4], task.labels[::4])
+    wrong = (task.labels + 1) % 3  # on which the rate that learns nothing does better
+    scores = evaluate(
+        synthetic, task.images, wrong, architecture="convnet-w8-d1", num_classes=3, networks=1,
+        recipe=Recipe(epochs=5, learning_rates=RATES),
+        choose_by=held_out(task.images, task.labels),
+    )  # fmt: skip
+    assert scores.chosen_lr == 0.1
+
+
+def test_of_equal_rates_the_first_is_taken():
+    task = toy_task(classes=3, ipc=2)
+    synthetic = SyntheticSet(task.images[::4], task.labels[::4])
+    recipe = Recipe(epochs=5, learning_rates=(0.1, 0.1001))
+    scores = choosing(task, synthetic, recipe, choose_by=held_out(task.images, task.labels))
+    assert scores.chosen_lr == 0.1
+
+
+def test_the_networks_that_choose_are_none_of_those_that_are_tested(predictions):
+    task = toy_task(classes=3, ipc=2)
+    synthetic = SyntheticSet(task.images[::4], task.labels[::4])
+    events = []
+    choosing(
+        task, synthetic, Recipe(epochs=2, learning_rates=RATES),
+        choose_by=held_out(task.images, task.labels),
+        progress=lambda done, total: events.append((done, total)),
+    )  # fmt: skip
+    epochs = 2 * (2 + CHOOSING * len(RATES))
+    assert events == [(n, epochs) for n in range(1, epochs + 1)]
+    assert len(predictions) == 2  # of the test images
+
+
+def test_networks_of_the_whole_training_set_choose_without_what_they_are_held_against(steps):
+    task = toy_task(classes=3, ipc=2)
+    choose_by = held_out(task.images, task.labels, whole=True)
+    n = len(task.images)
+    assert len(choose_by.rest) + len(choose_by.labels) == n
+    whole = SyntheticSet(task.images, task.labels)
+    choosing(task, whole, Recipe(epochs=1, batch=n, learning_rates=RATES), choose_by=choose_by)
+    assert len(steps) == 2 + CHOOSING * len(RATES)
+    assert not (choose_by.rest.images[:, None] == choose_by.images).flatten(2).all(2).any()
+
+
+def test_held_out_images_are_a_tenth_of_each_class_and_always_the_same():
+    labels = torch.arange(3).repeat_interleave(torch.tensor([20, 30, 50]))
+    images = torch.arange(100.0).reshape(100, 1, 1, 1)
+    first, again = held_out(images, labels), held_out(images, labels)
+    assert first.labels.bincount().tolist() == [2, 3, 5] and first.rest is None
+    assert torch.equal(first.images, again.images)
+
+
+def test_a_rate_of_the_sets_own_recipe_is_no_choice():
+    task = toy_task(classes=3, ipc=2)
+    mine = SyntheticSet(task.images[::4], task.labels[::4], recipe={"lr": 0.05})
+    recipe = Recipe(epochs=2, learning_rates=RATES)
+    scores = choosing(task, mine, recipe, own=True, choose_by=held_out(task.images, task.labels))
+    assert scores.chosen_lr is None and scores.recipe.lr == 0.05
+    with pytest.raises(ValueError, match="held-out images to choose by"):
+        choosing(task, mine, recipe)
+
+
+def test_a_recipe_without_a_choice_has_the_plain_values_that_it_always_had():
+    recipe = Recipe(epochs=4, drop=LRDrop(3))
+    assert "learning_rates" not in recipe.plain() and Recipe.of(recipe.plain()) == recipe
+    chosen = Recipe(epochs=4, learning_rates=RATES)
+    assert chosen.plain()["learning_rates"] == [1e-7, 0.1] and Recipe.of(chosen.plain()) == chosen

@@ -22,6 +22,7 @@ from .layers import (
     trail,
 )
 from .names import Architecture, ArchitectureError, Choice, Options, Shape, Width
+from .pooling import AveragePool
 
 NORMS = {
     "in": instance_norm,
@@ -31,7 +32,7 @@ NORMS = {
     "gn": group_norm,
 }
 POOLINGS = {
-    "ap": lambda: nn.AvgPool2d(2),
+    "ap": AveragePool,
     "mp": lambda: nn.MaxPool2d(2),
     "np": None,
 }

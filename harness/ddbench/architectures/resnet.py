@@ -9,6 +9,7 @@ from torch import nn
 
 from .layers import Network, Norm, Size, batch_norm, halved, instance_norm
 from .names import Architecture, ArchitectureError, Choice, Options, Shape, Width, scaled
+from .pooling import AveragePool
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # (channels, stride of the first block)
 
@@ -24,7 +25,7 @@ class Block(nn.Module):
         `size` is that of the maps that come in; `pooled` halves by average pooling.
         """
         super().__init__()
-        pool: list[nn.Module] = [nn.AvgPool2d(2)] if pooled and stride == 2 else []
+        pool: list[nn.Module] = [AveragePool()] if pooled and stride == 2 else []
         step = 1 if pooled else stride
         out = shrunk(size, stride, pooled)
         self.residual = nn.Sequential(

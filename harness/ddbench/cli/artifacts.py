@@ -44,7 +44,7 @@ def artifacts() -> None:
 @explained
 def list_(cache: Path | None, as_json: bool) -> None:
     """List the artifacts that are stored, finished or not, with what they cost."""
-    from ddbench.reporting.terminal import print_table
+    from ddbench.reporting.terminal import print_rows
 
     store = _store(cache)
     rows: list[dict[str, Any]] = [
@@ -68,7 +68,7 @@ def list_(cache: Path | None, as_json: bool) -> None:
         rows = [{**row, **specs.get(row["id"], {})} for row in rows]
     else:  # what does not fit beside the rest into 80 columns
         rows = [{key: row[key] for key in row if key != "TFLOP"} for row in rows]
-    print_table(rows, as_json=as_json)
+    print_rows(rows, as_json=as_json)
 
 
 @artifacts.command()
@@ -90,7 +90,7 @@ def build(
     from ddbench.testing import one_thread
 
     session = open_session(registry_path, data, cache, plugins)
-    plan = session.plan(choices_of(**choices))
+    plan = session.plan(choices_of(choices))
     session.close()
     context = JobContext(
         folder=Path.cwd(),

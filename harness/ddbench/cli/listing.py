@@ -12,8 +12,8 @@ from ddbench.cli.shared import JSON, PLACES, explained, fail, open_session, read
 
 if TYPE_CHECKING:
     from ddbench.architectures import Listed
-    from ddbench.execution.run import Session
     from ddbench.planning.registry import Preset, Registry
+    from ddbench.planning.workspace import Session
 
 
 @click.command()
@@ -92,7 +92,7 @@ def architectures(
     Where a known dataset's files are not here, its published sizes are taken.
     """
     from ddbench import architectures as zoo
-    from ddbench.reporting.terminal import print_json, print_table
+    from ddbench.reporting.terminal import print_json, print_rows
 
     session = open_session(registry_path, data, cache, plugins)
     families = zoo.listing(session.extensions.architectures)
@@ -105,7 +105,7 @@ def architectures(
             click.echo("\n\n".join(map(_cost_text, costs)))
         return
     rows = [{**vars(family), "parameters": _counts(family, as_json)} for family in families]
-    print_table(rows, as_json=as_json)
+    print_rows(rows, as_json=as_json)
     if not as_json:
         click.echo("`ddbench architectures NAME --dataset DATASET` shows what one costs", err=True)
 

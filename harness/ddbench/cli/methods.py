@@ -63,11 +63,11 @@ def _method_row(name: str, source: str, about: dict[str, Any]) -> dict[str, Any]
 
 
 def _print_methods(rows: list[dict[str, Any]], as_json: bool) -> None:
-    from ddbench.reporting.terminal import print_table
+    from ddbench.reporting.terminal import print_rows
 
     columns = ["method", "source", "inits", "paper"]
     columns += ["error"] if any("error" in row for row in rows) else []
-    print_table(rows, columns, as_json=as_json)
+    print_rows(rows, columns, as_json=as_json)
     if not rows:
         from ddbench.discovery.methods import PACKAGES, install
 

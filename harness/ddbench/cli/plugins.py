@@ -107,7 +107,8 @@ def _record(finding: Finding) -> dict[str, Any]:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    from ddbench.planning.registry import RegistryError, parse_setting
+    from ddbench.planning.option_values import parse_setting
+    from ddbench.planning.registry import RegistryError
 
     if "=" not in text:
         raise RegistryError([f"--set {text}: expected OPTION=VALUE, as batch_real=32"])

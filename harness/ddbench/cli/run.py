@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,11 @@ from ddbench.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from ddbench.execution.run import Outcome, Priced, RunOptions, Session
+    from ddbench.execution.run import Outcome, RunOptions
     from ddbench.execution.signals import Stop
     from ddbench.planning.jobs import Plan
+    from ddbench.planning.prices import Priced
+    from ddbench.planning.workspace import Session
 
 
 @click.command()
@@ -42,30 +45,11 @@ if TYPE_CHECKING:
 @click.option("--print-registry", is_flag=True, help="Show the registry as resolved and end.")
 @explained
 def run(
-    out: Path | None,
-    device: str,
-    jobs: int | None,
-    gpus: str | None,
-    jobs_per_gpu: int,
-    exclusive: bool,
-    job_time: str,
-    memory: str | None,
-    threads: int,
-    checkpoint_every: str,
-    stop_after: str | None,
-    keep_state: bool,
-    keep_stale: bool,
-    observers: tuple[str, ...],
-    require_all: bool,
-    debug: bool,
-    registry_path: Path | None,
-    data: tuple[Path, ...],
-    cache: Path | None,
-    plugins: tuple[Path, ...],
     as_json: bool,
     print_registry: bool,
     test: bool,
-    **choices: Any,  # noqa: ANN401
+    require_all: bool,
+    **given: Any,  # noqa: ANN401
 ) -> None:
     """Condense, evaluate, and write the leaderboard and the report.
 
@@ -74,46 +58,59 @@ def run(
     Exit codes: 0 all done, 1 some job failed, 2 usage, 3 nothing could run, 4 stopped in time
     with more to do, 130 interrupted.
     """
-    from ddbench.execution import run as sessions
-
-    if print_registry:
-        _print_registry(registry_path)
-        return
+    from ddbench.execution.run import jobs_at_once
     from ddbench.execution.signals import Stop
+    from ddbench.planning.option_values import parse_duration
     from ddbench.reporting.terminal import at_work
 
-    stop = Stop(sessions.parse_duration(stop_after, "--stop-after") if stop_after else None)
+    if print_registry:
+        _print_registry(given["registry_path"])
+        return
+    after = given["stop_after"]
+    stop = Stop(parse_duration(after, "--stop-after") if after else None)
     with stop.heard():
-        preset = choices["preset"] or DEFAULT_PRESET
-        device, chosen_gpus = sessions.device_named(device, gpus)
-        options = sessions.RunOptions(
-            out=out or Path("runs") / preset,
-            device=device,
-            jobs=1 if exclusive else jobs,
-            gpus=chosen_gpus,
-            jobs_per_gpu=jobs_per_gpu,
-            job_s=None if job_time == "none" else sessions.parse_duration(job_time, "--job-time"),
-            memory=sessions.parse_size(memory, "--memory") if memory else None,
-            threads=threads,
-            checkpoint_s=sessions.parse_duration(checkpoint_every, "--checkpoint-every"),
-            keep_state=keep_state,
-            inline=debug,
-            keep_stale=keep_stale,
-            observers=_observers(observers),
-            command=("ddbench", *sys.argv[1:]),
-            preset=preset,
-        )
-        chosen = choices_of(workers=sessions.jobs_at_once(options), **choices)
-        session = open_session(registry_path, data, cache, plugins, planning=True)
+        options = _run_options(given)
+        choices = choices_of(given, jobs_at_once(options))
+        session = open_session(*(given[name] for name in OF_PLACES), planning=True)
         with at_work("planning"):
-            plan = session.plan(chosen)
+            plan = session.plan(choices)
         if require_all and plan.skipped:
             reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
             fail("\n  ".join(["--require-all:", *reasons]))
         if test:
             _require_validation(plan)
-        tracebacks = debug or debugging()
-        _close(_carry_out(session, plan, options, stop, test, tracebacks), as_json)
+        _close(_carry_out(session, plan, options, stop, test), as_json)
+
+
+OF_PLACES = ("registry_path", "data", "cache", "plugins")
+
+
+def _run_options(given: Mapping[str, Any]) -> RunOptions:
+    """Return how a plan is carried out, from the values of the options in `RUN`."""
+    from ddbench.execution.devices import device_named
+    from ddbench.execution.run import RunOptions
+    from ddbench.planning.option_values import parse_duration, parse_size
+
+    preset = given["preset"] or DEFAULT_PRESET
+    device, gpus = device_named(given["device"], given["gpus"])
+    job_time, memory = given["job_time"], given["memory"]
+    return RunOptions(
+        out=given["out"] or Path("runs") / preset,
+        device=device,
+        jobs=1 if given["exclusive"] else given["jobs"],
+        gpus=gpus,
+        jobs_per_gpu=given["jobs_per_gpu"],
+        job_s=None if job_time == "none" else parse_duration(job_time, "--job-time"),
+        memory=parse_size(memory, "--memory") if memory else None,
+        threads=given["threads"],
+        checkpoint_s=parse_duration(given["checkpoint_every"], "--checkpoint-every"),
+        keep_state=given["keep_state"],
+        inline=given["debug"],
+        keep_stale=given["keep_stale"],
+        observers=_observers(given["observers"]),
+        command=("ddbench", *sys.argv[1:]),
+        preset=preset,
+    )
 
 
 def _carry_out(
@@ -122,7 +119,6 @@ def _carry_out(
     options: RunOptions,
     stop: Stop,
     test: bool,
-    tracebacks: bool,
 ) -> Outcome:
     """Do what is missing of a plan; with `test`, then test what its validations chose."""
     from ddbench.execution.run import carry_out
@@ -130,6 +126,7 @@ def _carry_out(
     from ddbench.reporting.leaderboard import load
     from ddbench.reporting.terminal import Progress
 
+    tracebacks = options.inline or debugging()
     with Progress(tracebacks=tracebacks) as progress:
         outcome = carry_out(session, plan, options, progress, stop)
     if test and not outcome.stopped:
@@ -210,23 +207,19 @@ def plan(
 
     Exit codes: as `run` would give them for what cannot run: 1 a broken plugin, 3 nothing can run.
     """
-    from ddbench.execution.run import RunOptions, device_named, jobs_at_once
+    from ddbench.execution.devices import device_named
+    from ddbench.execution.run import RunOptions, jobs_at_once
     from ddbench.reporting.terminal import at_work, print_plan
 
     workers = jobs_at_once(RunOptions(Path(), device_named("auto")[0]))
     session = open_session(registry_path, data, cache, plugins, planning=True)
     with at_work("planning"):
-        planned = session.plan(choices_of(workers=workers, **choices))
+        planned = session.plan(choices_of(choices, workers))
         shared = [] if price else session.shared(planned)
     if price:
         _print_prices(session.price(planned), rate, as_json)
     else:
-        print_plan(
-            planned,
-            shared,
-            jobs_at_once=workers,
-            as_json=as_json,
-        )
+        print_plan(planned, shared, jobs_at_once=workers, as_json=as_json)
     raise SystemExit(planned.exit_code)
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,9 +20,9 @@ from ddbench.text import streams
 from ddbench.text.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from ddbench.execution.run import Session
     from ddbench.planning.jobs import Choices
     from ddbench.planning.registry import Registry
+    from ddbench.planning.workspace import Session
 
 USAGE, STOPPED, INTERRUPTED = 2, 4, 130
 DEFAULT_PRESET = "quick"
@@ -324,11 +324,12 @@ def open_session(
     planning: bool = False,
 ) -> Session:
     """Return a session over what is installed; `planning`: the plan will tell what is wrong."""
-    from ddbench.execution.run import Places, Session
+    from ddbench.planning.registry import lost_tables
+    from ddbench.planning.workspace import Places, Session
 
     folder = writable(cache_of(cache))
     registry = read_registry(registry_path, lenient=planning)
-    if planning and (lost := registry.lost()):
+    if planning and (lost := lost_tables(registry)):
         click.echo(
             f"{registry.path}: leaves out the default registry's {len(lost)} tables of methods "
             f'({lost[0]}, ...); extends = "default" in its first line takes them in, '
@@ -352,7 +353,7 @@ def writable(cache: Path) -> Path:
 
 def cache_of(cache: Path | None) -> Path:
     """Return the cache folder: the one given, or the user's own."""
-    from ddbench.execution.run import default_cache
+    from ddbench.planning.workspace import default_cache
 
     return cache or default_cache()
 
@@ -363,61 +364,61 @@ def roots_of(data: tuple[Path, ...]) -> tuple[Path, ...]:
     return (*data, *named)
 
 
-def choices_of(
-    all_methods: bool,
-    preset: str | None,
-    rows: tuple[str, ...],
-    published: bool,
-    steps: int | None,
-    budget: str | None,
-    budget_total: str | None,
-    validate: str | None,
-    settings: tuple[str, ...],
-    snapshots: str | None,
-    workers: int | None = None,
-    **axes: tuple[Any, ...],
-) -> Choices:
-    """Return the choices of a run from its command-line options.
+AXES = ("datasets", "architectures", "evaluate_on", "inits", "ipc", "seeds", "protocol")
+
+
+def choices_of(given: Mapping[str, Any], workers: int | None = None) -> Choices:
+    """Return the choices of a run from the values of the options in `CHOICES`.
 
     Raises:
         RegistryError: Nothing is chosen. What is wrong beside that waits for the planner, which
             tells it with all else.
     """
-    from ddbench.execution.run import default_jobs, parse_duration, parse_percentage
+    from ddbench.execution.run import default_jobs
     from ddbench.planning.jobs import Choices
-    from ddbench.planning.registry import RegistryError, parse_setting
+    from ddbench.planning.option_values import parse_duration, parse_percentage, parse_setting
+    from ddbench.planning.registry import RegistryError
 
-    faults: list[str] = []
-    if not (all_methods or preset or rows):
-        faults = ["say what to run: --all, --preset NAME or --method NAME; see `ddbench methods`"]
-        if not any([steps is not None, budget, settings, snapshots, *axes.values()]):
-            raise RegistryError(faults)
+    faults = list(_nothing_chosen(given))
+    axes = {axis: given[axis] or None for axis in AXES}
+    snapshots = given["snapshots"]
 
-    def read(parse: Callable[..., Any], *texts: str) -> Any:  # noqa: ANN401
+    def read(parse: Callable[..., Any], *texts: str | None) -> Any:  # noqa: ANN401
         try:
-            return parse(*texts)
+            return None if texts[0] is None else parse(*texts)
         except RegistryError as error:
             faults.extend(error.problems)
             return None
 
-    parsed = [setting for text in settings if (setting := read(parse_setting, text))]
-    seconds = read(parse_duration, budget, "--budget") if budget else None
-    total = read(parse_duration, budget_total, "--budget-total") if budget_total else None
+    settings = [setting for text in given["settings"] if (setting := read(parse_setting, text))]
     return Choices(
-        preset=preset or DEFAULT_PRESET,
-        all_methods=all_methods,
-        rows=rows or None,
-        published=published,
-        steps=steps,
-        budget=seconds,
-        budget_total=total,
+        preset=given["preset"] or DEFAULT_PRESET,
+        all_methods=given["all_methods"],
+        rows=given["rows"] or None,
+        published=given["published"],
+        steps=given["steps"],
+        budget=read(parse_duration, given["budget"] or None, "--budget"),
+        budget_total=read(parse_duration, given["budget_total"] or None, "--budget-total"),
         workers=workers or default_jobs(1),
-        validate=read(parse_percentage, validate, "--validate") if validate else None,
-        settings=tuple((row, option, tuple(values)) for row, option, values in parsed),
+        validate=read(parse_percentage, given["validate"] or None, "--validate"),
+        settings=tuple((row, option, tuple(values)) for row, option, values in settings),
         snapshots=tuple(part.strip() for part in snapshots.split(",")) if snapshots else (),
         faults=tuple(faults),
-        **{name: values or None for name, values in axes.items()},
+        **axes,
     )
+
+
+def _nothing_chosen(given: Mapping[str, Any]) -> Iterator[str]:
+    """Say that neither rows nor a preset are chosen; where nothing else is, end with that."""
+    from ddbench.planning.registry import RegistryError
+
+    if given["all_methods"] or given["preset"] or given["rows"]:
+        return
+    fault = "say what to run: --all, --preset NAME or --method NAME; see `ddbench methods`"
+    others = [given[name] for name in ("budget", "settings", "snapshots", *AXES)]
+    if given["steps"] is None and not any(others):
+        raise RegistryError([fault])
+    yield fault
 
 
 FOLDER = click.argument("folder", type=click.Path(path_type=Path), shell_complete=complete_folder)

@@ -25,6 +25,20 @@ class Split:
     held_out: torch.Tensor  # (n_held_out,) int64
 
 
+@dataclass(frozen=True)
+class ArtifactRequest:
+    """An artifact that a method or an init asks for (see `Task.artifact`).
+
+    `spec` has the dataset's fingerprint.
+    """
+
+    kind: str
+    spec: Mapping[str, Any]
+    build: Callable[[BuildContext], None]
+    steps: int
+    step: Callable[[], object] | None
+
+
 class Task:
     """One condensation's data, networks, augmentation and randomness.
 
@@ -245,12 +259,15 @@ class Task:
         `shapes_only` nothing is built, and the folder is empty.
         """
         spec = {"dataset": self.fingerprint, **spec}
-        about = {"artifact": kind, "of": steps, "metrics": {}}
+        return self._provide(ArtifactRequest(kind, spec, build, steps, step))
+
+    def _provide(self, wanted: ArtifactRequest) -> Path:
+        about = {"artifact": wanted.kind, "of": wanted.steps, "metrics": {}}
         with self.off_the_clock():
             artifact = self._store.get(
-                kind,
-                spec,
-                build,
+                wanted.kind,
+                wanted.spec,
+                wanted.build,
                 self.device,
                 self.dataset,
                 waiting=lambda: self.on_build({**about, "step": 0, "waiting": True}),

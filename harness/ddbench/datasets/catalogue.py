@@ -16,14 +16,21 @@ from ddbench.datasets.dataset import Dataset, check, class_counts, fingerprint_o
 from ddbench.datasets.embedded import MnistMini, Toy, split_by_class
 from ddbench.datasets.errors import DatasetError, DatasetMissing, instead
 from ddbench.datasets.folders import Mhist, TinyImageNet
-from ddbench.datasets.image_folders import AnyImageFolder
-from ddbench.datasets.image_tables import AnyImageTable, table_in
+from ddbench.datasets.image_folders import ImageFolder
+from ddbench.datasets.image_tables import ImageTable, table_in
 from ddbench.datasets.images import resize
 from ddbench.datasets.layouts import place, staged
-from ddbench.datasets.npz import AnyNpzFile
-from ddbench.datasets.source import Presence, Progress, Source, read_options, resolve_options
+from ddbench.datasets.npz import NpzFile
+from ddbench.datasets.source import (
+    AnyPath,
+    Presence,
+    Progress,
+    Source,
+    read_options,
+    resolve_options,
+)
 from ddbench.datasets.splits import split_by_share
-from ddbench.datasets.torchvision_sets import torchvision_sets
+from ddbench.datasets.torchvision_sets import TORCHVISION_SETS
 from ddbench.text.lines import reason_of
 
 Sources = Mapping[str, Source]
@@ -35,14 +42,17 @@ def register_datasets() -> dict[str, Source]:
     """Return the built-in datasets by name, as an extension returns its own."""
     sources: list[Source] = [
         MnistMini(),
-        *torchvision_sets(),
+        *TORCHVISION_SETS,
         TinyImageNet(),
         Mhist(),
-        AnyNpzFile(),
-        AnyImageFolder(),
-        AnyImageTable(),
+        AnyPath("npz:/path/file.npz", NpzFile, "file", "any .npz file in MedMNIST's layout",
+                "https://medmnist.com"),
+        AnyPath("folder:/path", ImageFolder, "folder",
+                "any folder of images in train/<class>/ and test/<class>/"),
+        AnyPath("csv:/path/labels.csv", ImageTable, "table",
+                "images and labels listed in a CSV file"),
         Toy(),
-    ]
+    ]  # fmt: skip
     return {source.name: source for source in sources}
 
 

@@ -112,27 +112,6 @@ class ImageFolder(Source):
         return tuple(sorted(names["train"]))
 
 
-class AnyImageFolder(Source):
-    """The name `folder:`, which stands for any folder."""
-
-    name = "folder:"
-    summary = "any folder of images in train/<class>/ and test/<class>/: folder:/path"
-    licence = "its owner's"
-    options = OPTIONS
-
-    def locate(self, roots: Sequence[Path]) -> Presence:
-        """Nothing is there until a path is given."""
-        return Presence(False, None, "name a folder: folder:/path")
-
-    def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
-        """Refuse: there is no folder."""
-        raise DatasetError("folder: needs a path, such as folder:/path/to/images")
-
-    def at(self, argument: str) -> Source:
-        """Return the folder's source."""
-        return ImageFolder(argument)
-
-
 def _by_class(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     """Return the images of each class folder, and the files that are left out.
 

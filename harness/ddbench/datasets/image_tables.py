@@ -200,27 +200,6 @@ class ImageTable(Source):
         return dict(parts)
 
 
-class AnyImageTable(Source):
-    """The name `csv:`, which stands for any table."""
-
-    name = "csv:"
-    summary = "images and labels listed in a CSV file: csv:/path/labels.csv"
-    licence = "its owner's"
-    options = OPTIONS
-
-    def locate(self, roots: Sequence[Path]) -> Presence:
-        """Nothing is there until a path is given."""
-        return Presence(False, None, "name a table: csv:/path/labels.csv")
-
-    def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
-        """Refuse: there is no table."""
-        raise DatasetError("csv: needs a path, such as csv:/path/labels.csv")
-
-    def at(self, argument: str) -> Source:
-        """Return the table's source."""
-        return ImageTable(argument)
-
-
 def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip()).casefold()
 

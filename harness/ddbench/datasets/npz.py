@@ -317,25 +317,3 @@ class NpzFile(Source):
         """Read the file."""
         augment = WITH_FLIP if options["flip"] else WITHOUT_FLIP
         return replace(read_npz(self.path, self.name, options=options), augment=augment)
-
-
-class AnyNpzFile(Source):
-    """The name `npz:`, which stands for any file."""
-
-    name = "npz:"
-    summary = "any .npz file in MedMNIST's layout: npz:/path/file.npz"
-    homepage = "https://medmnist.com"
-    licence = "its owner's"
-    options = OPTIONS
-
-    def locate(self, roots: Sequence[Path]) -> Presence:
-        """Nothing is there until a path is given."""
-        return Presence(False, None, "name a file: npz:/path/file.npz")
-
-    def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
-        """Refuse: there is no file."""
-        raise DatasetError("npz: needs a path, such as npz:/path/file.npz")
-
-    def at(self, argument: str) -> Source:
-        """Return the file's source."""
-        return NpzFile(argument)

@@ -194,6 +194,36 @@ class Source(ABC):
         raise DatasetError(f"{self.name} takes no argument, not {argument!r}")
 
 
+class AnyPath(Source):
+    """A name that ends in a colon, such as `folder:`, and stands for whatever path follows it."""
+
+    def __init__(
+        self,
+        example: str,
+        kind: Callable[[str], Source],
+        what: str,
+        summary: str,
+        homepage: str = "",
+    ) -> None:
+        """Stand for sources that `kind` makes of a path; `example` is the name of one."""
+        self.name = example.partition(":")[0] + ":"
+        self.example, self.kind, self.what = example, kind, what
+        self.summary, self.homepage, self.licence = f"{summary}: {example}", homepage, "its owner's"
+        self.options = kind("").options
+
+    def locate(self, roots: Sequence[Path]) -> Presence:
+        """Nothing is there until a path is given."""
+        return Presence(False, None, f"name a {self.what}: {self.example}")
+
+    def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
+        """Refuse: there is no path."""
+        raise DatasetError(f"{self.name} needs a path, such as {self.example}")
+
+    def at(self, argument: str) -> Source:
+        """Return the source of the path."""
+        return self.kind(argument)
+
+
 def resolve_options(source: Source, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return every option of `source`, given or default, in one fixed order.
 

@@ -9,24 +9,22 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, entry_points
 from pathlib import Path
 from typing import Any
 
 import pluggy
-from pydantic import ValidationError
 
-from ddbench.contract.config import option_names
 from ddbench.contract.hookspecs import METHODS_GROUP, ExtensionHooks, MethodHooks, MethodInfo
-from ddbench.contract.rows import AXES, Row
 from ddbench.discovery.fingerprints import ChangedError, file_code, package_code, parts_fingerprint
+from ddbench.discovery.method_info import wrong_fields
 from ddbench.discovery.sources import Part
 from ddbench.store.atomic_files import check_plain
 from ddbench.store.hashing import hash_of_text
 from ddbench.text.lines import named, reason_of, shortened
-from ddbench.text.suggestions import did_you_mean, unknown_at
+from ddbench.text.suggestions import did_you_mean
 
 REQUIRED = ("init", "condense_step", "export")
 
@@ -47,6 +45,7 @@ class MethodEntry:
         code: Fingerprint of the code: the version of a released install, a hash otherwise.
         path: The file, for a method from a file.
         parts: Name and path of what that hash is of; () for a released install.
+        refused: Why it can never be loaded, "" where nothing is known against it.
     """
 
     name: str
@@ -56,6 +55,7 @@ class MethodEntry:
     code: str
     path: str = ""
     parts: tuple[tuple[str, str], ...] = ()
+    refused: str = ""
 
     @property
     def source(self) -> str:
@@ -76,17 +76,15 @@ class Method:
 def discover(files: Iterable[Path | str] = ()) -> dict[str, MethodEntry]:
     """Return every installed method by name, and those of `files`; imports none of them.
 
+    One that several distributions bring is refused, and costs the others nothing.
+
     Raises:
-        MethodError: Two distributions, or two files, bring a method of the same name.
+        MethodError: Two of `files` bring a method of the same name.
     """
-    found: dict[str, MethodEntry] = {}
+    brought: dict[str, dict[str, MethodEntry]] = {}
     for entry in _entries():
-        if entry.name in found and found[entry.name].source != entry.source:
-            raise MethodError(
-                f"method {entry.name!r} is brought by both {found[entry.name].source} and "
-                f"{entry.source}; uninstall one of them"
-            )
-        found[entry.name] = entry
+        brought.setdefault(entry.name, {})[entry.source] = entry
+    found = {name: _the_one_of(list(entries.values())) for name, entries in brought.items()}
     named: dict[str, MethodEntry] = {}
     for file in files:
         entry = from_file(Path(file))
@@ -98,6 +96,19 @@ def discover(files: Iterable[Path | str] = ()) -> dict[str, MethodEntry]:
                 f"{entry.path} (a method from a file has the file's name); rename one of them"
             )
     return dict(sorted((found | named).items()))  # someone who names a file means that file
+
+
+def _the_one_of(entries: list[MethodEntry]) -> MethodEntry:
+    """Return the only entry of a name; of several the first, refused."""
+    first = entries[0]
+    if len(entries) == 1:
+        return first
+    sources = " and ".join(entry.source for entry in entries)
+    remedies = " or ".join(f"`{uninstall(entry.distribution)}`" for entry in entries)
+    return replace(
+        first,
+        refused=f"method {first.name!r} is brought by {sources}; keep one of them: {remedies}",
+    )
 
 
 def is_extension(file: Path) -> bool:
@@ -189,13 +200,20 @@ def install(what: str) -> str:
     return f"{'' if importlib.util.find_spec('pip') else 'uv '}pip install {what}"
 
 
+def uninstall(what: str) -> str:
+    """Return the command that takes `what` away again."""
+    return install(what).replace("install", "uninstall")
+
+
 def load(found: MethodEntry) -> Method:
     """Import one method and check its hooks.
 
     Raises:
-        MethodError: It does not import, or a hook is misspelt, missing or ill-formed.
+        MethodError: It is refused, does not import, or a hook is misspelt, missing or ill-formed.
         ChangedError: Its code has been edited since it was found.
     """
+    if found.refused:
+        raise MethodError(found.refused)
     try:
         plugin = _import(found)
     except KeyboardInterrupt:
@@ -293,6 +311,13 @@ def _described(manager: pluggy.PluginManager, found: MethodEntry) -> MethodInfo:
         raise MethodError(f"{place}: config is {config!r}; expected a frozen dataclass")
     if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise MethodError(f"{place}: {config.__name__} is not frozen; @dataclass(frozen=True)")
+    _check_defaults(config, place)
+    if wrong := next(wrong_fields(info, found.name), None):
+        raise MethodError(f"{place}: MethodInfo.{shortened(wrong)}")
+    return info
+
+
+def _check_defaults(config: type, place: str) -> None:
     try:
         defaults = config()
     except Exception as error:
@@ -307,90 +332,6 @@ def _described(manager: pluggy.PluginManager, found: MethodEntry) -> MethodInfo:
             f"{place}: a default of {config.__name__} can be in no record ({reason_of(error)}); "
             "where there is no limit, use None"
         ) from error
-    if wrong := next(_wrong_fields(info, found.name), None):
-        raise MethodError(f"{place}: MethodInfo.{shortened(wrong)}")
-    return info
-
-
-_FUNCTIONS = {
-    "steps": "lambda config, ipc: 1000",
-    "cycle": "lambda config, ipc: 1",
-    "canonical": "lambda config, facts: config",
-    "needs": "lambda config, facts: None",
-    "own_init": "lambda config: None",
-}
-
-
-def _wrong_fields(info: MethodInfo, method: str) -> Iterator[str]:
-    """Go through what the MethodInfo of `method` holds that cannot be, in words.
-
-    The first is the one to tell: what comes after it takes it for mended.
-    """
-    for name in ("default_init", "step", "labels", "paper", "bibtex"):
-        if not isinstance(value := getattr(info, name), str):
-            yield f"{name} is {value!r}; expected a string"
-    for name, example in _FUNCTIONS.items():
-        if not callable(value := getattr(info, name)):
-            yield f"{name} is {value!r}; expected a function, as in {example}"
-    if not _is_row_of(info.inits, str):
-        yield f"inits is {info.inits!r}; expected a tuple of names, as in ('real',)"
-    if not _is_row_of(info.controls, Mapping):
-        yield f"controls is {info.controls!r}; expected a tuple of dicts"
-    for name in ("quick", "check", "published_at"):
-        if not isinstance(value := getattr(info, name), Mapping):
-            yield f"{name} is {value!r}; expected a dict"
-    for name, values in info.published_at.items():
-        if not _is_row_of(values, object):
-            yield f"published_at has {name}: {values!r}; expected a tuple of values"
-    for name in ("quick", "check", "published_at", "controls", "balanced", "own_recipe"):
-        value = getattr(info, name)
-        try:
-            check_plain(dict(value) if isinstance(value, Mapping) else value, name)
-        except ValueError as error:
-            yield str(error)
-    options = option_names(info)
-    for name in ("quick", "check"):
-        yield from _wrong_settings(name, getattr(info, name), options)
-    places = [*AXES, "init", *options]
-    yield from _unknown_keys("published_at", info.published_at, places)
-    for i, control in enumerate(info.controls):
-        yield from _wrong_control(f"controls[{i}]", control)
-        if control.get("method", method) == method:
-            yield from _unknown_keys(f"controls[{i}].options", control.get("options", {}), options)
-
-
-def _wrong_settings(
-    place: str, settings: Mapping[str, Any], options: Iterable[str]
-) -> Iterator[str]:
-    """Go through what is wrong with options and steps; the Config refuses wrong values."""
-    yield from _unknown_keys(place, settings, [*options, "steps"])
-    steps = settings.get("steps", 0)
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
-        yield f"{place}.steps is {steps!r}; expected a whole number from 0"
-
-
-def _wrong_control(place: str, control: Mapping[str, Any]) -> Iterator[str]:
-    """Go through what a row of a preset may not hold."""
-    text = json.dumps({"method": "its own", **control})
-    try:
-        Row.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        for one in error.errors():
-            if one["type"] == "extra_forbidden":
-                yield unknown_at(place, str(one["loc"][-1]), Row.model_fields)
-            else:
-                where = ".".join(map(str, (place, *one["loc"])))
-                yield f"{where}: {one['msg'].lower()} (is {one['input']!r})"
-
-
-def _unknown_keys(place: str, keys: Iterable[Any], known: Iterable[str]) -> Iterator[str]:
-    for key in keys:
-        if key not in known:
-            yield unknown_at(place, str(key), known)
-
-
-def _is_row_of(value: object, kind: type) -> bool:
-    return isinstance(value, tuple | list) and all(isinstance(one, kind) for one in value)
 
 
 def plain_options(config: Any) -> dict[str, Any]:  # noqa: ANN401

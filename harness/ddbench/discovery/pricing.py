@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +21,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_any, tree_map_only
 
 from ddbench import architectures
-from ddbench.contract.artifacts import ArtifactStore, BuildContext, artifact_id, whitening_spec
+from ddbench.contract.artifacts import ArtifactStore, artifact_id, whitening_spec
 from ddbench.contract.config import make_config
 from ddbench.contract.hookspecs import Converged, Unsupported
-from ddbench.contract.task import Task, build_network
+from ddbench.contract.task import ArtifactRequest, Task, build_network
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import Method
 from ddbench.inits import initial_set
 from ddbench.meter import count_flops, forward_macs
 from ddbench.text.lines import named, shortened
+from ddbench.training.evaluation import CHOOSING
 from ddbench.training.loop import Recipe, fit
 
 META = torch.device("meta")
@@ -169,28 +170,19 @@ class _PricedTask(Task):
         self.priced: dict[str, dict[str, Any]] = {}
         self.declared = 0
 
-    def artifact(
-        self,
-        kind: str,
-        spec: Mapping[str, Any],
-        build: Callable[[BuildContext], None],
-        *,
-        steps: int = 0,
-        step: Callable[[], object] | None = None,
-    ) -> Path:
+    def _provide(self, wanted: ArtifactRequest) -> Path:
         """Count one step of the build, times their number.
 
         Raises:
             Unsupported: It does not say what a step is.
         """
-        if step is None or steps < 1:
-            raise Unsupported(f"artifact {kind!r} names no step to count (Task.artifact)")
-        name = artifact_id(kind, {"dataset": self.fingerprint, **spec})
+        if wanted.step is None or wanted.steps < 1:
+            raise Unsupported(f"artifact {wanted.kind!r} names no step to count (Task.artifact)")
+        name = artifact_id(wanted.kind, wanted.spec)
         if name not in self.priced:
             with _priced() as count:
-                step()
-            what = " ".join((kind, *(str(spec[key]) for key in ("architecture",) if key in spec)))
-            self.priced[name] = {"kind": what, "flops": count.total * steps}
+                wanted.step()
+            self.priced[name] = {"kind": _what(wanted), "flops": count.total * wanted.steps}
         return self._store.root / name
 
     def count_flops(self, count: int, why: str) -> None:
@@ -207,22 +199,19 @@ class _AskedTask(_PricedTask):
 
     ends_there = False  # whether the first artifact ends the asking
 
-    def artifact(
-        self,
-        kind: str,
-        spec: Mapping[str, Any],
-        build: Callable[[BuildContext], None],
-        *,
-        steps: int = 0,
-        step: Callable[[], object] | None = None,
-    ) -> Path:
+    def _provide(self, wanted: ArtifactRequest) -> Path:
         """Note what is asked for."""
-        name = artifact_id(kind, {"dataset": self.fingerprint, **spec})
-        what = " ".join((kind, *(str(spec[key]) for key in ("architecture",) if key in spec)))
-        self.priced[name] = {"kind": what}
+        name = artifact_id(wanted.kind, wanted.spec)
+        self.priced[name] = {"kind": _what(wanted)}
         if self.ends_there:
             raise _Enough
         return self._store.root / name
+
+
+def _what(wanted: ArtifactRequest) -> str:
+    """Return the kind of an artifact, with the architecture that it is for if it is for one."""
+    architecture = wanted.spec.get("architecture")
+    return wanted.kind if architecture is None else f"{wanted.kind} {architecture}"
 
 
 def artifacts_asked_for(
@@ -364,5 +353,6 @@ def evaluation(
             fit(network, data, labels, recipe, torch.Generator().manual_seed(0))
     except Exception as error:  # an architecture may be someone else's code
         return {"unpriced": shortened(named(error))}
-    flops = count.total * job["recipe"]["epochs"] * job["networks"]
+    networks = job["networks"] + CHOOSING * len(recipe.learning_rates)
+    flops = count.total * job["recipe"]["epochs"] * networks
     return {"flops": flops, "lower_bound": count.lower_bound}

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ddbench.contract.config import make_config
-from ddbench.discovery.methods import load
 
 if TYPE_CHECKING:
     from ddbench.contract.artifacts import Artifact
     from ddbench.execution.job_context import JobContext
-    from ddbench.execution.run import Session
     from ddbench.planning.jobs import Plan
+    from ddbench.planning.workspace import Session
     from ddbench.store.records import Condensation
 
 
@@ -46,7 +45,7 @@ def build_ahead(session: Session, plan: Plan, context: JobContext) -> Iterator[B
 
 
 def _artifacts_of(job: Condensation, session: Session, context: JobContext) -> list[Artifact]:
-    method = session.bound.get(job.method) or load(session.found[job.method])
+    method = session.method(job.method)
     dataset = context.dataset_of(job, session.extensions)
     whitening = context.whitening(dataset)
     task = context.task(job, dataset, context.tensors(dataset), session.extensions)

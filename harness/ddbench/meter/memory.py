@@ -6,7 +6,6 @@ import ctypes
 import gc
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import psutil
 import torch
@@ -44,12 +43,7 @@ class PeakMemory:
             self._reset_process()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Read the high-water mark."""
         self.bytes = self.so_far()
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from numbers import Integral
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -105,16 +104,11 @@ class StepMeter:
             self._count.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """End the step, whether it raised or not."""
         count, self._count = self._count, None
         if count is not None:
-            count.__exit__(kind, error, trace)
+            count.__exit__(*error)
         assert self._start is not None  # noqa: S101  (set by __enter__)
         seconds, self._start = self._clock.seconds() - self._start, None
         phase = self._phases[self.steps % self.cycle]

@@ -23,4 +23,4 @@ def with_tests(plan: Plan, chosen: Collection[str]) -> Plan:
         wanted = job.condensation is None or job.condensation in chosen
         if job.tested_on == VALIDATION and wanted and job.snapshot is None:
             tests.append(with_evaluation_id(replace(job, tested_on=TEST), of))
-    return Plan(plan.condensations, [*plan.evaluations, *tests], plan.skipped, plan.kept_stale)
+    return replace(plan, evaluations=[*plan.evaluations, *tests])

@@ -232,6 +232,7 @@ class EvaluationRecord(Evaluation, _Ended):
 
     kind: Literal["evaluation"] = "evaluation"
     labels: str = "hard"
+    chosen_lr: Quantity | None = None  # of the recipe's learning rates, on training images
     accuracies: list[Share] = field(default_factory=list)
     balanced_accuracies: list[Share] = field(default_factory=list)
     train_s: list[Quantity] = field(default_factory=list)  # wall seconds of each network

@@ -20,11 +20,11 @@ from ddbench.contract.hookspecs import Unsupported
 from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.discovery.extensions import Extensions
 from ddbench.execution.job_context import JobContext
-from ddbench.execution.run import Places, Session
 from ddbench.execution.runner import Control, Stopped, run_condensation, run_evaluation
 from ddbench.inits import register_inits
 from ddbench.planning.jobs import Choices, Plan
 from ddbench.planning.registry import parse
+from ddbench.planning.workspace import Places, Session
 from ddbench.store.records import DONE, SKIPPED, Condensation
 from ddbench.testing.fake_device import ELSEWHERE, elsewhere
 from ddbench.testing.method_under_test import (

@@ -112,11 +112,7 @@ class _Moved(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
-        cls,
-        func: Any,
-        types: Any,
-        args: Any = (),
-        kwargs: Any = None,
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         return _compute(func, args, kwargs or {})
 
@@ -131,13 +127,7 @@ def elsewhere() -> Iterator[None]:
 class _Literals(TorchFunctionMode):
     """Makes tensors of Python's numbers on the CPU first: PyTorch forgets them on its own."""
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: Any = (),
-        kwargs: Any = None,
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Replace torch.tensor(data, device=ELSEWHERE) and its kin."""
         kwargs = dict(kwargs or {})
         if func is torch.Tensor.new_tensor:
@@ -160,45 +150,39 @@ class _Dispatch(TorchDispatchMode):
         super().__init__()
         self.taken = _Taken()
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: Any = (),
-        kwargs: Any = None,
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = _compute(func, args, kwargs)
-        written = [
-            argument
-            for argument, schema in zip(args, func._schema.arguments, strict=False)
-            if schema.alias_info is not None and schema.alias_info.is_write
-        ]
-        self.taken.follow(func, _tensors((args, kwargs)), _tensors((out, written)))
+        self.taken.follow(func, _tensors((args, kwargs)), _tensors((out, _written(func, args))))
         return out
 
 
 def _compute(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Do an operation on the CPU, and say that its results are where they would be."""
     name = func.overloadpacket.__name__
-    wanted = kwargs.get("device")
-    target = None if wanted is None else torch.device(wanted)
-    if target is not None:
-        if target.type not in (CPU.type, ELSEWHERE.type):
-            raise DeviceError(f"{name} on device {wanted}; expected task.device")
-        kwargs = {**kwargs, "device": CPU}
+    target = _target(name, kwargs.get("device"))
     tensors = _tensors((args, dict(kwargs)))
     moved = any(isinstance(tensor, _Moved) for tensor in tensors)
     if moved and target is None:
         _refuse_mixed(name, tensors)
-    out = func(*tree_map(_inner, args), **tree_map(_inner, dict(kwargs)))
-    if name == "_local_scalar_dense":
-        return out
+    here = {**kwargs, **({} if target is None else {"device": CPU})}
+    out = func(*tree_map(_inner, args), **tree_map(_inner, here))
     written = _written(func, args)
-    if written is not None and isinstance(out, torch.Tensor):
-        return written  # an operation in place returns the very tensor
-    if target == ELSEWHERE or (target is None and moved):
-        return tree_map(lambda t: _Moved(t) if isinstance(t, torch.Tensor) else t, out)
+    if isinstance(out, torch.Tensor) and written and isinstance(written[0], torch.Tensor):
+        return written[0]  # an operation in place returns the very tensor
+    if name != "_local_scalar_dense" and (moved if target is None else target == ELSEWHERE):
+        return tree_map(lambda leaf: _Moved(leaf) if isinstance(leaf, torch.Tensor) else leaf, out)
     return out
+
+
+def _target(name: str, device: Any) -> torch.device | None:
+    """Return the device that an operation names, if it names one."""
+    if device is None:
+        return None
+    target = torch.device(device)
+    if target.type not in (CPU.type, ELSEWHERE.type):
+        raise DeviceError(f"{name} on device {device}; expected task.device")
+    return target
 
 
 def _refuse_mixed(name: str, tensors: list[torch.Tensor]) -> None:
@@ -219,9 +203,10 @@ def _inner(value: Any) -> Any:
     return value.held if isinstance(value, _Moved) else value
 
 
-def _written(func: Any, args: tuple[Any, ...]) -> torch.Tensor | None:
-    """Return the argument that an operation writes into, if there is one."""
-    for argument, schema in zip(args, func._schema.arguments, strict=False):
-        if schema.alias_info is not None and schema.alias_info.is_write:
-            return argument if isinstance(argument, torch.Tensor) else None
-    return None
+def _written(func: Any, args: tuple[Any, ...]) -> list[Any]:
+    """Return the arguments that an operation writes into: tensors, or lists of them."""
+    return [
+        argument
+        for argument, schema in zip(args, func._schema.arguments, strict=False)
+        if schema.alias_info is not None and schema.alias_info.is_write
+    ]

@@ -25,6 +25,14 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
     return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def is_typo(name: str, known: Iterable[str]) -> bool:
+    """Return whether an unknown name is so near a known one (dmm, dm) that it must be meant.
+
+    `datm` where only `dm` is known is none.
+    """
+    return bool(nearest(name, known, cutoff=0.75))
+
+
 def unknown_name(name: str, known: Iterable[str]) -> str:
     """Return `unknown 'x'; did you mean 'y'? available: ...`."""
     names = sorted(known)

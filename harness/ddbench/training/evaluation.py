@@ -10,14 +10,18 @@ import torch
 
 from ddbench.contract.synthetic_set import SetError, SyntheticSet, check_recipe
 from ddbench.contract.task import build_network
+from ddbench.datasets.splits import split_by_share
 from ddbench.meter import StepMeter, Stopwatch, forward_macs
 from ddbench.store.hashing import seed_of
-from ddbench.training.loop import Recipe, fit, predict
+from ddbench.training.loop import Recipe, accuracy, fit, predict
 
 if TYPE_CHECKING:
     from ddbench.architectures import Architecture
 
 Progress = Callable[[int, int], None]  # epochs done, of all networks together
+
+CHOOSING = 3  # networks that choose a learning rate: of their own, never those that are tested
+HELD_OUT = 0.1  # of the training images of each class, to choose by
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Scores:
         forward_macs: fvcore's count for one image.
         recipe: The recipe as used.
         labels: "hard" or "soft".
+        chosen_lr: The learning rate that was chosen of the recipe's; None without a choice.
     """
 
     accuracies: list[float]
@@ -46,6 +51,53 @@ class Scores:
     forward_macs: int
     recipe: Recipe
     labels: str
+    chosen_lr: float | None = None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Training images that choose a learning rate.
+
+    Attributes:
+        images, labels: To choose by.
+        rest: What networks are trained on meanwhile, in place of the set: all other training
+            images, where the set is the whole training set. None is the set itself.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    rest: SyntheticSet | None = None
+
+
+def held_out(images: torch.Tensor, labels: torch.Tensor, whole: bool = False) -> HeldOut:
+    """Return a tenth of each class of the training images, always the same.
+
+    `whole`: for a choice for networks of the whole training set.
+    """
+    drawn, rest = (
+        torch.from_numpy(indices).to(images.device)
+        for indices in split_by_share(labels.cpu().numpy(), HELD_OUT, seed=0)
+    )
+    remaining = SyntheticSet(images[rest], labels[rest]) if whole else None
+    return HeldOut(images[drawn], labels[drawn], remaining)
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """The real images that networks are tested on.
+
+    Attributes:
+        images: (m, ch, H, W) float32, in the space of the set's images.
+        labels: (m,) int64.
+        num_classes: C.
+        choose_by: What a recipe with learning rates needs: the one is taken with the highest mean
+            accuracy on it after the last epoch, the first of equals. The test images have no say.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    num_classes: int
+    choose_by: HeldOut | None = None
 
 
 def own_recipe(recipe: Recipe, synthetic: SyntheticSet) -> Recipe:
@@ -61,6 +113,8 @@ def own_recipe(recipe: Recipe, synthetic: SyntheticSet) -> Recipe:
         raise SetError("; ".join(problems))
     names = ("epochs", "lr", "batch", "augment")
     given = {name: synthetic.recipe[name] for name in names if name in synthetic.recipe}
+    if "lr" in given:
+        given["learning_rates"] = ()  # the set's own is no choice
     if "epochs" in given and recipe.drop:
         half = replace(recipe.drop, after_epochs=(given["epochs"] - 1) // 2 + 2)
         return replace(recipe, **given, drop=half)
@@ -69,11 +123,9 @@ def own_recipe(recipe: Recipe, synthetic: SyntheticSet) -> Recipe:
 
 def evaluate(
     synthetic: SyntheticSet,
-    test_images: torch.Tensor,
-    test_labels: torch.Tensor,
+    real: RealImages,
     *,
     architecture: str,
-    num_classes: int,
     recipe: Recipe,
     networks: int,
     own: bool = False,
@@ -84,39 +136,35 @@ def evaluate(
 
     Args:
         synthetic: The set, on the device to compute on.
-        test_images: (m, ch, H, W) float32, in the space of the set's images.
-        test_labels: (m,) int64.
+        real: What the networks are tested on.
         architecture: Name of the networks' architecture.
-        num_classes: C.
         recipe: How each is trained.
         networks: K. Network k starts from the same weights for every set and method.
         own: Take the set's own recipe and labels, where it has any; else hard labels.
         catalogue: Architecture families beside the built-in ones.
         progress: Told the epochs done.
+
+    Raises:
+        ValueError: The recipe has learning rates, and nothing to choose by.
     """
     if own:
         recipe = own_recipe(recipe, synthetic)
     hard = not own or synthetic.recipe.get("labels") == "hard"
     labels = synthetic.hard_labels() if hard else synthetic.labels
-    _, channels, height, width = synthetic.images.shape
-    shape, device = (channels, height, width), synthetic.images.device
+    fresh = _Networks(architecture, synthetic, real.num_classes, catalogue, progress)
+    fresh.total = (networks + CHOOSING * len(recipe.learning_rates)) * recipe.epochs
+    chosen = _chosen(fresh, labels, recipe, real.choose_by) if recipe.learning_rates else None
+    used = recipe if chosen is None else replace(recipe, lr=chosen)
     scores: dict[str, list[float]] = {"accuracy": [], "balanced": [], "train": [], "test": []}
-    counted = StepMeter(device)
+    counted = StepMeter(fresh.device)
     for k in range(networks):
-        network = build_network(
-            architecture, shape, num_classes, seed_of("evaluation", k), device, catalogue
-        )
-        generator = torch.Generator().manual_seed(seed_of("evaluation", "order", k))
-        meter = counted if k == 0 else StepMeter(device, count=False)
-        fit(
-            network, synthetic.images, labels, recipe, generator, meter,
-            lambda epoch, k=k: progress(k * recipe.epochs + epoch + 1, networks * recipe.epochs),  # type: ignore[misc]
-        )  # fmt: skip
-        watch = Stopwatch(device)
+        meter = counted if k == 0 else StepMeter(fresh.device, count=False)
+        network = fresh.trained("evaluation", k, synthetic.images, labels, used, meter)
+        watch = Stopwatch(fresh.device)
         with watch("test"):
-            predicted = predict(network, test_images).argmax(1)
-        scores["accuracy"].append((predicted == test_labels).double().mean().item())
-        scores["balanced"].append(balanced_accuracy(predicted, test_labels, num_classes))
+            predicted = predict(network, real.images).argmax(1)
+        scores["accuracy"].append((predicted == real.labels).double().mean().item())
+        scores["balanced"].append(balanced_accuracy(predicted, real.labels, real.num_classes))
         scores["train"].append(meter.seconds)
         scores["test"].append(watch.seconds["test"])
     return Scores(
@@ -126,10 +174,76 @@ def evaluate(
         test_s=scores["test"],
         flops_train=counted.flops,
         lower_bound=counted.lower_bound,
-        forward_macs=forward_macs(network, shape),
+        forward_macs=forward_macs(network, fresh.shape),
         recipe=recipe,
         labels="soft" if labels.ndim == 2 else "hard",
+        chosen_lr=chosen,
     )
+
+
+class _Networks:
+    """Trains fresh networks of one architecture, and counts the epochs of all together."""
+
+    def __init__(
+        self,
+        architecture: str,
+        synthetic: SyntheticSet,
+        num_classes: int,
+        catalogue: Mapping[str, Architecture] | None,
+        progress: Progress,
+    ) -> None:
+        _, channels, height, width = synthetic.images.shape
+        self.shape = (channels, height, width)
+        self.device = synthetic.images.device
+        self.architecture, self.num_classes, self.catalogue = architecture, num_classes, catalogue
+        self.synthetic = synthetic
+        self.progress, self.done, self.total = progress, 0, 0
+
+    def trained(
+        self,
+        purpose: str,
+        k: int,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        recipe: Recipe,
+        meter: StepMeter,
+    ) -> torch.nn.Module:
+        """Return network k of a purpose, trained on a set."""
+        network = build_network(
+            self.architecture, self.shape, self.num_classes, seed_of(purpose, k), self.device,
+            self.catalogue,
+        )  # fmt: skip
+        generator = torch.Generator().manual_seed(seed_of(purpose, "order", k))
+        fit(network, images, labels, recipe, generator, meter, self._epoch_done)
+        return network
+
+    def _epoch_done(self, epoch: int) -> None:
+        self.done += 1
+        self.progress(self.done, self.total)
+
+
+def _chosen(
+    fresh: _Networks, labels: torch.Tensor, recipe: Recipe, choose_by: HeldOut | None
+) -> float:
+    """Return the learning rate of the recipe's that is best on held-out training images."""
+    if choose_by is None:
+        raise ValueError("a recipe with learning rates needs held-out images to choose by")
+    images = fresh.synthetic.images
+    if choose_by.rest is not None:
+        images, labels = choose_by.rest.images, choose_by.rest.labels
+    right: dict[float, float] = {}
+    for lr in recipe.learning_rates:
+        accuracies = [
+            accuracy(
+                fresh.trained("choosing", k, images, labels, replace(recipe, lr=lr),
+                              StepMeter(fresh.device, count=False)),
+                choose_by.images,
+                choose_by.labels,
+            )
+            for k in range(CHOOSING)
+        ]  # fmt: skip
+        right[lr] = sum(accuracies)
+    return max(right, key=lambda lr: right[lr])
 
 
 def balanced_accuracy(predicted: torch.Tensor, labels: torch.Tensor, num_classes: int) -> float:

@@ -35,6 +35,8 @@ class Recipe:
         batch: Images a step; the last batch of an epoch may be smaller.
         drop: The drop of the learning rate, or None.
         augment: Augmentation of each training batch: a strategy of `ddbench.augment`, or "none".
+        learning_rates: Of which an evaluation takes the one that is best on held-out training
+            images, in place of `lr`; () takes `lr`.
     """
 
     epochs: int
@@ -45,12 +47,21 @@ class Recipe:
     batch: int = 256
     drop: LRDrop | None = None
     augment: str = "none"
+    learning_rates: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Recipe:
         """Return the recipe of plain values, as jobs and records hold them."""
         drop = values.get("drop")
-        return cls(**{**values, "drop": LRDrop(**drop) if drop else None})
+        rates = tuple(values.get("learning_rates", ()))
+        given = {**values, "drop": LRDrop(**drop) if drop else None, "learning_rates": rates}
+        return cls(**given)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the recipe as plain values; without learning rates where there is no choice."""
+        values = {**vars(self), "drop": vars(self.drop) if self.drop else None}
+        rates = values.pop("learning_rates")
+        return values | ({"learning_rates": list(rates)} if rates else {})
 
 
 def new_optimizer(network: torch.nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:

@@ -21,7 +21,8 @@ INFRASTRUCTURE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGU
 CLAIM_S = 2.0  # in which the claim of a worker is free that has been killed with all it started
 
 
-FEW_FILES, ENOUGH_FILES = 64, 1024  # that a process may have open
+ENOUGH_FILES = 1024  # that a process may have open
+OF_A_RUN, OF_A_JOB = 24, 4  # files that a run has open with a fork server, and with each job
 
 
 class StartError(RunError):
@@ -37,9 +38,6 @@ class StartError(RunError):
         if isinstance(error, EOFError):
             words = "the first one ended at once"
             remedy = "what it said stands above"
-            if (files := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) < FEW_FILES:
-                words += f", and this shell allows {files} open files"
-                remedy = f"allow more (`ulimit -n {ENOUGH_FILES}`)"
         elif number in (errno.EMFILE, errno.ENFILE):
             remedy = f"allow more open files (`ulimit -n {ENOUGH_FILES}`)"
         elif number in (errno.EAGAIN, errno.ENOMEM):
@@ -49,6 +47,25 @@ class StartError(RunError):
         else:
             remedy = "mend that"
         return cls(f"no process can be started for a job: {words}; {remedy}, and run again")
+
+
+def refuse_few_files(jobs: int) -> None:
+    """See that a run with so many jobs at once may open the files that it takes.
+
+    A fork server that may not says nothing that anyone could use, or waits for ever.
+
+    Raises:
+        StartError: It may not.
+    """
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = OF_A_RUN + OF_A_JOB * jobs
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        fewer = "" if allowed < OF_A_RUN + OF_A_JOB or jobs == 1 else ", or fewer jobs (--jobs 1)"
+        raise StartError(
+            f"no process can be started for a job: this shell allows {allowed} open files, and "
+            f"{jobs} at once may need {needed}; allow more (`ulimit -n {ENOUGH_FILES}`){fewer}, "
+            "and run again"
+        )
 
 
 def dead(job: Job, run: RunFolder, reason: str, traceback: str | None = None) -> dict[str, Any]:

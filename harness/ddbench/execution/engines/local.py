@@ -31,6 +31,7 @@ from ddbench.execution.engines.crash_records import (
     StartError,
     dead,
     exit_words,
+    refuse_few_files,
 )
 from ddbench.execution.engines.job_queue import Job, Jobs, Observer
 from ddbench.execution.engines.limits import exceeds, relieve_log, shorten_log
@@ -133,6 +134,7 @@ class _Local:
         self.switched_off: dict[str, str] = {}  # extensions that have raised, and what
 
     def run(self) -> None:
+        refuse_few_files(len(self.slots))
         # Any: typeshed's BaseContext has no Process
         self.context: Any = multiprocessing.get_context(start_method())
         self.context.set_forkserver_preload(["ddbench.execution.engines.preload"])

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -20,15 +20,16 @@ import torch._dynamo  # without it every job pays two seconds at its first optim
 from ddbench.discovery.child_process import leave_signals_to_parent
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import ChangedError
-from ddbench.discovery.methods import MethodEntry, load
+from ddbench.discovery.methods import Method, MethodEntry, load
 from ddbench.execution.engines import worker_channel
 from ddbench.execution.engines.crash_records import dead, unwritten
-from ddbench.execution.engines.job_queue import job_from
+from ddbench.execution.engines.job_queue import Job, job_from
 from ddbench.execution.engines.local import SAFE_PATH
 from ddbench.execution.engines.one_job import do, limited
 from ddbench.execution.engines.reaper import kill_group
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner import Control, Stopped, failure
+from ddbench.store.records import Condensation
 
 OOM_SCORE = Path("/proc/self/oom_score_adj")
 
@@ -41,18 +42,12 @@ def main(
     gpu: str | None,
 ) -> None:
     """Do one job and say so through `pipe`; end at once when the other end is gone."""
-    leave_signals_to_parent()
-    with suppress(OSError):
-        os.setpgid(0, 0)  # a group that can be killed as a whole
-    with suppress(OSError):  # where memory runs out, the system is to take a job, not the run
-        OOM_SCORE.write_text("800")
-    _as_a_program_of_its_own()
+    _set_apart()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # heard, since CUDA has not been touched yet
-    job = job_from(record)
+    torch.set_num_threads(setting.threads)
     told_to_stop = threading.Event()
     threading.Thread(target=_listen, args=(pipe, told_to_stop), daemon=True).start()
-    torch.set_num_threads(setting.threads)
     sending = threading.Lock()
 
     def send(event: Mapping[str, Any]) -> None:
@@ -62,35 +57,53 @@ def main(
             except OSError:
                 _end()  # the runner is gone; that must not look like the plugin's failure
 
-    def method(name: str) -> Any:  # noqa: ANN401
+    report = limited(lambda event: send({"event": "step", **event}))
+    for event in _done(job_from(record), setting, found, Control(told_to_stop.is_set, report)):
+        send(event)
+    with suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0)  # a plugin's threads and exit handlers are no reason to linger
+
+
+def _set_apart() -> None:
+    """Make the process a program of its own: what it starts and what it eats is its own."""
+    leave_signals_to_parent()
+    with suppress(OSError):
+        os.setpgid(0, 0)  # a group that can be killed as a whole
+    with suppress(OSError):  # where memory runs out, the system is to take a job, not the run
+        OOM_SCORE.write_text("800")
+    _as_a_program_of_its_own()
+
+
+def _done(
+    job: Job, setting: JobContext, found: Mapping[str, Any] | None, control: Control
+) -> Iterator[dict[str, Any]]:
+    """Do a job; go through what to tell: how it ended, and which extensions have raised."""
+
+    def method(name: str) -> Method:
         assert found is not None  # noqa: S101  (a condensation comes with its method)
         return load(MethodEntry(**found))
 
-    report = limited(lambda event: send({"event": "step", **event}))
-    control = Control(told_to_stop.is_set, report)
     extensions = Extensions()
     try:
         setting.run.check_there()
-        _log_to(setting.run.log(job.id, "method" in record))
+        _log_to(setting.run.log(job.id, isinstance(job, Condensation)))
         extensions = Extensions.installed(
             setting.observers, setting.folder, setting.silenced, setting.plugins
         )
         done = do(job, setting, method, extensions, control)
     except Stopped:
-        send({"event": "stopped"})
+        yield {"event": "stopped"}
     except (OSError, ChangedError) as error:
-        send({"event": "end", "record": unwritten(job, setting.run, error)})
+        yield {"event": "end", "record": unwritten(job, setting.run, error)}
     except BaseException as error:  # nobody presses Ctrl-C here: a plugin's code has raised it
         fields = failure(error)
         record = dead(job, setting.run, fields["reason"], fields["traceback"])
-        send({"event": "end", "record": record})
+        yield {"event": "end", "record": record}
     else:
-        send({"event": "claimed"} if done is None else {"event": "end", "record": done})
-    send({"event": "switched off", "reasons": extensions.failures})
-    with suppress(Exception):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(0)  # a plugin's threads and exit handlers are no reason to linger
+        yield {"event": "claimed"} if done is None else {"event": "end", "record": done}
+    yield {"event": "switched off", "reasons": extensions.failures}
 
 
 def _as_a_program_of_its_own() -> None:

@@ -304,21 +304,12 @@ class Condensing:
 
     def _resume(self, state: Any) -> None:  # noqa: ANN401
         """Go on from the checkpoint, if there is one that can be read."""
-        path, extended = self.run_folder.checkpoint(self.job.id), None
-        if not path.exists():
+        extended = None
+        if not self.run_folder.checkpoint(self.job.id).exists():
             extended = take_over(self.job, self.run_folder)
-        try:
-            saved = Checkpoint.load(path, self.device)
-        except FileNotFoundError:
+        saved = self._left_behind()
+        if saved is None:
             return
-        except TreeError as error:
-            print(f"starting over: {error}")  # into the job's log
-            return
-        behind = [s for s in self.job.snapshots if s < saved.progress.step]
-        for taken in (self.run_folder.set_file(self.job.id, step) for step in behind):
-            if not holds_set_of(self.job.id, taken):  # its step comes no more
-                print(f"starting over: {taken}: no whole snapshot of this condensation")
-                return
         self._lay_over(state, saved.state)
         self.task.restore_generators(saved.generators)
         self.task.chose_on_split |= saved.chose_on_split
@@ -332,6 +323,22 @@ class Condensing:
             self.at.extended_from = extended
         else:
             self.at.resumed += 1
+
+    def _left_behind(self) -> Checkpoint | None:
+        """Return the checkpoint to go on from; None, with a line in the log, to start over."""
+        try:
+            saved = Checkpoint.load(self.run_folder.checkpoint(self.job.id), self.device)
+        except FileNotFoundError:
+            return None
+        except TreeError as error:
+            print(f"starting over: {error}")
+            return None
+        for step in (step for step in self.job.snapshots if step < saved.progress.step):
+            taken = self.run_folder.set_file(self.job.id, step)
+            if not holds_set_of(self.job.id, taken):  # its step comes no more
+                print(f"starting over: {taken}: no whole snapshot of this condensation")
+                return None
+        return saved
 
     def _check_lent(self) -> None:
         """See that the training tensors are as they were lent; no checkpoint may hide a write."""

@@ -14,7 +14,7 @@ from ddbench.execution.runner.callbacks import Control, Stopped
 from ddbench.meter import PeakMemory, warm_up
 from ddbench.store.records import VALIDATION, Evaluation
 from ddbench.store.run_folder import hash_of_set
-from ddbench.training.evaluation import evaluate
+from ddbench.training.evaluation import RealImages, evaluate, held_out
 from ddbench.training.loop import Recipe
 
 
@@ -38,22 +38,24 @@ def evaluate_set(
         if control.stop():
             raise Stopped(f"stopped after {done} of {total} epochs; evaluations start over")
 
+    choose_by = None
+    if job.recipe.get("learning_rates"):
+        whole = job.condensation is None
+        choose_by = held_out(data.train_images, data.train_labels, whole)
     warm_up(torch.device(setting.device))
     memory = PeakMemory(torch.device(setting.device))
     with memory:
         scores = evaluate(
             synthetic,
-            data.test_images,
-            data.test_labels,
+            RealImages(data.test_images, data.test_labels, dataset.num_classes, choose_by),
             architecture=job.architecture,
-            num_classes=dataset.num_classes,
             recipe=Recipe.of(job.recipe),
             networks=job.networks,
             own=job.own_recipe,
             catalogue=extensions.architectures,
             progress=progress,
         )
-    drop, about = scores.recipe.drop, facts_of(dataset)
+    about = facts_of(dataset)
     return {
         "accuracies": scores.accuracies,
         "balanced_accuracies": scores.balanced_accuracies,
@@ -62,7 +64,8 @@ def evaluate_set(
         "flops_train": scores.flops_train,
         "flops_lower_bound": scores.lower_bound,
         "forward_macs": scores.forward_macs,
-        "recipe": {**vars(scores.recipe), "drop": vars(drop) if drop else None},
+        "recipe": scores.recipe.plain(),
+        "chosen_lr": scores.chosen_lr,
         "labels": scores.labels,
         "peak_memory": memory.bytes,
         "n_test": len(data.test_labels),

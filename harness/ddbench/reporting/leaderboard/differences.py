@@ -104,7 +104,7 @@ def compare(scores: Sequence[Score], n_test: int) -> Pairs:
     networks = np.minimum.outer(own, own)
     mean, half, p = (np.full(networks.shape, math.nan) for _ in range(3))
     for k in np.unique(own):  # rows pair by the networks that both have
-        rows = np.flatnonzero(own >= k)
+        rows = [int(row) for row in np.flatnonzero(own >= k)]
         found = _of_networks([scores[row] for row in rows], int(k), 1 / (12 * n_test**2))
         ours = networks[np.ix_(rows, rows)] == k
         for whole, part in zip((mean, half, p), found, strict=True):

@@ -425,7 +425,7 @@ def _ranked(places: Sequence[RankedRow], n_test: int) -> tuple[tuple[RankedRow, 
             rank=1 + sets.index(place.entry.images),
             below=None if k == 0 else pairs.difference(0, firsts.index(place.entry.images)),
             tied=stands is not None and stands.tied,
-            ranks=stands and stands.ranks,
+            ranks=stands.ranks if stands else None,
             groups=stands.groups if stands else "",
         )
         for k, (place, stands) in enumerate(zip(rows, found, strict=True))

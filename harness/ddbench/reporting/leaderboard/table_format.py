@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ddbench.reporting.leaderboard.differences import Difference, difference, interval_of
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
@@ -12,9 +12,8 @@ from ddbench.reporting.leaderboard.rows import Entry, controls_of
 from ddbench.reporting.leaderboard.scores import Score
 from ddbench.store.records import VALIDATION
 from ddbench.text import number_format
-from ddbench.text.settings import other_settings
 
-REDUCED, CONTROL, TIED, NOTED = "†", "‡", "≈", "§"
+REDUCED, CONTROL, TIED, NOTED, FRONT = "†", "‡", "≈", "§", "◆"
 FAR = 0.05  # as a share: a recipe that loses more against the common protocol has a footnote
 Value = TypeVar("Value")
 
@@ -157,7 +156,7 @@ def validation_caption(board: Board) -> str:
 
 def legend(places: Sequence[RankedRow]) -> list[str]:
     """Return what the marks mean that are the same in all rows."""
-    lines = []
+    lines = [f"{FRONT} no other row is both more accurate and cheaper to make"]
     if any(place.tied for place in places):
         lines.append(
             f"{TIED} not told from the best: 95% sure of all pairs of rows together, by Holm's "
@@ -221,19 +220,39 @@ def _silences(places: Sequence[RankedRow]) -> list[str]:
     return lines
 
 
-def notes(places: Sequence[RankedRow]) -> list[str]:
-    """Return what is to be said of rows: other settings than published, and oddities."""
+def noted(places: Sequence[RankedRow]) -> list[str]:
+    """Return what is odd about rows."""
     entries = [place.entry for place in places]
-    lines = [f"{REDUCED} {line}" for line in other_settings(entries)]
+    lines = [f"{NOTED} {_row(one)}: {'; '.join(one.notes)}" for one in entries if one.notes]
     for budget in dict.fromkeys(one.budget_s for one in entries if one.budget_s is not None):
         taken = [f"{one.label} {one.taken}" for one in entries if one.budget_s == budget]
         lines.append(f"steps taken in {budget:g} s: {', '.join(taken)}")
-    lines += [f"{NOTED} {_row(one)}: {'; '.join(one.notes)}" for one in entries if one.notes]
     return lines
 
 
 def _row(entry: Entry) -> str:
     return f"{entry.label} ({entry.init} init)"
+
+
+Settings = Mapping[str, Sequence[Any]]  # option -> (used, published)
+
+
+def settings(places: Sequence[RankedRow]) -> list[tuple[list[str], str, Settings]]:
+    """Return the rows, whose settings they are not ("published" or "default"), and the options.
+
+    Rows of the same settings stand together; of a control only what differs from its row.
+    """
+    entries = [place.entry for place in places]
+    alike: dict[str, tuple[list[str], str, Settings]] = {}
+    for entry in entries:
+        of = next((e for e in entries if entry in controls_of(e, entries)), None)
+        beside = of.reduced if of else {}
+        options = {k: v for k, v in entry.reduced.items() if list(beside.get(k, ())) != [*v]}
+        whose = "published" if entry.published else "default"
+        if options:
+            found = alike.setdefault(repr((whose, options)), ([], whose, options))
+            found[0].append(_row(entry))
+    return list(alike.values())
 
 
 def own_recipe_notes(board: Board) -> list[str]:

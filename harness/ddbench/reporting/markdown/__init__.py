@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ddbench.reporting.leaderboard import Board, Leaderboard, grouped, load
-from ddbench.reporting.markdown import galleries, plots, provenance, rankings
+from ddbench.reporting.markdown import (
+    fairness,
+    first_screen,
+    galleries,
+    plots,
+    provenance,
+    rankings,
+)
 from ddbench.reporting.markdown.document import Document
 from ddbench.reporting.markdown.published import published_section
 from ddbench.reporting.markdown.redrawing import marks_in
 from ddbench.reporting.markdown.statistics import statistics_section
-from ddbench.reporting.markdown.summary import headline, summary
 from ddbench.store.atomic_files import write_whole
 from ddbench.store.run_folder import RunError, RunFolder
 
@@ -59,30 +65,50 @@ def export(folder: RunFolder, target: Path, *, old_code: bool = False) -> Path:
 def make_report(leaderboard: Leaderboard, document: Document, export_command: str = "") -> Document:
     """Write all sections into `document`; return it."""
     document.heading(1, f"Leaderboard: {document.title}")
-    for paragraph in summary(leaderboard):
-        document.add(paragraph)
+    document.add(provenance.overview(leaderboard))
+    if not leaderboard.boards:
+        document.add("No evaluation has ended yet, so there is nothing to rank.")
     for boards in grouped(leaderboard.boards):
-        _group(document, leaderboard, boards)
-    provenance.reference_section(document, leaderboard)
+        first_screen.write(document, leaderboard, boards)
+        _details(document, leaderboard, boards)
     provenance.trouble_section(document, leaderboard)
-    provenance.measuring_section(document, leaderboard)
-    provenance.provenance_section(document, leaderboard, export_command)
-    provenance.method_section(document, leaderboard)
+    document.heading(2, "About this run")
+    document.fold("Whole training sets", lambda d: provenance.reference_section(d, leaderboard))
+    document.fold("How it was measured", lambda d: provenance.measuring_section(d, leaderboard))
+    document.fold(
+        "Environment: hardware, versions, commands",
+        lambda d: provenance.environment_section(d, leaderboard, export_command),
+    )
+    document.fold("Methods and papers", lambda d: provenance.method_section(d, leaderboard))
     return document
 
 
-def _group(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
-    """Write all there is about one dataset, ipc and protocol."""
-    document.heading(2, headline(boards))
-    rankings.ranking_section(document, boards)
+def _details(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
+    """Write what there is beside the first screen, each part folded away."""
+    for board in boards:
+        document.fold(
+            f"Ranking on {board.architecture}",
+            lambda d, board=board: rankings.ranking_section(d, board),  # type: ignore[misc]
+        )
+    if len(boards) > 1:
+        document.fold("Across architectures", lambda d: rankings.across_section(d, boards))
     statistics_section(document, boards)
+    fairness.fair_section(document, leaderboard, boards)
+    fairness.equal_cost_section(document, leaderboard, boards)
     published_section(document, boards)
-    rankings.cost_section(document, leaderboard, boards)
-    plots.cost_plot_section(document, boards)
-    plots.anytime_section(document, leaderboard, boards)
-    galleries.gallery_section(document, leaderboard, boards)
-    plots.curve_section(document, leaderboard, boards)
-    rankings.measure_section(document, leaderboard, boards)
+    document.fold(
+        "Settings that differ from the published ones",
+        lambda d: rankings.settings_section(d, boards[0]),
+    )
+    parts = {
+        "What condensing cost": rankings.cost_section,
+        "Accuracy on the way": plots.anytime_section,
+        "All sets": galleries.gallery_section,
+        "What methods logged": plots.curve_section,
+        "What methods measured": rankings.measure_section,
+    }
+    for summary, write in parts.items():
+        document.fold(summary, lambda d, write=write: write(d, leaderboard, boards))  # type: ignore[misc]
 
 
 def _write(document: Document, target: Path, place: str) -> Path:

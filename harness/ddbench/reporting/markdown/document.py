@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -45,12 +45,17 @@ class Document:
         self.add("\n".join(f"- {line}" for line in lines if line))
 
     def table(self, rows: Sequence[Mapping[str, str]], right: Iterable[str] = ()) -> None:
-        """Append a table of markdown cells; columns are those of the first row."""
+        """Append a table of markdown cells; columns are those of the first row.
+
+        Columns in `right` are aligned to the right, and their cells are never broken.
+        """
         if not rows:
             return
         names, numbers = list(rows[0]), set(right)
         rule = ["---:" if name in numbers else "---" for name in names]
-        cells = [[_cell(row.get(name, "")) for name in names] for row in rows]
+        cells = [
+            [_cell(row.get(name, ""), unbroken=name in numbers) for name in names] for row in rows
+        ]
         lines = [[_cell(name) for name in names], rule, *cells]
         self.add("\n".join("| " + " | ".join(line) + " |" for line in lines))
 
@@ -67,6 +72,12 @@ class Document:
             self.add(
                 f"<details>\n<summary>{html.escape(summary)}</summary>\n\n{body}\n\n</details>"
             )
+
+    def fold(self, summary: str, write: Callable[[Document], None]) -> None:
+        """Append what `write` writes into a document of its own, folded away under a line."""
+        inner = self.inner()
+        write(inner)
+        self.folded(summary, inner)
 
     def inner(self) -> Document:
         """Return an empty document that shares this one's pictures, to be folded in."""
@@ -86,9 +97,10 @@ class Document:
         return "\n\n".join(self.blocks) + "\n"
 
 
-def _cell(text: str) -> str:
+def _cell(text: str, unbroken: bool = False) -> str:
     """Return markdown so that it stays in its cell: no bar that is not escaped, no new line."""
-    return re.sub(r"(?<!\\)\|", r"\|", " ".join(text.split("\n")))
+    text = re.sub(r"(?<!\\)\|", r"\|", " ".join(text.split("\n")))
+    return text.replace(" ", "\N{NO-BREAK SPACE}") if unbroken else text
 
 
 def escaped(text: str) -> str:

@@ -132,6 +132,7 @@ def cost_plot(board: Board) -> bytes | None:
     for axes, (label, unit, cost_of) in zip(panels, kinds, strict=True):
         points = [(place, cost_of(next(iter(place.costs.values())))) for place in places]
         points = [(place, cost) for place, cost in points if math.isfinite(cost)]
+        _draw_front(axes, points)
         for together in _overlapping(points):
             _draw(axes, together, styles(board))
         _log_from_zero(axes, [cost for _, cost in points])
@@ -293,6 +294,17 @@ def _log_from_zero(axes: Any, costs: Sequence[float]) -> None:  # noqa: ANN401
     axes.set_xscale("symlog", linthresh=least, linscale=0.5)
     decades = range(math.ceil(math.log10(least)), math.ceil(math.log10(max(positive))) + 1)
     axes.set_xticks([0, *(10.0**k for k in decades)])
+
+
+def _draw_front(axes: Any, points: Sequence[tuple[RankedRow, float]]) -> None:  # noqa: ANN401
+    """Draw the line below which some row is both more accurate and cheaper: the Pareto front."""
+    ranked = [(cost, -place.score.mean) for place, cost in points if place.rank is not None]
+    front: list[tuple[float, float]] = []
+    for cost, accuracy in ((cost, -100 * negative) for cost, negative in sorted(ranked)):
+        if not front or accuracy > front[-1][1]:
+            front.append((cost, accuracy))
+    if len(front) > 1:
+        axes.plot(*zip(*front, strict=True), drawstyle="steps-post", color="#999999", zorder=0)
 
 
 def _draw_moments(

@@ -58,21 +58,26 @@ def read_set(path: Path) -> StoredSet:
     return StoredSet(images, labels.argmax(1) if labels.ndim == 2 else labels, provenance)
 
 
-def gallery_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
-    """Write the initial and the final images of each row, of its first seed."""
+def gallery_section(
+    document: Document,
+    leaderboard: Leaderboard,
+    boards: Sequence[Board],
+    places: Sequence[RankedRow] | None = None,
+) -> None:
+    """Write the initial and the final images of rows, of their first seeds; of all by default."""
     board = boards[0]
+    places = board.places if places is None else places
     rows, notes = [], []
-    for place in board.places:
+    for place in places:
         if not place.entry.ids:
             continue
         try:
             rows.append(_row(document, leaderboard, board, place))
         except (OSError, ValueError) as error:
             notes.append(f"{escaped(place.entry.label)}: not shown, {escaped(_reason(error))}.")
-    notes += [note for place in board.places for note in _torn(leaderboard, place)]
+    notes += [note for place in places for note in _torn(leaderboard, place)]
     if not rows and not notes:
         return
-    document.heading(3, "The sets")
     document.table(rows)
     document.add("<sub>" + _caption(leaderboard, board) + "</sub>" if rows else "")
     document.bullets(notes)

@@ -35,7 +35,6 @@ def cost_plot_section(document: Document, boards: Sequence[Board]) -> None:
     if content is None:
         return
     address = document.picture(f"{_stem(board)}-accuracy-against-cost.png", content)
-    document.heading(3, "Accuracy against cost")
     document.add(image(address, f"accuracy on {board.architecture} against the cost of the set"))
     classes = {name for place in board.places for name in place.costs}
     lines = ["A colour for each method; hollow: a control. At 0: no counted operation."]
@@ -70,7 +69,6 @@ def curve_section(document: Document, leaderboard: Leaderboard, boards: Sequence
     content = drawn(document.earlier, mark_of("curves", repr(data)), draw)
     if content is None:
         return
-    document.heading(3, "What methods logged")
     address = document.picture(f"{_stem(board)}-curves.png", content)
     document.add(image(address, "logged metrics against steps"))
     note = f" {left_out} more are in the curve.csv files." if left_out else ""
@@ -95,7 +93,6 @@ def anytime_section(document: Document, leaderboard: Leaderboard, boards: Sequen
 
     content = drawn(document.earlier, mark_of("anytime", repr((board, curves, own))), draw)
     address = document.picture(f"{_stem(board)}-anytime.png", content or b"")
-    document.heading(3, "Accuracy on the way")
     document.add(image(address, f"accuracy on {board.architecture} against the cost so far"))
     document.add(f"<sub>{' '.join(_anytime_caption(board, curves, bool(own)))}</sub>")
 

@@ -6,14 +6,48 @@ import math
 import os
 import shlex
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ddbench.reporting.leaderboard import Leaderboard, Reference
+from ddbench.reporting.leaderboard import Leaderboard, Reference, grouped
+from ddbench.reporting.leaderboard.missing_results import unfinished
+from ddbench.reporting.leaderboard.summary import title
 from ddbench.reporting.markdown.document import Document, code, escaped
-from ddbench.store.records import FAILED, Result
+from ddbench.store.records import FAILED, CondensationRecord, Result
 from ddbench.store.run_folder import RunFolder
 from ddbench.text import number_format
+
+DOCS = "https://github.com/ddbench/ddbench/blob/main/docs/protocols-and-metrics.md"
+
+
+def overview(leaderboard: Leaderboard) -> str:
+    """Return how much was done in how long, and where to find it where there are several parts."""
+    records = _records(leaderboard)
+    sets = sum(isinstance(record, CondensationRecord) for record in records)
+    text = (
+        f"{number_format.several(sets, 'condensation')}, "
+        f"{number_format.several(len(records) - sets, 'evaluation')}"
+    )
+    seconds = [
+        (datetime.fromisoformat(one.ended) - datetime.fromisoformat(one.started)).total_seconds()
+        for one in leaderboard.records.manifests
+        if one.ended
+    ]
+    if seconds:
+        text += f", {number_format.duration(sum(seconds))} of running"
+    if left := unfinished(leaderboard.records):
+        text += f"; {escaped(left)}"
+    titles = [title(boards) for boards in grouped(leaderboard.boards)]
+    if len(titles) > 1:
+        text += ": " + " · ".join(f"[{escaped(one)}](#{anchor(one)})" for one in titles)
+    return f"{text}."
+
+
+def anchor(heading: str) -> str:
+    """Return the address of a heading inside its document, as GitHub makes it."""
+    kept = (c for c in heading.lower() if c.isalnum() or c in " -_")
+    return "".join(kept).replace(" ", "-")
 
 
 def trouble_section(document: Document, leaderboard: Leaderboard) -> None:
@@ -57,7 +91,6 @@ def reference_section(document: Document, leaderboard: Leaderboard) -> None:
     unequal = any(abs(one.score.balanced - one.score.mean) > 1e-9 for one in leaderboard.references)
     rows = [_reference_row(one, unequal) for one in leaderboard.references]
     if rows:
-        document.heading(2, "The whole training sets")
         document.table(rows, set(rows[0]) - {"dataset", "architecture", "protocol"})
         document.add(
             "<sub>What synthetic sets are held against. Seconds and FLOPs of one network; FLOPs: "
@@ -107,39 +140,15 @@ def validation_lines(leaderboard: Leaderboard) -> list[str]:
 
 
 def measuring_section(document: Document, leaderboard: Leaderboard) -> None:
-    """Write how each number came to be."""
-    document.heading(2, "How it was measured")
+    """Write how settings were chosen and networks trained; the rest is on a page of the docs."""
     document.bullets(
         [
-            "**Accuracy**: of networks trained on nothing but the set, from fresh weights, after "
-            "the last epoch, never the best one. Balanced: the mean of the accuracies on each "
-            "class.",
+            f"What each number is, and how it is measured: [Protocols and metrics]({DOCS}).",
             "**Quick settings** of the methods that come with ddbench: their rates, and the epochs "
             "of the selections' feature network, were chosen on 20% of mnist-mini's training "
             "images, held out, at one image per class (`benchmarks/choose_quick.py`). How other "
             "settings were chosen is for a method's author to say.",
             *validation_lines(leaderboard),
-            "**±**: sample standard deviation (n − 1) over the networks of all seeds; over seeds: "
-            "of the seeds' means. Resolution: the binomial standard error √(p(1 − p)/n) of the "
-            "best accuracy p on n test images, two right and two wrong ones added (Agresti and "
-            "Coull).",
-            "**Differences**: network k starts alike for every set, so rows are compared network "
-            "by network. 95% interval: mean ± t × standard error, whose square adds the variances "
-            "of the mean over networks (of the differences) and over the seeds of each row that "
-            "has several; degrees of freedom after Welch and Satterthwaite. It covers other "
-            "networks, and other seeds of rows with several; not other seeds of rows with one, "
-            "nor other test images, nor that the best of many rows was picked.",
-            "**Seconds**: wall clock. Warming up, waiting for others' artifacts, and counting "
-            "operations are outside. Artifacts count in full for every row that uses them.",
-            "**FLOPs**: matrix and convolution operations that were executed, by the formulas of "
-            "torch's FlopCounterMode (2 for each multiply-add, forward, backward and double "
-            "backward), on sampled steps and extrapolated; with formulas of ddbench for Cholesky "
-            "factors, solves, eigenvalues, distances and matrix-vector products, and what methods "
-            "declare. ≥: uncounted work dominates.",
-            "**Multiply-adds of a forward pass**: fvcore's count, 1 for each, for one image.",
-            "**Peak memory**: of one job alone: the device's peak on a GPU; on a CPU the process's "
-            "high-water mark less its base line.",
-            "**Set**: bytes of the stored images and labels, soft labels included.",
         ]
     )
     rows = _protocol_rows(leaderboard)
@@ -170,11 +179,10 @@ def _recipe_value(value: Any) -> str:  # noqa: ANN401
 # -- where and how -----------------------------------------------------------------------------
 
 
-def provenance_section(
+def environment_section(
     document: Document, leaderboard: Leaderboard, export_command: str = ""
 ) -> None:
     """Write hardware, versions, commit, and the commands that make this again."""
-    document.heading(2, "Made on, made by")
     document.table(_hardware_rows(leaderboard))
     document.bullets(_version_lines(leaderboard))
     commands = [*_commands(leaderboard), *filter(None, [export_command])]
@@ -283,7 +291,6 @@ def method_section(document: Document, leaderboard: Leaderboard) -> None:
             cited[record.bibtex.strip()] = None
     if not found:
         return
-    document.heading(2, "Methods")
     document.table(list(found.values()))
     if cited:
         inner = document.inner()

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ddbench.reporting.leaderboard import (
     Board,
-    Costs,
     Leaderboard,
     RankedRow,
-    Reference,
-    Training,
+    columns,
     table_format,
 )
+from ddbench.reporting.leaderboard.columns import View
 from ddbench.reporting.markdown.document import Document, code, escaped
 from ddbench.store.records import UsedArtifact
 from ddbench.text import number_format
@@ -28,39 +27,11 @@ FLOPS = (
 )
 
 
-def ranking_section(document: Document, boards: Sequence[Board]) -> None:
-    """Write the rankings of one dataset, ipc and protocol, the first architecture's in full."""
-    letters = table_format.letters(boards)
-    first, *others = boards
-    document.add(escaped(_sentence(table_format.validation_caption(first))))
-    document.add(escaped(_data_line(first)))
-    document.add(escaped(_sentence(first.data.notes)))
-    class_table(document, first)
-    document.heading(3, f"Ranking on {first.architecture}")
-    _ranking(document, first, letters)
-    document.bullets(_footnotes(first, letters))
-    _training(document, first, letters)
-    if not others:
-        return
-    document.heading(3, "Across architectures")
-    _across(document, boards)
-    for board in others:
-        inner = document.inner()
-        _ranking(inner, board, letters)
-        inner.bullets(f"{escaped(line)}." for line in table_format.own_recipe_notes(board))
-        _training(inner, board, letters)
-        document.folded(f"Ranking on {board.architecture}", inner)
-
-
-def _data_line(board: Board) -> str:
-    text = table_format.data_caption(board)
-    if board.reference:
-        text += "; " + _reference_words(board.reference)
-    return _sentence(text)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}." if text else ""
+def ranking_section(document: Document, board: Board) -> None:
+    """Write one ranking in full, and what training on its sets cost."""
+    table(document, columns.RANKING, columns.views([board]))
+    document.bullets(_footnotes(board))
+    _training(document, board)
 
 
 def class_table(document: Document, board: Board) -> None:
@@ -81,149 +52,66 @@ def class_table(document: Document, board: Board) -> None:
     document.folded(f"The {len(rows)} classes: names and images", inner)
 
 
-def _reference_words(reference: Reference) -> str:
-    score = number_format.points(reference.score.mean, reference.score.spread)
-    text = (
-        f"the whole training set ({reference.images:,.0f} images) on {reference.architecture}: "
-        f"{score}%"
-    )
-    for training in reference.training.values():
-        flops = number_format.flops(training.flops, training.lower_bound)
-        text += f", {number_format.duration(training.train_s)} and {flops} of training"
-    return f"{text} (protocol {reference.protocol})"
+def table(document: Document, chosen: Sequence[columns.Column], rows: Sequence[View]) -> None:
+    """Write rows as a table of some columns, and what the columns mean."""
+    words = {column.heading for column in chosen if column.words}
+    cells = [
+        {heading: escaped(text) if heading in words else text for heading, text in row.items()}
+        for row in columns.cells(chosen, rows)
+    ]
+    for row, view in zip(cells, rows, strict=True):
+        if view.place.rank == 1 and "accuracy %" in row:
+            row["accuracy %"] = f"**{row['accuracy %']}**"
+    document.table(cells, columns.numeric(chosen))
+    shown = [column for column in chosen if cells and column.heading in cells[0]]
+    meanings = [column.meaning for column in shown if column.meaning]
+    document.add(f"<sub>{'; '.join(meanings)}.</sub>" if meanings else "")
 
 
-def _ranking(document: Document, board: Board, letters: Letters) -> None:
-    """Write the accuracies."""
-    rows = [_ranking_row(board, place, letters) for place in board.places]
-    document.table(rows, set(rows[0]) - {"method", "init", "condensed on"})
-    document.add(
-        "<sub>Accuracy: mean ± sample standard deviation over the networks of all seeds together, "
-        "after the last epoch. ± over seeds: of the seeds' means. "
-        "n: condensation seeds × networks trained on each set. condense s: wall seconds until the "
-        "set is there, shared artifacts in full.</sub>"
-    )
-
-
-def _training(document: Document, board: Board, letters: Letters) -> None:
-    """Write what training on the sets cost."""
-    rows = [_training_row(board, place, letters) for place in board.places if place.training]
-    document.table(rows, set(rows[0]) - {"method", "init"})
-    text = f"Wall seconds of training and of testing one network. {FLOPS}."
+def _training(document: Document, board: Board) -> None:
+    """Write what training on the sets cost: the same for all, but for the noise of the clock."""
+    views = [view for view in columns.views([board]) if view.place.training]
+    if not views:
+        return
+    flops = dict.fromkeys(columns.TRAIN_FLOPS.text(view) for view in views)
+    seconds = [training.test_s for view in views for training in view.place.training.values()]
+    text = f"Training one network on a set takes {' or '.join(flops)} FLOPs"
+    if any(map(math.isfinite, seconds)):
+        text += f", testing it {number_format.seconds(min(seconds))} s or more"
     if math.isfinite(board.forward_macs):
         macs = int(board.forward_macs)
         text += (
-            f" One forward pass of {code(board.architecture)}: {macs:,} multiply-adds for an "
-            f"image, {macs * board.data.n_test:,} for the test set (fvcore, 1 for each)."
+            f". One forward pass of {code(board.architecture)}: {macs:,} multiply-adds for an "
+            f"image, {macs * board.data.n_test:,} for the test set (fvcore, 1 for each)"
         )
     if board.reference and not board.trained_alike:
         text += (
-            " What a set saves of the training time is not shown: the whole training set was "
+            ". What a set saves of the training time is not shown: the whole training set was "
             f"trained on by another recipe ({code(board.reference.protocol)}: "
-            f"{board.reference.epochs:.0f} epochs)."
+            f"{board.reference.epochs:.0f} epochs)"
         )
-    elif board.reference:
-        text += (
-            " Time saved: of training one network, against the whole training set; pays off "
-            "after: trainings after which that has made up for the seconds of condensing."
-        )
-    document.add(f"<sub>{text}</sub>")
-
-
-def _ranking_row(board: Board, place: RankedRow, letters: Letters) -> Row:
-    row = {"#": table_format.rank(place), "method": _name(place), "init": escaped(place.entry.init)}
-    if len({p.entry.architecture for p in board.places}) > 1:
-        row["condensed on"] = escaped(place.entry.architecture)
-    accuracy = table_format.accuracy(place)
-    row["accuracy %"] = f"**{accuracy}**" if place.rank == 1 else accuracy
-    row["n"] = table_format.samples(place.score)
-    if any(p.score.seeds > 1 for p in board.places):
-        row["± over seeds"] = number_format.points(place.score.seed_spread)
-    if board.data.unequal:
-        row["balanced %"] = number_format.points(place.score.balanced)
-    if board.has_own:
-        row["own recipe %"] = table_format.accuracy(place, place.own)
-    if board.baseline:
-        gain = place.score.mean - board.baseline.score.mean
-        row["vs random"] = (
-            number_format.NOTHING if place is board.baseline else number_format.difference(gain)
-        )
-    if board.reference:
-        row["vs whole"] = number_format.difference(place.score.mean - board.reference.score.mean)
-    row["condense s"] = table_format.by_class(
-        place.costs, lambda c: number_format.seconds(c.seconds), letters
-    )
-    return row
-
-
-def _training_row(board: Board, place: RankedRow, letters: Letters) -> Row:
-    def cell(show: Callable[[Training], str]) -> str:
-        return table_format.by_class(place.training, show, letters)
-
-    row = {"method": _name(place), "init": escaped(place.entry.init)}
-    row["train s"] = cell(lambda t: number_format.seconds(t.train_s))
-    row["test s"] = cell(lambda t: number_format.seconds(t.test_s))
-    row["train FLOPs"] = cell(lambda t: number_format.count(t.flops, t.lower_bound))
-    if board.reference and board.trained_alike:
-        saved = _saved(place, board.reference)
-        row["time saved"] = table_format.by_class(saved, lambda s: f"{100 * s:.0f}%", letters)
-        after = _pays_off_after(place, board.reference)
-        row["pays off after"] = table_format.by_class(after, lambda n: f"{n:,}", letters)
-    return row
+    document.add(f"<sub>{text}.</sub>")
 
 
 def _name(place: RankedRow) -> str:
     return escaped(table_format.name(place.entry))
 
 
-def _saved(place: RankedRow, reference: Reference) -> dict[str, float]:
-    """Return the share of training time that the set saves, inside a class of hardware."""
-    return {
-        name: 1 - training.train_s / reference.training[name].train_s
-        for name, training in place.training.items()
-        if name in reference.training and reference.training[name].train_s > 0
-    }
-
-
-def _pays_off_after(place: RankedRow, reference: Reference) -> dict[str, int]:
-    """Return the trainings after which a set has saved the seconds that it took to make."""
-    found = {}
-    for name, training in place.training.items():
-        if name not in place.costs or name not in reference.training:
-            continue
-        saved = reference.training[name].train_s - training.train_s
-        if saved > 0 and math.isfinite(place.costs[name].seconds):
-            found[name] = max(1, math.ceil(place.costs[name].seconds / saved))
-    return found
-
-
-def _footnotes(board: Board, letters: Letters) -> list[str]:
+def _footnotes(board: Board) -> list[str]:
     lines = ["Network k starts from the same weights for every set."]
-    against = ["vs random: random real images"] * bool(board.baseline)
-    against += ["vs whole: the whole training set"] * bool(board.reference)
-    if against:
-        lines.append(f"Difference in points of accuracy, {', '.join(against)}.")
-    if board.has_own:
-        lines.append(
-            "Own recipe: labels (soft ones too), learning rate and augmentation as the set brings "
-            "them; the ranking is by hard labels under the common protocol, and no row is ranked "
-            "by this column."
-        )
-    lines += [f"{escaped(line)}." for line in table_format.own_recipe_notes(board)]
-    gains = [f"{table_format.CONTROL} {line}" for line in table_format.against_controls(board)]
-    rest = [*table_format.legend(board.places), *gains, *table_format.notes(board.places)]
-    rest += filter(None, [table_format.hardware_caption(letters)])
-    return [*lines, *(f"{escaped(line)}." for line in rest)]
+    lines += table_format.own_recipe_notes(board)
+    lines += [f"{table_format.CONTROL} {line}" for line in table_format.against_controls(board)]
+    return [f"{escaped(line).removesuffix('.')}." for line in lines]
 
 
-def _across(document: Document, boards: Sequence[Board]) -> None:
+def across_section(document: Document, boards: Sequence[Board]) -> None:
+    """Write the accuracies on all networks side by side."""
     rows = []
-    for place in boards[0].places:
-        row = {"method": _name(place), "init": escaped(place.entry.init)}
-        row["condensed on"] = escaped(place.entry.architecture)
+    for view in columns.views(boards):
+        row = {"method": _name(view.place), "init": escaped(view.place.entry.init)}
+        row["condensed on"] = escaped(view.place.entry.architecture)
         for board in boards:
-            same = next(p for p in board.places if p.entry.key == place.entry.key)
-            row[escaped(board.architecture)] = table_format.accuracy(same)
+            row[escaped(board.architecture)] = table_format.accuracy(view.on(board))
         rows.append(row)
     document.table(rows, [escaped(board.architecture) for board in boards])
     document.add(
@@ -233,47 +121,37 @@ def _across(document: Document, boards: Sequence[Board]) -> None:
     )
 
 
+def settings_section(document: Document, board: Board) -> None:
+    """Write every option that differs from the published one, with both values."""
+    rows = [
+        {
+            "rows": escaped(number_format.listed(names)),
+            "option": code(option),
+            "here": escaped(number_format.number(used)),
+            "published": escaped(number_format.number(published))
+            + (" (default)" if whose == "default" else ""),
+        }
+        for names, whose, options in table_format.settings(board.places)
+        for option, (used, published) in options.items()
+    ]
+    document.table(rows)
+
+
 # -- costs -------------------------------------------------------------------------------------
 
 
 def cost_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
     """Write what condensing cost, and the artifacts that several rows may share."""
-    letters = table_format.letters(boards)
-    places = [place for place in boards[0].places if place.costs]
-    rows = [_cost_row(place, letters) for place in places]
+    rows = [view for view in columns.views(boards) if view.place.costs]
     if not rows:
         return
-    document.heading(3, "What condensing cost")
-    document.table(rows, set(rows[0]) - {"method", "init", "hardware"})
+    table(document, columns.COSTS, rows)
     document.add(
         "<sub>Means over seeds. Seconds: wall clock of init, steps and export; waits and warm-up "
         f"apart. Artifacts: in full, as if the row were alone. {FLOPS}, counted on sampled steps "
-        "and extrapolated; ≥: uncounted work dominates. Peak memory: of this job alone. Set: bytes "
-        "of images and labels.</sub>"
+        "and extrapolated; ≥: uncounted work dominates. Peak memory: of this job alone.</sub>"
     )
-    _artifacts(document, leaderboard, places)
-
-
-def _cost_row(place: RankedRow, letters: Letters) -> Row:
-    def cell(show: Callable[[Costs], str]) -> str:
-        return table_format.by_class(place.costs, show, letters)
-
-    def artifacts(cost: Costs) -> str:
-        if not cost.artifact_s > 0:
-            return number_format.seconds(cost.artifact_s)
-        return f"{number_format.seconds(cost.artifact_s)} ({100 * cost.artifact_share:.0f}%)"
-
-    return {
-        "method": _name(place),
-        "init": escaped(place.entry.init),
-        "steps": cell(lambda c: number_format.number(c.steps)),
-        "own s": cell(lambda c: number_format.seconds(c.own_s)),
-        "artifacts s (share)": cell(artifacts),
-        "own FLOPs": cell(lambda c: number_format.count(c.flops_own, c.lower_bound)),
-        "artifact FLOPs": cell(lambda c: number_format.count(c.flops_artifact)),
-        "peak memory": cell(lambda c: number_format.size(c.peak_memory)),
-        "set": number_format.size(place.bytes),
-    }
+    _artifacts(document, leaderboard, [view.place for view in rows])
 
 
 def _artifacts(document: Document, leaderboard: Leaderboard, places: Sequence[RankedRow]) -> None:
@@ -314,8 +192,6 @@ def measure_section(document: Document, leaderboard: Leaderboard, boards: Sequen
         for place in board.places
     }
     alike = _measured_alike(board, own)
-    if alike:
-        document.heading(3, "What methods measured")
     for methods in alike:
         columns = [
             place

@@ -18,7 +18,7 @@ FILE = "references.toml"
 WHOLE = "whole"  # in place of a method: the whole training set
 OTHERS = "others"  # in place of an architecture: a mean over several, or one that was searched for
 LAST = "the last epoch"  # what ddbench reports, and so the only thing that compares
-ACCURACY = "accuracy"
+ACCURACY: Literal["accuracy"] = "accuracy"
 FIGURE = re.compile(r"(-?\d+(?:\.\d+)?)(?: ± (\d+(?:\.\d+)?))?")
 
 Trust = Literal[

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ddbench.reporting.terminal.tables import print_json, print_table, stdout
 from ddbench.store.records import FAILED
 
 if TYPE_CHECKING:
-    from ddbench.reporting.leaderboard import Board, Leaderboard, RankedRow, Trouble
+    from ddbench.reporting.leaderboard import Board, Leaderboard, Trouble
 
 
 def print_leaderboard(leaderboard: Leaderboard, *, as_json: bool = False) -> None:
-    """Print every ranking, and the jobs that have no result."""
+    """Print every ranking as the first screen of a report has it, and the jobs without a result."""
     if as_json:
         print_json(_record(leaderboard))
         return
     from ddbench.reporting.leaderboard import grouped
 
+    out = stdout()
     for boards in grouped(leaderboard.boards):
         _print_group(boards)
-    out = stdout()
-    for line in _answers(leaderboard):
-        out.print(line)
     if not leaderboard.boards:
         out.print("no evaluation has ended yet; `ddbench run` with the same --out goes on")
     for line in _left_out(leaderboard):
@@ -31,11 +29,9 @@ def print_leaderboard(leaderboard: Leaderboard, *, as_json: bool = False) -> Non
 
 
 def _record(leaderboard: Leaderboard) -> dict[str, Any]:
-    from ddbench.reporting.leaderboard import flat
-
     return {
         "run": leaderboard.folder.name,
-        "rows": [flat(board, place) for board in leaderboard.boards for place in board.places],
+        "rows": leaderboard.rows,
         "references": [
             {
                 "dataset": one.dataset,
@@ -58,107 +54,32 @@ def _record(leaderboard: Leaderboard) -> dict[str, Any]:
 
 
 def _print_group(boards: Sequence[Board]) -> None:
-    from ddbench.reporting.leaderboard import table_format
+    from ddbench.reporting.leaderboard import columns
+    from ddbench.reporting.leaderboard.summary import summary
 
-    first, letters = boards[0], table_format.letters(boards)
-    rows = [_row(boards, place, letters) for place in first.places]
-    inits = {row["init"] for row in rows}
-    alike = f", {min(inits)} init" if len(inits) == 1 else ""
+    said, out = summary(boards), stdout()
     print_table(
-        rows,
-        [name for name in rows[0] if not (alike and name == "init")],
-        title=f"{first.dataset_name}, ipc {first.ipc}{alike}, protocol {first.protocol_name}: "
-        f"accuracy % of {first.data.images} on each evaluation architecture",
-        captions=_captions(boards, letters),
-        right=set(rows[0]) - {"method", "init"},
-        droppable=_droppable(boards),
-        legend=_legend(boards),
+        columns.cells(columns.FIRST, columns.views_of_sets(boards)),
+        title=said.title,
+        captions=_captions(boards),
+        right=columns.numeric(columns.FIRST),
+        droppable=[columns.OTHERS.heading, columns.USE.heading, columns.SIZE.heading],
+        legend={column.heading: column.meaning for column in columns.FIRST if column.meaning},
     )
+    for line in (said.warning, *(f"{lead}: {text}" for lead, text in said.answers)):
+        if line:
+            out.print(line)
+    out.print()
 
 
-def _droppable(boards: Sequence[Board]) -> list[str]:
-    others = [board.architecture for board in boards[1:]]
-    return ["balanced", "artifacts s", *others, "own recipe", "FLOPs", "train s", "memory", "set"]
-
-
-def _legend(boards: Sequence[Board]) -> dict[str, str]:
-    """Return what the columns mean, by their names."""
-    first = boards[0].architecture
-    return {
-        first: f"ranked on {first}; ± is the standard deviation over the networks of all seeds",
-        "n": "n: condensation seeds × networks",
-        "balanced": f"balanced: mean of the accuracies on each class, on {first}",
-        "own recipe": f"own recipe: that of the set itself, on {first}",
-        "condense s": "condense s: shared artifacts in full",
-        "FLOPs": "FLOPs: of condensing, artifacts in full; ≥: uncounted work dominates",
-    }
-
-
-def _row(boards: Sequence[Board], place: RankedRow, letters: Mapping[str, str]) -> dict[str, str]:
+def _captions(boards: Sequence[Board]) -> list[str]:
     from ddbench.reporting.leaderboard import table_format
-    from ddbench.text import number_format
-
-    def cost(show: Any) -> str:  # noqa: ANN401
-        return table_format.by_class(place.costs, show, letters)
-
-    accuracies = {
-        board.architecture: table_format.accuracy(_same(board, place)) for board in boards
-    }
-    row = {
-        "#": table_format.rank(place),
-        "method": table_format.name(place.entry),
-        "init": place.entry.init,
-    }
-    first = boards[0].architecture
-    row |= {first: accuracies.pop(first), "n": table_format.samples(place.score)} | accuracies
-    if boards[0].data.unequal:
-        row["balanced"] = number_format.points(place.score.balanced)
-    if boards[0].has_own:
-        row["own recipe"] = table_format.accuracy(place, place.own)
-    row["condense s"] = cost(lambda c: number_format.seconds(c.seconds))
-    if any(c.artifact_s > 0 for p in boards[0].places for c in p.costs.values()):
-        row["artifacts s"] = cost(lambda c: number_format.seconds(c.artifact_s))
-    return row | {
-        "train s": table_format.by_class(
-            place.training, lambda t: number_format.seconds(t.train_s), letters
-        ),
-        "FLOPs": cost(lambda c: number_format.count(c.flops, c.lower_bound)),
-        "memory": cost(lambda c: number_format.size(c.peak_memory)),
-        "set": number_format.size(place.bytes),
-    }
-
-
-def _same(board: Board, place: RankedRow) -> RankedRow:
-    """Return the row of the same entry on another board of the group."""
-    return next(other for other in board.places if other.entry.key == place.entry.key)
-
-
-def _captions(boards: Sequence[Board], letters: Mapping[str, str]) -> list[str]:
-    from ddbench.reporting.leaderboard import table_format
-    from ddbench.text import number_format
 
     first = boards[0]
-    about = (table_format.quick_caption(first), table_format.validation_caption(first))
-    lines = [*filter(None, about), table_format.data_caption(first)]
-    for reference in (board.reference for board in boards if board.reference):
-        time = next(iter(reference.training.values()))
-        lines.append(
-            f"whole training set on {reference.architecture}: "
-            f"{number_format.points(reference.score.mean, reference.score.spread)}%, "
-            f"{number_format.duration(time.train_s)} of training ({reference.protocol})"
-        )
-    lines += [*table_format.legend(first.places), *table_format.own_recipe_notes(first)]
-    lines += table_format.notes(first.places)
-    return [*lines, *filter(None, [table_format.hardware_caption(letters)])]
-
-
-def _answers(leaderboard: Leaderboard) -> list[str]:
-    """Return what validations say: which method, at what cost, or what would settle it."""
-    from ddbench.reporting.leaderboard import answer, grouped
-    from ddbench.store.records import VALIDATION
-
-    chosen = [b for b in grouped(leaderboard.boards) if b[0].data.tested_on == VALIDATION]
-    return [f"{b[0].dataset_name}, ipc {b[0].ipc}: {answer(b)}" for b in chosen]
+    lines = [*table_format.legend(first.places), *table_format.noted(first.places)]
+    validation = table_format.validation_caption(first)
+    letters = table_format.hardware_caption(table_format.letters(boards))
+    return [*filter(None, [validation, table_format.data_caption(first), letters]), *lines]
 
 
 def _can_show(trouble: Trouble) -> bool:
@@ -167,7 +88,9 @@ def _can_show(trouble: Trouble) -> bool:
 
 
 def _left_out(leaderboard: Leaderboard) -> list[str]:
-    lines = []
+    from ddbench.reporting.leaderboard.missing_results import unfinished
+
+    lines = list(filter(None, [unfinished(leaderboard.records)]))
     for trouble in leaderboard.troubles:
         seeds = ", ".join(map(str, trouble.seeds))
         which = f", seed {seeds}" if seeds else ""

@@ -1,0 +1,258 @@
+"""Asking methods and architectures what the planner needs to know, in a child process.
+
+Plugins import torch; the planner does not. One child answers all questions of a plan, and its
+answers are kept under a key made of the questions and the fingerprints of the code asked.
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import itertools
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from ddbench.discovery.extensions import Extensions, installed_code
+from ddbench.discovery.fingerprints import code_fingerprint
+from ddbench.discovery.introspection import answer
+from ddbench.discovery.methods import Method, MethodEntry, MethodError
+from ddbench.store.atomic_files import write_json
+from ddbench.store.hashing import hash_of_text
+
+LOG = logging.getLogger(__name__)
+PATIENCE_S = 120.0  # for importing torch and every plugin on a slow disk
+
+Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+class Failed(BaseModel):
+    """Instead of an answer: what is wrong with a method or an architecture."""
+
+    error: str
+
+
+class Described(BaseModel):
+    """What a method is; see `MethodInfo`."""
+
+    options: dict[str, Any]
+    steps: dict[str, int]
+    inits: list[str]
+    default_init: str
+    step: str
+    quick: dict[str, Any]
+    labels: str
+    own_recipe: bool
+    published_at: dict[str, list[Any]]
+    published: bool
+    balanced: bool
+    controls: list[dict[str, Any]]
+    paper: str
+    bibtex: str
+
+
+class Refused(BaseModel):
+    """Options that a method refuses: (option, or "" where unknown; why) each."""
+
+    problems: list[list[str]] = Field(min_length=1)
+
+
+class Configured(BaseModel):
+    """What a method makes of options."""
+
+    problems: list[list[str]] = Field(max_length=0)
+    config: dict[str, Any]
+    published: dict[str, Any]
+    alike: list[str]
+    canonical: dict[str, Any]
+    steps: int
+    published_steps: int
+    cycle: int
+    needs: str | None
+    own_init: str | None
+
+
+class Known(BaseModel):
+    """A known architecture: its canonical name; then whose code it is, or why it does not fit."""
+
+    canonical: str
+
+
+class Unknown(BaseModel):
+    """Why there is no such architecture."""
+
+    unknown: str
+
+
+class Answers(BaseModel):
+    """The answers to one request; the lists are in the order of its questions."""
+
+    describe: dict[str, Described | Failed]
+    configure: list[Configured | Refused | Failed]
+    architectures: list[Known | Unknown]
+    inits: dict[str, str]
+    price: list[dict[str, Any]] = []
+    artifacts: list[dict[str, Any]] = []
+
+
+def in_process(methods: Mapping[str, Method], extensions: Extensions) -> Answer:
+    """Return an asker for methods that are loaded here: tests, and methods bound in a notebook."""
+    return lambda request: answer(request, methods, extensions)
+
+
+class Child:
+    """A process that imports the methods it is asked about; started at the first question.
+
+    Answers are kept on disk, so that a plan whose code and questions have not changed starts no
+    process at all.
+    """
+
+    def __init__(
+        self, found: Mapping[str, MethodEntry], cache: Path, files: Iterable[Path] = ()
+    ) -> None:
+        """Answer about the methods in `found`, with the extensions of `files`.
+
+        Answers are kept below `cache`.
+        """
+        self.found, self.kept = found, cache / "probes"
+        self.files = [str(file.resolve()) for file in files]
+        self.core = code_fingerprint(Path(__file__).parents[1])
+        self.extensions = installed_code(map(Path, self.files))
+        self.deadly: dict[str, str] = {}  # methods that end or hang who imports them, and how
+        self._process: subprocess.Popen[str] | None = None
+
+    def __call__(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a request, from what is kept if it is there.
+
+        Raises:
+            MethodError: The process ended: a method that kills whoever imports it.
+        """
+        names = {*request.get("describe", ())}
+        for question in _about_methods(request):
+            names |= {question["method"]} if "method" in question else set()
+        asked = {name: dataclasses.asdict(self.found[name]) for name in sorted(names)}
+        question = {"request": request, "methods": asked, "extensions": self.extensions}
+        text = json.dumps(question, sort_keys=True)
+        key = hash_of_text(f"{self.core}\0{sys.prefix}\0{text}", 24)
+        kept = self.kept / f"{key}.json"
+        with suppress(OSError, ValueError, RecursionError):
+            content = kept.read_bytes()
+            if _answers_to(request, content):
+                answers: dict[str, Any] = json.loads(content)
+                LOG.debug("about %s: answers kept in %s", ", ".join(asked) or "no method", kept)
+                return answers
+        started = time.monotonic()
+        answers = self._answers(request, asked)
+        LOG.debug("about %s: a process of its own answered in %.1f s",
+                  ", ".join(asked) or "no method", time.monotonic() - started)  # fmt: skip
+        # a broken install may be mended without a trace
+        if not any("error" in part for part in _parts(answers)):
+            with suppress(OSError):  # where they cannot be kept they are asked for again
+                write_json(kept, answers)
+        return answers
+
+    def close(self) -> None:
+        """End the process; the next question starts another."""
+        if self._process is not None:
+            with suppress(OSError):  # with the programs that a plugin starts when it is imported
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.communicate()
+            self._process = None
+
+    def _answers(self, request: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask the process; if a method ends or hangs it, find out which and ask without it."""
+        try:
+            return self._ask(request, asked)
+        except _Lost:
+            for name, found in asked.items():
+                if name not in self.deadly:
+                    try:
+                        self._ask({"describe": [name]}, {name: found})
+                    except _Lost as lost:
+                        source = self.found[name].source
+                        self.deadly[name] = f"method {name!r} from {source} {lost} when imported"
+        try:
+            return self._ask(request, asked)
+        except _Lost as lost:
+            raise MethodError(self._suspects(asked, lost)) from lost
+
+    def _suspects(self, asked: Iterable[str], lost: _Lost) -> str:
+        if methods := ", ".join(asked):
+            return (
+                f"one of the methods {methods} {lost} when asked about its settings; "
+                "run them one by one to see which"
+            )
+        if extensions := ", ".join(self.extensions):
+            return (
+                f"one of the extensions {extensions} {lost} when asked for architectures and "
+                "inits; leave them out one by one to see which"
+            )
+        return f"what answers about architectures and inits {lost}; is torch installed whole?"
+
+    def _ask(self, request: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
+        if self._process is None:
+            self._process = subprocess.Popen(  # -P: it imports nothing of the working folder
+                [sys.executable, "-P", "-m", "ddbench.discovery.introspection"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+            )  # fmt: skip
+            atexit.register(self.close)
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101
+        methods = {name: self.deadly.get(name, found) for name, found in asked.items()}
+        line = ""
+        with suppress(BrokenPipeError):
+            asking = {"request": request, "methods": methods, "files": self.files}
+            process.stdin.write(json.dumps(asking) + "\n")
+            process.stdin.flush()
+            patience = None if request.get("price") else PATIENCE_S
+            if not select.select([process.stdout], [], [], patience)[0]:
+                self.close()
+                raise _Lost(f"did not answer for {patience:g} s")
+            line = process.stdout.readline()
+        if not line:
+            code = process.wait()
+            self.close()
+            raise _Lost(f"ended the process (exit code {code})")
+        return dict(json.loads(line))
+
+
+def _about_methods(request: Mapping[str, Any]) -> list[Any]:
+    """Return the questions of a request that name a method."""
+    return [one for key in ("configure", "price", "artifacts") for one in request.get(key, ())]
+
+
+def _parts(answers: Mapping[str, Any]) -> list[Any]:
+    """Return the answers about one thing each; where something is wrong they have an ``error``."""
+    lists = (answers.get(key, []) for key in ("configure", "architectures", "price", "artifacts"))
+    return [*answers["describe"].values(), *itertools.chain.from_iterable(lists)]
+
+
+def _answers_to(request: Mapping[str, Any], content: bytes) -> bool:
+    """Say whether what a file holds has the form of answers to a request."""
+    try:
+        found = Answers.model_validate_json(content, strict=True)
+    except ValidationError:
+        return False
+    lists = ("configure", "architectures", "price", "artifacts")
+    return (
+        all(len(getattr(found, key)) == len(request.get(key, ())) for key in lists)
+        and {*request.get("describe", ())} <= {*found.describe}
+        and bool(found.inits or not request.get("inits"))
+    )
+
+
+class _Lost(Exception):
+    """The process did not answer; the text goes on from "method X"."""
