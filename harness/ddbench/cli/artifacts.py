@@ -76,21 +76,14 @@ def list_(cache: Path | None, as_json: bool) -> None:
 @stacked(PLACES)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @explained
-def build(
-    registry_path: Path | None,
-    data: tuple[Path, ...],
-    cache: Path | None,
-    plugins: tuple[Path, ...],
-    device: str,
-    **choices: Any,  # noqa: ANN401
-) -> None:
+def build(device: str, **given: Any) -> None:  # noqa: ANN401
     """Build the artifacts that `ddbench run` with the same options would ask for."""
     from ddbench.execution.job_context import JobContext
     from ddbench.execution.prebuild import build_ahead
     from ddbench.testing import one_thread
 
-    session = open_session(registry_path, data, cache, plugins)
-    plan = session.plan(choices_of(choices))
+    session = open_session(given)
+    plan = session.plan(choices_of(given))
     session.close()
     context = JobContext(
         folder=Path.cwd(),

@@ -81,11 +81,8 @@ def architectures(
     names: tuple[str, ...],
     on: tuple[str, ...],
     batch: int,
-    registry_path: Path | None,
-    data: tuple[Path, ...],
-    cache: Path | None,
-    plugins: tuple[Path, ...],
     as_json: bool,
+    **given: Any,  # noqa: ANN401
 ) -> None:
     """List the architecture families; of those NAMEd tell the parameters and what images cost.
 
@@ -94,7 +91,7 @@ def architectures(
     from ddbench import architectures as zoo
     from ddbench.reporting.terminal import print_json, print_rows
 
-    session = open_session(registry_path, data, cache, plugins)
+    session = open_session(given)
     families = zoo.listing(session.extensions.architectures)
     if names or on:
         wanted = names or tuple(family.name for family in families)

@@ -50,8 +50,11 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
 def print_rows(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None, *, as_json: bool
 ) -> None:
-    """Print rows as a JSON list, all of them, or else some columns as a table."""
-    print_json([dict(row) for row in rows]) if as_json else print_table(rows, columns)
+    """Print rows as they are in JSON, or else as a table of some or all columns."""
+    if as_json:
+        print_json([dict(row) for row in rows])
+    else:
+        print_table(rows, columns)
 
 
 def print_table(
