@@ -144,8 +144,7 @@ def run(
         published: Take the published options, init and steps, not the preset's reduced ones.
         steps: Instead of the published number.
         budget: Seconds of condensing, instead of steps.
-        budget_total: Seconds of the whole run: half of it for condensing, in equal parts. The run
-            ends with it, whatever is left.
+        budget_total: Seconds of the whole run, which then ends: half of them for condensing.
         validate: Test on this percentage of the training images, held out, or on the dataset's own
             validation split; the test set is left alone.
         options: Method -> {option: value}.

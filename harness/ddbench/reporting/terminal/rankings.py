@@ -99,7 +99,9 @@ def _can_show(trouble: Trouble) -> bool:
 
 
 def _left_out(leaderboard: Leaderboard) -> list[str]:
-    lines = []
+    from ddbench.reporting.leaderboard.missing_results import unfinished
+
+    lines = list(filter(None, [unfinished(leaderboard.records)]))
     for trouble in leaderboard.troubles:
         seeds = ", ".join(map(str, trouble.seeds))
         which = f", seed {seeds}" if seeds else ""
