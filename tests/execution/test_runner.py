@@ -631,7 +631,7 @@ def test_a_plugin_that_changes_the_process_fails_and_the_next_is_unharmed(settin
 def test_a_change_between_two_checks_is_found_before_anything_is_written(
     setting, monkeypatch, ending
 ):
-    """Only the first step is checked at once where steps are short."""
+    """Not each of many short steps is checked."""
 
     class Late(Momentum):
         @hookimpl
