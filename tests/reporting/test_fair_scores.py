@@ -141,7 +141,11 @@ def test_accuracies_asked_after_lie_between_random_images_and_the_best():
 
 
 def text_of(made):
-    return make_report(load(made.folder), Document("run", "pictures")).text()
+    return (
+        make_report(load(made.folder), Document("run", "pictures"))
+        .text()
+        .replace("\N{NO-BREAK SPACE}", " ")
+    )
 
 
 def test_the_report_holds_rows_against_selections_that_cost_no_more(made):
