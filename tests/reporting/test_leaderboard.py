@@ -5,7 +5,7 @@ import sys
 from dataclasses import MISSING, fields
 
 import pytest
-from ddbench.reporting.leaderboard import load, table_format
+from ddbench.reporting.leaderboard import grouped, load, table_format
 from ddbench.reporting.leaderboard.curves import anytime, metrics_of, read_curve
 from ddbench.store.records import Condensation
 from ddbench.text import number_format
@@ -34,6 +34,15 @@ def test_one_network_has_no_spread(made):
     made.row("dm", [[0.8]])
     score = load(made.folder).boards[0].places[0].score
     assert math.isnan(score.spread) and math.isnan(score.seed_spread)
+
+
+def test_rows_of_another_setting_have_a_board_of_their_own(made):
+    made.row("dm", [[0.8, 0.8]])
+    made.row("fedd3", [[0.9, 0.9]], setting="federated")
+    made.row("fedd3", [[0.5, 0.5]], setting="federated", control_of="fedd3", steps=0)
+    boards = load(made.folder).boards
+    assert [(board.setting, len(board.places)) for board in boards] == [("", 1), ("federated", 2)]
+    assert len(grouped(boards)) == 2 and boards[0].best.entry.method == "dm"
 
 
 def test_rows_rank_by_accuracy(made):

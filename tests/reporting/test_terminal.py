@@ -17,6 +17,7 @@ from ddbench.reporting.terminal import (
     Progress,
     print_leaderboard,
     print_plan,
+    print_rows,
     print_table,
     show_failed,
     show_job,
@@ -54,14 +55,14 @@ def test_words_of_others_are_not_markup(capsys):
 
 
 def test_json_keeps_values_and_turns_nan_into_null(capsys):
-    print_table([{"a": math.nan, "b": [1, math.inf], "c": {"d": None}}], as_json=True)
+    print_rows([{"a": math.nan, "b": [1, math.inf], "c": {"d": None}}], as_json=True)
     assert json.loads(capsys.readouterr().out) == [{"a": None, "b": [1, None], "c": {"d": None}}]
 
 
 def test_a_table_without_rows_says_so(capsys):
     print_table([])
     assert capsys.readouterr().out == "nothing to show\n"
-    print_table([], as_json=True)
+    print_rows([], as_json=True)
     assert json.loads(capsys.readouterr().out) == []
 
 

@@ -196,6 +196,8 @@ class MethodInfo:
         canonical: (config, facts) -> the config with every option that leaves the result as it
             is, but for rounding, at one value: such options are never marked as not published.
         published: Whether a publication gives the Config's defaults; None: if `paper` is named.
+        setting: "" where all data are in one place; else what another setting is called, such as
+            "federated": its rows have tables of their own.
         balanced: Whether the set has exactly ipc images in every class.
         needs: (config, facts) -> why this combination is impossible, or None; asked at plan time.
         controls: Rows that must stand beside every row of this method: preset rows, in which a
@@ -219,6 +221,7 @@ class MethodInfo:
     published_at: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     published: bool | None = None
     canonical: Callable[[Any, Facts], Any] = lambda config, facts: config
+    setting: str = ""
     balanced: bool = True
     needs: Callable[[Any, Facts], str | None] = lambda config, facts: None
     controls: tuple[Mapping[str, Any], ...] = ()

@@ -56,6 +56,7 @@ class Described(BaseModel):
     own_recipe: bool
     published_at: dict[str, list[Any]]
     published: bool
+    setting: str
     balanced: bool
     controls: list[dict[str, Any]]
     paper: str

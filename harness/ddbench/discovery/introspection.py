@@ -37,6 +37,7 @@ def describe(method: Method) -> dict[str, Any]:
         "own_recipe": info.own_recipe or info.labels == "soft",
         "published_at": {key: list(values) for key, values in info.published_at.items()},
         "published": bool(info.paper) if info.published is None else bool(info.published),
+        "setting": info.setting,
         "balanced": info.balanced,
         "controls": [dict(control) for control in info.controls],
         "paper": info.paper,

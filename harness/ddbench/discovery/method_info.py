@@ -42,7 +42,7 @@ def _is_table(value: object) -> bool:
 # Field -> whether a value is of its type, and what is expected.
 _TYPES: Mapping[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(
-        ("default_init", "step", "labels", "paper", "bibtex"), (_is_text, "a string")
+        ("default_init", "step", "labels", "setting", "paper", "bibtex"), (_is_text, "a string")
     ),
     "steps": (callable, "a function, as in lambda config, ipc: 1000"),
     "cycle": (callable, "a function, as in lambda config, ipc: 1"),

@@ -86,6 +86,7 @@ class Condensation:
     extensions: Mapping[str, str] = field(default_factory=dict)  # fingerprints of those it uses
     published: bool = True  # or `reduced` tells from defaults that no publication gives
     validate: int | None = None  # percent held out of the training images it is made from
+    setting: str = ""  # of the data, such as "federated"; "" where they are in one place
 
     def record(self) -> dict[str, Any]:
         """Return the job as plain values."""

@@ -107,6 +107,7 @@ def describe() -> MethodInfo:
         inits=("real",),
         own_init=lambda config: "real",  # each client's own
         step="client step",
+        setting="federated",
         steps=lambda config, ipc: DISTILLERS[config.client_distiller].steps(config),
         quick={"clients": 5, "classes_per_client": 2, "lr_images": 0.02, "steps": 3000},
         check={"stop_accuracy": 1.0},  # toy data are predicted at once, and nothing would be done

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from ddbench.reporting.leaderboard.differences import Difference, difference
@@ -13,7 +14,7 @@ from ddbench.reporting.leaderboard.results import Evaluated, Results, number
 from ddbench.reporting.leaderboard.rows import Entry
 from ddbench.reporting.leaderboard.scores import Costs, Score, Training, costs_of, mean, training_of
 from ddbench.reporting.leaderboard.ties import standings
-from ddbench.store.records import DONE, TEST, VALIDATION, EvaluationRecord
+from ddbench.store.records import DONE, TEST, VALIDATION, CondensationRecord, EvaluationRecord
 from ddbench.text import number_format
 
 
@@ -128,6 +129,7 @@ class Board:
         data_variant: Tells datasets of one name but different content apart; else "".
         tested: Whether rows of a ranking on a validation split were tested on the test set since.
         tests: How many pairs of rows have a test.
+        setting: Of the data, such as "federated"; "" where they are in one place.
     """
 
     dataset: str
@@ -144,6 +146,7 @@ class Board:
     data_variant: str = ""
     tested: bool = False
     tests: int = 0
+    setting: str = ""
 
     @property
     def trained_alike(self) -> bool:
@@ -160,7 +163,7 @@ class Board:
         """The protocol in words."""
         return f"{self.protocol} ({self.variant})" if self.variant else self.protocol
 
-    @property
+    @cached_property
     def best(self) -> RankedRow | None:
         """The most accurate row under the common protocol."""
         return next((place for place in self.places if place.rank == 1), None)
@@ -180,7 +183,7 @@ class Board:
                 first.setdefault(place.entry.method, place)
         return tuple(first.values())
 
-    @property
+    @cached_property
     def baseline(self) -> RankedRow | None:
         """The row of random images with the most seeds, if there is one with a score."""
         known = [p for p in self.places if p.entry.is_baseline and p.score.known]
@@ -214,7 +217,7 @@ def make_boards(results: Results, entries: Sequence[Entry]) -> list[Board]:
         dataset = datasets.index((board.dataset, board.fingerprint))
         protocol = (board.protocol, board.variant)
         on = board.data.tested_on == TEST  # what is chosen by comes before what was chosen
-        return dataset, board.ipc, *protocol, on, names.index(board.architecture)
+        return dataset, board.ipc, *protocol, on, board.setting, names.index(board.architecture)
 
     return sorted(boards, key=order)
 
@@ -224,7 +227,7 @@ def grouped(boards: Sequence[Board]) -> list[tuple[Board, ...]]:
 
     def shared(board: Board) -> tuple[Any, ...]:
         about = (board.dataset, board.fingerprint, board.ipc, board.protocol, board.variant)
-        return *about, board.data.tested_on
+        return *about, board.data.tested_on, board.setting
 
     return [tuple(group) for _, group in itertools.groupby(boards, shared)]
 
@@ -255,6 +258,7 @@ class _Key:
     protocol: str
     architecture: str
     tested_on: str
+    setting: str
 
 
 class _Maker:
@@ -263,16 +267,16 @@ class _Maker:
     def __init__(self, results: Results, entries: Sequence[Entry]) -> None:
         self.results = results
         self.references = make_references(results)
-        self.entries: dict[tuple[str, str, int], list[Entry]] = {}
+        self.entries: dict[tuple[str, str, int, str], list[Entry]] = {}
         for entry in entries:
-            place = (entry.dataset, entry.fingerprint, entry.ipc)
+            place = (entry.dataset, entry.fingerprint, entry.ipc, entry.setting)
             self.entries.setdefault(place, []).append(entry)
         self.common: dict[_Key, list[Evaluated]] = {}  # by the protocol alone
         self.own: dict[_Key, list[Evaluated]] = {}  # by the sets' own recipes
         for one in results.evaluations:
             if one.current and one.of is not None and one.record.snapshot is None:
                 into = self.own if one.record.own_recipe else self.common
-                into.setdefault(_key(one.record, one.of.record.ipc), []).append(one)
+                into.setdefault(_key(one.record, one.of.record), []).append(one)
         self.variants: dict[tuple[str, str, str], set[str]] = {}
         self.contents: dict[str, set[str]] = {}
         for key, variant in self.keys():
@@ -294,7 +298,7 @@ class _Maker:
         own = self.own.get(key, [])
         first = next(one for one in common if one.done).record
         data = _facts(first)
-        entries = self.entries.get((key.dataset, key.fingerprint, key.ipc), [])
+        entries = self.entries.get((key.dataset, key.fingerprint, key.ipc, key.setting), [])
         if data.validation and key.tested_on == TEST:  # only what was chosen is tested
             tested = {one.entry for one in common}
             entries = [entry for entry in entries if entry.key in tested]
@@ -307,6 +311,7 @@ class _Maker:
             ipc=key.ipc,
             architecture=key.architecture,
             protocol=key.protocol,
+            setting=key.setting,
             recipe=first.recipe,
             places=places,
             tests=tests,
@@ -356,14 +361,15 @@ class _Maker:
         )
 
 
-def _key(record: EvaluationRecord, ipc: int) -> _Key:
+def _key(record: EvaluationRecord, of: CondensationRecord) -> _Key:
     return _Key(
         dataset=record.dataset,
         fingerprint=record.dataset_fingerprint,
-        ipc=ipc,
+        ipc=of.ipc,
         protocol=record.protocol,
         architecture=record.architecture,
         tested_on=record.tested_on,
+        setting=of.setting,
     )
 
 
@@ -417,20 +423,22 @@ def _ranked(places: Sequence[RankedRow], n_test: int) -> tuple[tuple[RankedRow, 
     if not rows:
         return (*scored, *rest), 0
     sets = [place.entry.images for place in rows]
-    pairs, found = standings([place.score for place in rows], sets, n_test)
-    firsts = list(dict.fromkeys(sets))
+    first: dict[Any, int] = {}
+    for k, one in enumerate(sets):
+        first.setdefault(one, k)
+    found, tests = standings([place.score for place in rows], sets, n_test)
     new = {
         place.entry.key: replace(
             place,
-            rank=1 + sets.index(place.entry.images),
-            below=None if k == 0 else pairs.difference(0, firsts.index(place.entry.images)),
-            tied=stands is not None and stands.tied,
-            ranks=stands.ranks if stands else None,
-            groups=stands.groups if stands else "",
+            rank=1 + first[place.entry.images],
+            below=None if k == 0 else stands.below,
+            tied=stands.tied,
+            ranks=stands.ranks,
+            groups=stands.groups,
         )
         for k, (place, stands) in enumerate(zip(rows, found, strict=True))
     }
-    return (*(new.get(place.entry.key, place) for place in scored), *rest), pairs.tests
+    return (*(new.get(place.entry.key, place) for place in scored), *rest), tests
 
 
 # -- the whole training set --------------------------------------------------------------------

@@ -34,6 +34,7 @@ class Entry:
         quick: Whether they differ because a preset took the method's quick settings.
         taken: How many steps it took, the fewest and the most of its seeds.
         notes: Words about how to read the row.
+        setting: Of its data, such as "federated"; "" where they are in one place.
         budget_s: Seconds that each of its condensations had, None where steps end them.
     """
 
@@ -57,6 +58,7 @@ class Entry:
     published: bool = True
     notes: tuple[str, ...] = ()
     budget_s: float | None = None
+    setting: str = ""
     taken: str = ""
 
     @property
@@ -152,6 +154,7 @@ def _entry(key: str, label: str, group: Sequence[Condensed]) -> Entry:
         quick=bool(first.quick and first.reduced),
         published=first.published,
         budget_s=first.budget_s,
+        setting=first.setting,
         taken=_taken([one.steps_done for one in done]),
         notes=_notes([one for one in group if one.record.status == DONE]),
     )
