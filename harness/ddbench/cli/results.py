@@ -9,6 +9,7 @@ import click
 from ddbench.cli.completion import complete_job
 from ddbench.cli.shared import FOLDER, JSON, explained, fail
 
+FORMATS = ("md", "html")
 OLD_CODE = click.option(
     "--old-code", is_flag=True, help="With rows for what other code has done again since."
 )
@@ -59,23 +60,49 @@ def leaderboard(
 @click.command()
 @FOLDER
 @click.option(
+    "--format",
+    "formats",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    help="Markdown or one HTML file; may be given several times. Without it: by the ending of "
+    "--to, else both.",
+)
+@click.option(
     "--to",
     "target",
     type=click.Path(path_type=Path),
-    help="A copy to write, pictures beside it.",
+    help="A copy to write; pictures of markdown beside it. Each --format has its own ending.",
 )
 @OLD_CODE
 @explained
-def report(folder: Path, target: Path | None, old_code: bool) -> None:
-    """Write the markdown report of a run folder again, from its results alone."""
+def report(folder: Path, formats: tuple[str, ...], target: Path | None, old_code: bool) -> None:
+    """Write the report of a run folder again, from its results alone."""
+    from ddbench.reporting.html import write_page
     from ddbench.reporting.markdown import export, write_report
     from ddbench.store.run_folder import open_run
 
     run_folder = open_run(folder)
-    if target:
-        click.echo(export(run_folder, target, old_code=old_code))
-    else:
-        click.echo(write_report(run_folder, old_code=old_code))
+    for name in dict.fromkeys(formats) or _formats_of(target):
+        path = target
+        if target and len(formats) > 1:
+            path = target.with_suffix(f".{name}")
+        if name == "html":
+            click.echo(write_page(run_folder, path, old_code=old_code))
+        elif path:
+            click.echo(export(run_folder, path, old_code=old_code))
+        else:
+            click.echo(write_report(run_folder, old_code=old_code))
+
+
+def _formats_of(target: Path | None) -> tuple[str, ...]:
+    """Return the format that the ending of a file stands for; all of them without a file."""
+    if target is None:
+        return FORMATS
+    found = target.suffix.removeprefix(".")
+    if found not in FORMATS:
+        endings = " or ".join(f".{name}" for name in FORMATS)
+        fail(f"--to {target}: ends neither in {endings}; name a file that does, or give --format")
+    return (found,)
 
 
 @click.command()

@@ -164,13 +164,14 @@ def _close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
 
 
 def _show(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
+    from ddbench.reporting.html import write_page
     from ddbench.reporting.leaderboard import load
     from ddbench.reporting.markdown import write_report
     from ddbench.reporting.terminal import print_leaderboard
     from ddbench.store.run_folder import RunError
 
     try:  # first, for whoever reads the leaderboard may close the pipe
-        said = f"report: {write_report(outcome.folder)}"
+        said = f"report: {write_report(outcome.folder)}, {write_page(outcome.folder).name}"
     except (OSError, RunError) as error:
         said = f"ddbench: the report cannot be written: {error}"
     print_leaderboard(load(outcome.folder), as_json=as_json)

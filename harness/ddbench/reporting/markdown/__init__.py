@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from ddbench.reporting.markdown.statistics import statistics_section
 from ddbench.store.atomic_files import write_whole
 from ddbench.store.run_folder import RunError, RunFolder
 
-__all__ = ["export", "make_report", "write_report"]
+__all__ = ["export", "make_report", "write_end", "write_report", "write_results"]
 
 FILE, PICTURES = "report.md", "report_files"
 
@@ -54,8 +53,7 @@ def export(folder: RunFolder, target: Path, *, old_code: bool = False) -> Path:
     place = target.parent / target.stem
     if place.is_dir() and any(path.suffix != ".png" for path in place.iterdir()):
         raise RunError(f"--to {target}: {place} holds other files than pictures; name another")
-    names = [provenance.shown_path(folder.root), "--to", provenance.shown_path(target)]
-    command = shlex.join(["ddbench", "report", *names, *(["--old-code"] if old_code else [])])
+    command = provenance.export_command(folder, target, old_code=old_code)
     leaderboard = load(folder, old_code=old_code)
     document = Document(target.stem, target.stem, earlier=marks_in(place))
     make_report(leaderboard, document, command)
@@ -64,13 +62,23 @@ def export(folder: RunFolder, target: Path, *, old_code: bool = False) -> Path:
 
 def make_report(leaderboard: Leaderboard, document: Document, export_command: str = "") -> Document:
     """Write all sections into `document`; return it."""
+    write_results(leaderboard, document)
+    write_end(leaderboard, document, export_command)
+    return document
+
+
+def write_results(leaderboard: Leaderboard, document: Document) -> None:
+    """Write the title, and the sections of each dataset, ipc and protocol."""
     document.heading(1, f"Leaderboard: {document.title}")
     document.add(provenance.overview(leaderboard))
     if not leaderboard.boards:
         document.add("No evaluation has ended yet, so there is nothing to rank.")
     for boards in grouped(leaderboard.boards):
-        first_screen.write(document, leaderboard, boards)
-        _details(document, leaderboard, boards)
+        document.part(_about(boards[0]), lambda d, boards=boards: _group(d, leaderboard, boards))  # type: ignore[misc]
+
+
+def write_end(leaderboard: Leaderboard, document: Document, export_command: str = "") -> None:
+    """Write what failed, and what is to be known of the run."""
     provenance.trouble_section(document, leaderboard)
     document.heading(2, "About this run")
     document.fold("Whole training sets", lambda d: provenance.reference_section(d, leaderboard))
@@ -80,15 +88,31 @@ def make_report(leaderboard: Leaderboard, document: Document, export_command: st
         lambda d: provenance.environment_section(d, leaderboard, export_command),
     )
     document.fold("Methods and papers", lambda d: provenance.method_section(d, leaderboard))
-    return document
+
+
+def _about(board: Board) -> dict[str, str]:
+    """Return what a reader may choose a group of boards by."""
+    return {
+        "dataset": board.dataset_name,
+        "ipc": str(board.ipc),
+        "protocol": board.protocol_name,
+    }
+
+
+def _group(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
+    first_screen.write(document, leaderboard, boards)
+    _details(document, leaderboard, boards)
 
 
 def _details(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
     """Write what there is beside the first screen, each part folded away."""
     for board in boards:
-        document.fold(
-            f"Ranking on {board.architecture}",
-            lambda d, board=board: rankings.ranking_section(d, board),  # type: ignore[misc]
+        document.part(
+            {"architecture": board.architecture},
+            lambda d, board=board: d.fold(  # type: ignore[misc]
+                f"Ranking on {board.architecture}",
+                lambda inner: rankings.ranking_section(inner, board),
+            ),
         )
     if len(boards) > 1:
         document.fold("Across architectures", lambda d: rankings.across_section(d, boards))

@@ -6,7 +6,7 @@ import html
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,12 +17,16 @@ from ddbench.text.lines import printable, slug
 class Document:
     """Blocks of markdown, and files by name that it refers to.
 
+    Sections are written by these methods alone, so that another kind of document (HTML) has the
+    same sections.
+
     Attributes:
         title: The run's name.
         pictures: The folder of the pictures, relative to the document.
         blocks: Paragraphs, tables, headings so far.
         files: Contents by name.
         earlier: Marked pictures of the report that this one takes the place of.
+        plots: The format that plots are drawn in: "png" or "svg".
     """
 
     title: str
@@ -30,6 +34,7 @@ class Document:
     blocks: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     earlier: dict[str, Path] = field(default_factory=dict)
+    plots: str = "png"
 
     def add(self, block: str) -> None:
         """Append a block; an empty one is left out."""
@@ -44,10 +49,16 @@ class Document:
         """Append a list of markdown lines."""
         self.add("\n".join(f"- {line}" for line in lines if line))
 
-    def table(self, rows: Sequence[Mapping[str, str]], right: Iterable[str] = ()) -> None:
+    def table(
+        self,
+        rows: Sequence[Mapping[str, str]],
+        right: Iterable[str] = (),
+        about: Sequence[Mapping[str, str]] = (),
+    ) -> None:
         """Append a table of markdown cells; columns are those of the first row.
 
-        Columns in `right` are aligned to the right, and their cells are never broken.
+        Columns in `right` are aligned to the right, and their cells are never broken. `about` says
+        of each row what a reader may choose it by (`method`: `dm`), where the document can do that.
         """
         if not rows:
             return
@@ -79,9 +90,13 @@ class Document:
         write(inner)
         self.folded(summary, inner)
 
+    def part(self, about: Mapping[str, str], write: Callable[[Document], None]) -> None:
+        """Append what `write` writes, which a reader may choose by `about`, as in a table."""
+        write(self)
+
     def inner(self) -> Document:
         """Return an empty document that shares this one's pictures, to be folded in."""
-        return Document(self.title, self.pictures, [], self.files, self.earlier)
+        return replace(self, blocks=[])
 
     def picture(self, name: str, content: bytes) -> str:
         """Keep a picture; return its address in the document."""

@@ -1,4 +1,4 @@
-"""The plots: accuracy against cost, logged metrics, accuracy on the way. PNG bytes each."""
+"""The plots: accuracy against cost, logged metrics, accuracy on the way. PNG or SVG each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 from statistics import fmean
 from typing import Any
 
-from matplotlib import rcParams
+from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import EngFormatter
@@ -35,6 +35,7 @@ Curves = Sequence[tuple[Entry, Sequence[AnytimePoint]]]
 POINTS = 400  # of a curve, at most
 LINE, LINES = 45, 2  # characters, and lines of them, that a name may take
 NAMED = 3  # rows on one spot that are named there; the legend has all
+HEAVY = 150_000  # bytes of an SVG, above which a plot is a PNG
 LEGEND_LINE = 0.17  # inches of the legend's height
 
 
@@ -57,9 +58,27 @@ def styles(board: Board) -> dict[str, dict[str, str]]:
     return found
 
 
+def _saved(figure: Figure, form: str) -> bytes:
+    """Return the picture of a figure: a PNG, or an SVG unless that is heavy."""
+    if form == "svg":
+        content = _svg(figure)
+        if len(content) <= HEAVY:
+            return content
+    return _png(figure)
+
+
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _svg(figure: Figure) -> bytes:
+    """Return a drawing with text as text, no ground, and the same ids each time."""
+    buffer = io.BytesIO()
+    unnamed = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "ddbench"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=unnamed)
     return buffer.getvalue()
 
 
@@ -116,7 +135,7 @@ def _legend(figure: Figure, panels: Iterable[Any], order: Sequence[str]) -> None
 # -- accuracy against cost ---------------------------------------------------------------------
 
 
-def cost_plot(board: Board) -> bytes | None:
+def cost_plot(board: Board, form: str = "png") -> bytes | None:
     """Plot each row's accuracy over what its set cost, in FLOPs and, on one machine, in seconds."""
     places = [place for place in board.places if place.score.known and place.costs]
     if not places:
@@ -142,7 +161,7 @@ def cost_plot(board: Board) -> bytes | None:
         _tidy(axes)
     panels[0].set_ylabel(_plain(f"accuracy % on {board.architecture}"))
     _legend(figure, panels, [_label(place.entry) for place in places])
-    return _png(figure)
+    return _saved(figure, form)
 
 
 def _overlapping(points: Sequence[tuple[RankedRow, float]]) -> list[list[tuple[RankedRow, float]]]:
@@ -203,7 +222,9 @@ def _whole(axes: Any, board: Board) -> None:  # noqa: ANN401
 # -- curves ------------------------------------------------------------------------------------
 
 
-def curve_plot(curves: Sequence[tuple[Entry, Sequence[Curve]]]) -> tuple[bytes | None, int]:
+def curve_plot(
+    curves: Sequence[tuple[Entry, Sequence[Curve]]], form: str = "png"
+) -> tuple[bytes | None, int]:
     """Plot every metric that entries logged, a panel each, a line a seed.
 
     Returns the picture, and how many panels there was no room for.
@@ -228,7 +249,7 @@ def curve_plot(curves: Sequence[tuple[Entry, Sequence[Curve]]]) -> tuple[bytes |
     for axes in grid[len(shown) :]:
         axes.set_visible(False)
     figure.supxlabel("step (each method's own unit)", fontsize=8)
-    return _png(figure), len(panels) - len(shown)
+    return _saved(figure, form), len(panels) - len(shown)
 
 
 def _thinned(curve: Curve, name: str) -> tuple[list[float], list[float]]:
@@ -251,7 +272,7 @@ def _log_where_wide(axes: Any, values: Iterable[Sequence[float]]) -> None:  # no
 # -- on the way --------------------------------------------------------------------------------
 
 
-def anytime_plot(board: Board, curves: Curves, own: Curves = ()) -> bytes:
+def anytime_plot(board: Board, curves: Curves, own: Curves = (), form: str = "png") -> bytes:
     """Plot accuracy over FLOPs so far and, on one class of hardware, over seconds so far.
 
     Dashed by the sets' own recipes; a single point where there is the final set alone.
@@ -279,7 +300,7 @@ def anytime_plot(board: Board, curves: Curves, own: Curves = ()) -> bytes:
         _tidy(axes)
     panels[0].set_ylabel(_plain(f"accuracy % on {board.architecture}"))
     _legend(figure, panels, [_label(entry) for entry, _ in curves])
-    return _png(figure)
+    return _saved(figure, form)
 
 
 def _log_from_zero(axes: Any, costs: Sequence[float]) -> None:  # noqa: ANN401

@@ -29,7 +29,7 @@ def cost_plot_section(document: Document, boards: Sequence[Board]) -> None:
     def draw() -> bytes | None:
         from ddbench.reporting.markdown.figures import cost_plot
 
-        return cost_plot(board)
+        return cost_plot(board, document.plots)
 
     content = drawn(document.earlier, mark_of("cost", repr(board)), draw)
     if content is None:
@@ -63,7 +63,7 @@ def curve_section(document: Document, leaderboard: Leaderboard, boards: Sequence
     def draw() -> bytes | None:
         from ddbench.reporting.markdown.figures import curve_plot
 
-        return curve_plot(curves)[0]
+        return curve_plot(curves, document.plots)[0]
 
     data = [(entry.label, entry.init, by_seed) for entry, by_seed in curves]
     content = drawn(document.earlier, mark_of("curves", repr(data)), draw)
@@ -89,7 +89,7 @@ def anytime_section(document: Document, leaderboard: Leaderboard, boards: Sequen
     def draw() -> bytes | None:
         from ddbench.reporting.markdown.figures import anytime_plot
 
-        return anytime_plot(board, curves, own)
+        return anytime_plot(board, curves, own, document.plots)
 
     content = drawn(document.earlier, mark_of("anytime", repr((board, curves, own))), draw)
     address = document.picture(f"{_stem(board)}-anytime.png", content or b"")

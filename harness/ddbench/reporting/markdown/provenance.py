@@ -44,6 +44,12 @@ def overview(leaderboard: Leaderboard) -> str:
     return f"{text}."
 
 
+def export_command(folder: RunFolder, target: Path, *, old_code: bool = False) -> str:
+    """Return the command that writes a report of a run folder to `target`."""
+    names = [shown_path(folder.root), "--to", shown_path(target)]
+    return shlex.join(["ddbench", "report", *names, *(["--old-code"] if old_code else [])])
+
+
 def anchor(heading: str) -> str:
     """Return the address of a heading inside its document, as GitHub makes it."""
     kept = (c for c in heading.lower() if c.isalnum() or c in " -_")

@@ -62,7 +62,8 @@ def table(document: Document, chosen: Sequence[columns.Column], rows: Sequence[V
     for row, view in zip(cells, rows, strict=True):
         if view.place.rank == 1 and "accuracy %" in row:
             row["accuracy %"] = f"**{row['accuracy %']}**"
-    document.table(cells, columns.numeric(chosen))
+    about = [{"method": view.place.entry.method} for view in rows]
+    document.table(cells, columns.numeric(chosen), about)
     shown = [column for column in chosen if cells and column.heading in cells[0]]
     meanings = [column.meaning for column in shown if column.meaning]
     document.add(f"<sub>{'; '.join(meanings)}.</sub>" if meanings else "")
