@@ -20,6 +20,8 @@ from ddbench.planning.registry import parse
 from ddbench.planning.workspace import Places, Session
 from ddbench.store.run_folder import RunError, open_run, read_run
 
+pytestmark = pytest.mark.usefixtures("asked_here")
+
 REGISTRY = """
 [protocols.short]
 epochs = 6
@@ -239,7 +241,7 @@ def test_where_nothing_is_left_that_can_start_no_engine_does(tmp_path, monkeypat
             raise ZeroDivisionError
 
     first = in_process(tmp_path, Raises())
-    monkeypatch.setattr("ddbench.execution.run._engine", lambda *_: pytest.fail("it starts"))
+    monkeypatch.setattr("ddbench.execution.run._work_off", lambda *_: pytest.fail("it starts"))
     again = in_process(tmp_path, Raises())
     assert again.jobs.blocked == first.jobs.blocked != {}
 

@@ -128,7 +128,7 @@ def test_jobs_run_where_processes_may_not_be_forked(kills, tmp_path, monkeypatch
     local.run_local(jobs, JobContext(run.root, tmp_path / "cache"), found)
     records = read_run(run)
     done = [*records.condensations.values(), *records.evaluations.values()]
-    assert [record["status"] for record in done] == ["done"] * 2 and not jobs.pending
+    assert [record.status for record in done] == ["done"] * 2 and not jobs.pending
 
 
 def test_macos_starts_each_job_afresh():

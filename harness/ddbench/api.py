@@ -15,7 +15,6 @@ import pandas as pd
 
 from ddbench.contract.synthetic_set import SetError, SyntheticSet, check_fit, check_space
 from ddbench.datasets import Dataset, space_of
-from ddbench.datasets.tensors import TensorData
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import parts_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, bind, discover, find, load
@@ -145,8 +144,7 @@ def run(
         published: Take the published options, init and steps, not the preset's reduced ones.
         steps: Instead of the published number.
         budget: Seconds of condensing, instead of steps.
-        budget_total: Seconds of the whole run: half of it for condensing, in equal parts. The run
-            ends with it, whatever is left.
+        budget_total: Seconds of the whole run, which then ends: half of them for condensing.
         validate: Test on this percentage of the training images, held out, or on the dataset's own
             validation split; the test set is left alone.
         options: Method -> {option: value}.
@@ -229,16 +227,14 @@ def evaluate(
     context = _context(read_registry, _places(data, cache, ()), device)
     extensions = Extensions.installed()
     real = context.dataset(dataset, extensions)
-    tests = context.tensors(real)
     if not isinstance(synthetic, SyntheticSet):
         synthetic = SyntheticSet.load(synthetic)
     _require_fit(synthetic, real)
-    of_data = _real_images(tests, real.num_classes, choose=bool(chosen.learning_rates))
+    of_data = _real_images(context, real, choose=bool(chosen.learning_rates))
     with one_thread():
         scores = [
             (architecture, train_and_test(
-                synthetic.to(context.device),
-                of_data,
+                synthetic.to(context.device), of_data,
                 architecture=architecture, recipe=Recipe.of(recipe_of(chosen, real.augment)),
                 networks=networks or chosen.networks, own=own_recipe,
                 catalogue=extensions.architectures,
@@ -248,9 +244,10 @@ def evaluate(
     return pd.DataFrame([row for name, of in scores for row in _rows(name, of)])
 
 
-def _real_images(tensors: TensorData, num_classes: int, *, choose: bool) -> RealImages:
+def _real_images(context: JobContext, real: Dataset, *, choose: bool) -> RealImages:
+    tensors = context.tensors(real)
     by = held_out(tensors.train_images, tensors.train_labels) if choose else None
-    return RealImages(tensors.test_images, tensors.test_labels, num_classes, by)
+    return RealImages(tensors.test_images, tensors.test_labels, real.num_classes, by)
 
 
 def _context(registry: Registry, places: Places, device: str) -> JobContext:

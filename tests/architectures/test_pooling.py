@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 SIZES = [
     (2, 3, 8, 8),  # few
-    (10, 8, 16, 16),  # strided sums
+    (10, 8, 32, 16),  # strided sums
     (20, 12, 48, 32),  # one convolution, of channels that fill no vector
     (9, 130, 36, 32),  # several convolutions, the last of them smaller
     (1, 40, 180, 160),  # one image is more than a piece
@@ -63,7 +63,7 @@ def test_the_sizes_reach_every_form():
     assert math.prod(SIZES[4][1:]) > pooling.PIECE
 
 
-@pytest.mark.parametrize("shape", [(10, 8, 17, 16), (10, 8, 16, 17), (10, 8, 33, 31), (8, 64, 64)])
+@pytest.mark.parametrize("shape", [(10, 8, 33, 16), (10, 8, 32, 17), (10, 8, 33, 31), (8, 64, 64)])
 def test_odd_sides_and_maps_without_a_batch_are_pooled_as_torch_does(shape):
     maps = random(shape)
     for ours, theirs in zip(derivatives(average_pool, maps), derivatives(stock, maps), strict=True):
@@ -87,8 +87,9 @@ def test_other_layouts_in_memory_have_the_same_values(view):
 
 
 def test_a_gradient_of_another_layout_is_spread_alike():
-    maps = random((10, 8, 16, 16)).requires_grad_()
-    for change in (lambda p: p.mean(), lambda p: (p.transpose(2, 3) * random(p.shape)).sum()):
+    maps = random((10, 8, 32, 16)).requires_grad_()
+    across = random((10, 8, 8, 16))
+    for change in (lambda p: p.mean(), lambda p: (p.transpose(2, 3) * across).sum()):
         (ours,) = torch.autograd.grad(change(average_pool(maps)), maps)
         (theirs,) = torch.autograd.grad(change(stock(maps)), maps)
         assert torch.equal(ours, theirs)
@@ -120,6 +121,14 @@ def test_torch_func_composes(no_maps_are_few):
     ):
         ours, theirs = transform(cube(average_pool))(maps), transform(cube(stock))(maps)
         torch.testing.assert_close(ours, theirs)
+
+
+def test_vmap_over_a_backward_pass_that_began_outside_of_it(no_maps_are_few):
+    maps, tangents = random((2, 3, 8, 8)).requires_grad_(), random((5, 2, 3, 4, 4), seed=1)
+    rows = [torch.autograd.grad(stock(maps), maps, tangent)[0] for tangent in tangents]
+    pooled = average_pool(maps)
+    together = torch.vmap(lambda t: torch.autograd.grad(pooled, maps, t, retain_graph=True)[0])
+    assert torch.equal(together(tangents), torch.stack(rows))
 
 
 @pytest.mark.parametrize("axis", [0, 2, 4])
@@ -194,7 +203,7 @@ def test_reduced_precision_and_autocast_stay_out(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.complex64, torch.int64])
 def test_other_dtypes_do_what_torch_does(dtype):
-    maps = random((10, 8, 16, 16)).to(dtype)
+    maps = random((10, 8, 32, 16)).to(dtype)
     try:
         expected = stock(maps)
     except (RuntimeError, NotImplementedError):

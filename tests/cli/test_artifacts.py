@@ -8,6 +8,8 @@ from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.contract.artifacts import ArtifactStore
 
+pytestmark = pytest.mark.usefixtures("asked_here")
+
 REGISTRY = """
 [protocols.short]
 epochs = 2

@@ -22,6 +22,8 @@ from ddbench.planning.registry import RegistryError
 from ddbench.store.records import Skipped
 from ddbench.store.run_folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("asked_here")
+
 
 def ddbench(*words, code=0):
     """Run a command; return its standard output and error."""

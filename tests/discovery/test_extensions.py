@@ -315,8 +315,9 @@ def register_datasets():
 """
 
 
-def test_a_file_is_an_extension_without_being_installed(tmp_path):
+def test_a_file_is_an_extension_without_being_installed(tmp_path, monkeypatch, asked_here):
     """The local engine: the planner's child and each job's process load it too."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "parts.py").write_text(PARTS)
     (tmp_path / "still.py").write_text(text_of("plugin.py.txt"))
     registry = tmp_path / "registry.toml"
@@ -327,21 +328,15 @@ def test_a_file_is_an_extension_without_being_installed(tmp_path):
         *("--plugin", "parts.py", "--plugin", "still.py"),
     ]
 
-    def ddbench(*words):
-        done = subprocess.run(
-            [sys.executable, "-m", "ddbench", *words], cwd=tmp_path, text=True,
-            capture_output=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
     def planned():
-        [job] = json.loads(ddbench("plan", *words, "--json"))["condensations"]
+        done = CliRunner().invoke(main, ["plan", *map(str, words), "--json"])
+        [job] = json.loads(done.stdout)["condensations"]
         return job
 
     before = planned()
     assert {*before["extensions"]} == {"zeros", "linear"}
-    ddbench("run", *words, "--out", "run")
+    run = [sys.executable, "-m", "ddbench", "run", *words, "--out", "run"]
+    subprocess.run(run, check=True, capture_output=True)
     record = json.loads(
         (tmp_path / "run/condensations" / before["id"] / "result.json").read_bytes()
     )

@@ -165,7 +165,7 @@ def test_extensions_of_this_process_are_known_to_what_is_asked(tmp_path):
 DESCRIPTION = {
     "options": {}, "steps": {"1": 5}, "inits": [], "default_init": "real", "step": "step",
     "quick": {}, "labels": "hard", "own_recipe": False, "published_at": {}, "published": True,
-    "balanced": True, "controls": [], "paper": "", "bibtex": "",
+    "setting": "", "balanced": True, "controls": [], "paper": "", "bibtex": "",
 }  # fmt: skip
 WHOLE = {"describe": {"random": DESCRIPTION}, "inits": {}}
 WHOLE |= {"configure": [], "architectures": []}

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from ddbench.execution.runner import (
     Guard,
     MisbehavedError,
     Stopped,
+    guard,
     in_words,
     run_condensation,
 )
@@ -623,6 +625,39 @@ def test_a_plugin_that_changes_the_process_fails_and_the_next_is_unharmed(settin
     assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
     assert torch.get_num_threads() == 1 and torch.equal(torch.get_rng_state(), states[0])
     assert np.random.get_state()[1].tobytes() == states[1] and random.getstate() == states[2]
+
+
+@pytest.mark.parametrize("ending", ["export", "checkpoint", "snapshot"])
+def test_a_change_between_two_checks_is_found_before_anything_is_written(
+    setting, monkeypatch, ending
+):
+    """Not each of many short steps is checked."""
+
+    class Late(Momentum):
+        @hookimpl
+        def condense_step(self, state, task, step):
+            if step == 1:
+                draw(task)
+
+    monkeypatch.setattr(guard, "EVERY_S", 3600)  # else a slow machine may check in between
+    more = {"snapshots": (2,)} if ending == "snapshot" else {}
+    record = condense(setting, Late(), 2 if ending == "checkpoint" else None, steps=3, **more)
+    assert "condense_step changed torch's global random state" in record["reason"]
+    assert not setting.run.checkpoint(record["id"]).exists()
+    assert not setting.run.set_file(record["id"]).exists()
+    assert not setting.run.set_file(record["id"], 2).exists()
+
+
+def test_a_loop_of_short_steps_is_checked_at_times(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Guard() as watch:
+        watch.check_at_times("condense_step")
+        torch.rand(1)
+        watch.check_at_times("condense_step")  # too soon
+        now[0] = guard.EVERY_S
+        with pytest.raises(MisbehavedError, match="condense_step changed torch's global random"):
+            watch.check_at_times("condense_step")
 
 
 def test_a_new_variable_is_no_change_but_is_gone_afterwards(setting, monkeypatch):

@@ -515,6 +515,7 @@ CONDENSATION = {
     "extensions": (CODE, OF_CODE),
     "published": (st.booleans(), NONE),
     "validate": (st.none() | COUNTS, NONE),  # it is in the fingerprint of the data
+    "setting": (TEXT_VALUES, NONE),  # it is the method's
 }
 SET, WHOLE = "an evaluation of a set", "of the whole training set"
 EVALUATION = {

@@ -196,8 +196,13 @@ def test_a_total_budget_that_is_too_short_says_what_would_do(session):
     with pytest.raises(RegistryError, match=too_short):
         session.plan(Choices(budget_total=1.0, seeds=(0, 1, 2)))
     assert session.plan(Choices(budget_total=6.0, seeds=(0, 1, 2))).condensations
-    with pytest.raises(RegistryError, match="--budget and --budget-total: a condensation ends by"):
-        session.plan(Choices(budget=1.0, budget_total=60.0))
+
+
+def test_a_budget_is_the_part_of_a_total_and_steps_are_none(session):
+    plan = session.plan(Choices(budget=2.0, budget_total=60.0))
+    assert {job.budget_s for job in plan.condensations} == {2.0} and plan.total_s == 60.0
+    with pytest.raises(RegistryError, match="--budget-total and --steps: a condensation ends by"):
+        session.plan(Choices(budget_total=60.0, steps=3))
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_the_steps_of_a_budget_are_told_from_few_to_many(made):
         id = made.condensation("gm", seed, budget_s=15.0, costs={"steps_done": steps})
         made.evaluation(id, [0.5])
     [row] = load(made.folder).boards[0].places
-    assert "steps taken in 15 s: gm 8 to 10" in table_format.notes([row])
+    assert "steps taken in 15 s: gm 8 to 10" in table_format.noted([row])
 
 
 def test_a_report_says_that_the_test_set_waits_until_it_was_tested(made):

@@ -13,10 +13,12 @@ import pytest
 from ddbench.planning.job_ids import keeping
 from ddbench.planning.jobs import DatasetFacts, Plan, Shared
 from ddbench.reporting.leaderboard import load
+from ddbench.reporting.markdown.provenance import overview
 from ddbench.reporting.terminal import (
     Progress,
     print_leaderboard,
     print_plan,
+    print_rows,
     print_table,
     show_failed,
     show_job,
@@ -54,14 +56,14 @@ def test_words_of_others_are_not_markup(capsys):
 
 
 def test_json_keeps_values_and_turns_nan_into_null(capsys):
-    print_table([{"a": math.nan, "b": [1, math.inf], "c": {"d": None}}], as_json=True)
+    print_rows([{"a": math.nan, "b": [1, math.inf], "c": {"d": None}}], as_json=True)
     assert json.loads(capsys.readouterr().out) == [{"a": None, "b": [1, None], "c": {"d": None}}]
 
 
 def test_a_table_without_rows_says_so(capsys):
     print_table([])
     assert capsys.readouterr().out == "nothing to show\n"
-    print_table([], as_json=True)
+    print_rows([], as_json=True)
     assert json.loads(capsys.readouterr().out) == []
 
 
@@ -171,6 +173,23 @@ def test_several_classes_of_hardware_are_told_apart(made, capsys):
     out = capsys.readouterr().out
     assert "10.0 [A]" in out and "11.0 [B]" in out
     assert "[A] CPU one; [B] CPU two" in out
+
+
+def test_a_run_that_ended_early_says_how_much_of_its_plan_is_left(made, capsys):
+    made.row("dm", [[0.8]])
+    records = read_run(made.folder)
+    plan = {
+        "condensations": [*records.condensations, "gm-1"], "skipped": [],
+        "evaluations": [*records.evaluations, "e-2", "e-3", "e-4"],
+    }  # fmt: skip
+    made.manifest(plan=plan, stopped="--budget-total 60s", blocked={"e-4": "failed"})
+    left = "ended (--budget-total 60s) without 1 of 2 sets and 2 of 4 evaluations"
+    print_leaderboard(load(made.folder))
+    assert left in capsys.readouterr().out
+    assert left in overview(load(made.folder))
+    made.manifest(plan=plan)  # a later run came to its end
+    print_leaderboard(load(made.folder))
+    assert "without" not in capsys.readouterr().out
 
 
 def test_an_empty_leaderboard_says_how_to_go_on(made, capsys):

@@ -73,7 +73,7 @@ def test_pairs_of_unknown_noise_are_no_tests():
 
 
 def stands(scores, sets=None):
-    return standings(scores, sets or [*range(len(scores))], MANY)[1]
+    return standings(scores, sets or [*range(len(scores))], MANY)[0]
 
 
 def test_clear_rows_have_one_rank_each():
@@ -105,14 +105,26 @@ def test_a_row_between_two_ties_is_in_both():
 
 def test_rows_of_the_same_images_are_one_in_the_tests_and_count_in_the_ranks():
     a, b, c = noisy([0.9, 0.8, 0.7], noise=0.001)
-    pairs, found = standings([a, b, b, c], ["a", "same", "same", "c"], MANY)
-    assert pairs.tests == 3
+    found, tests = standings([a, b, b, c], ["a", "same", "same", "c"], MANY)
+    assert tests == 3
     assert [one.ranks for one in found] == [(1, 1), (2, 3), (2, 3), (4, 4)]
     assert found[1].groups == found[2].groups == "a"
 
 
 def test_unknown_noise_says_nothing():
-    assert stands([score((0.8,)), score((0.7,))]) == [None, None]
+    for one in stands([score((0.8,)), score((0.7,))]):
+        assert (one.tied, one.ranks, one.groups) == (False, None, "")
+
+
+def test_of_very_many_rows_each_is_tested_against_the_best(monkeypatch):
+    rows = noisy([0.9, 0.899, 0.8], noise=0.005)
+    all_pairs, tests = standings(rows, [0, 1, 2], MANY)
+    monkeypatch.setattr("ddbench.reporting.leaderboard.ties.MOST", 2)
+    found, fewer = standings(rows, [0, 1, 2], MANY)
+    assert (tests, fewer) == (3, 2)
+    assert [one.tied for one in found] == [one.tied for one in all_pairs] == [False, True, False]
+    assert [one.below.mean for one in found] == [one.below.mean for one in all_pairs]
+    assert {one.ranks for one in found} == {None}
 
 
 def test_a_further_row_that_counts_as_equal_has_a_word_why(made):

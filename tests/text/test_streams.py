@@ -109,9 +109,9 @@ def test_every_encoding_takes_all_characters(encoding, form, tmp_path):
     text = "für ± 图 \U0001f642 \udc80"
     code = f"""if True:
         from ddbench.text import streams
-        from ddbench.reporting.terminal import print_table
+        from ddbench.reporting.terminal import print_rows
         streams.prepare_program()
-        print_table([{{"text": {text!r}}}], as_json={bool(form)})"""
+        print_rows([{{"text": {text!r}}}], as_json={bool(form)})"""
     done = python(code, tmp_path, PYTHONIOENCODING=encoding)
     shown = done.stdout.decode(encoding)
     assert done.returncode == 0, done.stderr

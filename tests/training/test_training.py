@@ -274,9 +274,8 @@ def test_the_test_images_have_no_say():
     synthetic = SyntheticSet(task.images[::4], task.labels[::4])
     wrong = (task.labels + 1) % 3  # on which the rate that learns nothing does better
     scores = evaluate(
-        synthetic, task.images, wrong, architecture="convnet-w8-d1", num_classes=3, networks=1,
-        recipe=Recipe(epochs=5, learning_rates=RATES),
-        choose_by=held_out(task.images, task.labels),
+        synthetic, RealImages(task.images, wrong, 3, held_out(task.images, task.labels)),
+        architecture="convnet-w8-d1", networks=1, recipe=Recipe(epochs=5, learning_rates=RATES),
     )  # fmt: skip
     assert scores.chosen_lr == 0.1
 

@@ -11,7 +11,6 @@ backward 3 to 6 times. Below `FEW` numbers torch's kernel is the faster one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-FEW = 2**14  # numbers below which a call costs more than it saves
+FEW = 2**15  # numbers below which a call costs more than it saves
 MANY = 2**18  # numbers from which the convolution is faster than the strided sums
 PIECE = 2**20  # numbers of one convolution: its copy of the maps then stays in the cache
 QUARTER = 0.25
@@ -41,9 +40,9 @@ def average_pool(maps: torch.Tensor) -> torch.Tensor:
     """Return the means of the 2x2 windows of `maps` (B, ch, H, W) or (ch, H, W), stride 2.
 
     The values and all derivatives are those of `torch.nn.functional.avg_pool2d(maps, 2)`, on any
-    device and of any dtype; so is a last odd row or column left out. Works under `torch.func`
-    (grad, vmap, jvp) and any number of backward passes. Whoever watches the operations (a FLOP
-    counter, fvcore, a tracer, a compiler) sees torch's own pooling.
+    device and of any dtype; a last odd row or column is left out. Backward passes may follow
+    each other in any number, and forward-mode derivatives too. Whoever follows the operations one
+    by one (a FLOP counter, fvcore, a tracer, a compiler, `torch.func`) meets torch's own pooling.
     """
     if _is_watched() or not _pays(maps):
         return functional.avg_pool2d(maps, 2)
@@ -51,8 +50,11 @@ def average_pool(maps: torch.Tensor) -> torch.Tensor:
 
 
 def _is_watched() -> bool:
+    """Whether operations are followed one by one: by a mode, a tracer, a compiler, torch.func."""
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]
-    return tracing or is_in_torch_dispatch_mode() or torch.compiler.is_compiling()
+    compiling: bool = torch.compiler.is_compiling()
+    transformed: bool = torch._C._are_functorch_transforms_active()
+    return is_in_torch_dispatch_mode() or tracing or compiling or transformed
 
 
 def _pays(maps: torch.Tensor) -> bool:
@@ -72,36 +74,43 @@ def _pays(maps: torch.Tensor) -> bool:
 
 
 class _Pool(torch.autograd.Function):
-    """Maps (B, ch, 2h, 2w) -> the means of their windows (B, ch, h, w)."""
+    """Maps (B, ch, 2h, 2w) -> the means of their windows (B, ch, h, w).
+
+    Without `setup_context`, which would let it run under torch.func and costs more than a small
+    pooling: there torch's operator stands in.
+    """
 
     @staticmethod
-    def forward(maps: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, maps: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
         if maps.numel() >= MANY and _convolution_is_exact(maps):
             return _by_convolution(maps)
         return _by_sums(maps)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Sequence[Any], output: torch.Tensor) -> None:  # noqa: ANN401
-        """Keep nothing: the derivative does not depend on the maps."""
-
-    @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-        return _Spread.apply(gradient)
+        return _spread(gradient)
 
     @staticmethod
     def jvp(ctx: Any, tangent: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
         return average_pool(tangent)
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Sequence[int], maps: torch.Tensor) -> tuple[torch.Tensor, int]:  # noqa: ANN401
-        return _together(average_pool, maps, in_dims[0])
+
+def _spread(means: torch.Tensor) -> torch.Tensor:
+    """Return the derivative of `_Pool`: a quarter of each mean in the four pixels of its window."""
+    if not _is_watched():
+        return _Spread.apply(means)
+    batch, channels, height, width = means.shape
+    maps = means.new_empty(batch, channels, 2 * height, 2 * width)  # only its shape counts
+    window = [2, 2]
+    spread: torch.Tensor = torch.ops.aten.avg_pool2d_backward(
+        means, maps, window, window, [0, 0], False, True, None
+    )
+    return spread
 
 
 class _Spread(torch.autograd.Function):
-    """The derivative of `_Pool`: (B, ch, h, w) -> a quarter in each pixel of (B, ch, 2h, 2w)."""
-
     @staticmethod
-    def forward(means: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, means: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
         batch, channels, height, width = means.shape
         quarter = (means * QUARTER).contiguous()
         # As complex numbers, because torch.complex is vectorised and a strided copy is not.
@@ -110,20 +119,12 @@ class _Spread(torch.autograd.Function):
         return torch.cat((row, row), -1).view(batch, channels, 2 * height, 2 * width)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Sequence[Any], output: torch.Tensor) -> None:  # noqa: ANN401
-        """Keep nothing: the derivative does not depend on the means."""
-
-    @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
         return average_pool(gradient)
 
     @staticmethod
     def jvp(ctx: Any, tangent: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-        return _Spread.apply(tangent)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Sequence[int], means: torch.Tensor) -> tuple[torch.Tensor, int]:  # noqa: ANN401
-        return _together(_Spread.apply, means, in_dims[0])
+        return _spread(tangent)
 
 
 def _by_sums(maps: torch.Tensor) -> torch.Tensor:
@@ -152,11 +153,3 @@ def _convolution_is_exact(maps: torch.Tensor) -> bool:
         and library.conv.fp32_precision in ("none", "ieee")  # type: ignore[attr-defined]
         and not torch.is_autocast_enabled("cpu")
     )
-
-
-def _together(
-    function: Callable[[torch.Tensor], torch.Tensor], maps: torch.Tensor, axis: int
-) -> tuple[torch.Tensor, int]:
-    """Apply `function` to maps that have one axis more, at `axis`, as one batch."""
-    stacked = maps.movedim(axis, 0)
-    return function(stacked.flatten(0, 1)).unflatten(0, stacked.shape[:2]), 0

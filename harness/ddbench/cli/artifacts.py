@@ -44,7 +44,7 @@ def artifacts() -> None:
 @explained
 def list_(cache: Path | None, as_json: bool) -> None:
     """List the artifacts that are stored, finished or not, with what they cost."""
-    from ddbench.reporting.terminal import print_table
+    from ddbench.reporting.terminal import print_rows
 
     store = _store(cache)
     rows: list[dict[str, Any]] = [
@@ -68,7 +68,7 @@ def list_(cache: Path | None, as_json: bool) -> None:
         rows = [{**row, **specs.get(row["id"], {})} for row in rows]
     else:  # what does not fit beside the rest into 80 columns
         rows = [{key: row[key] for key in row if key != "TFLOP"} for row in rows]
-    print_table(rows, as_json=as_json)
+    print_rows(rows, as_json=as_json)
 
 
 @artifacts.command()
@@ -76,21 +76,14 @@ def list_(cache: Path | None, as_json: bool) -> None:
 @stacked(PLACES)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @explained
-def build(
-    registry_path: Path | None,
-    data: tuple[Path, ...],
-    cache: Path | None,
-    plugins: tuple[Path, ...],
-    device: str,
-    **choices: Any,  # noqa: ANN401
-) -> None:
+def build(device: str, **given: Any) -> None:  # noqa: ANN401
     """Build the artifacts that `ddbench run` with the same options would ask for."""
     from ddbench.execution.job_context import JobContext
     from ddbench.execution.prebuild import build_ahead
     from ddbench.testing import one_thread
 
-    session = open_session(registry_path, data, cache, plugins)
-    plan = session.plan(choices_of(choices))
+    session = open_session(given)
+    plan = session.plan(choices_of(given))
     session.close()
     context = JobContext(
         folder=Path.cwd(),

@@ -33,13 +33,13 @@ def datasets(
         return
     from ddbench.datasets import listing
     from ddbench.discovery.extensions import Extensions
-    from ddbench.reporting.terminal import print_table
+    from ddbench.reporting.terminal import print_rows
 
     lines = listing(roots=roots_of(data), sources=Extensions.installed(files=plugins).datasets)
     rows = [dataclasses.asdict(line) for line in lines]
     if not as_json:
         rows = [_short(row) for row in rows]
-    print_table(rows, as_json=as_json)
+    print_rows(rows, as_json=as_json)
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

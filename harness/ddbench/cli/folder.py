@@ -23,7 +23,7 @@ YES = click.option("--yes", is_flag=True, help="Do it; without this, only show w
 @explained
 def status(folder: Path, everything: bool, verify: bool, as_json: bool) -> None:
     """Say what is done, running (and by whom), failed and missing in a run folder."""
-    from ddbench.reporting.terminal import print_table
+    from ddbench.reporting.terminal import print_json, print_table
     from ddbench.store.housekeeping import status_of
     from ddbench.store.records import DONE
     from ddbench.store.run_folder import open_run, read_run
@@ -37,7 +37,7 @@ def status(folder: Path, everything: bool, verify: bool, as_json: bool) -> None:
         jobs = status_of(run)
     rows = [vars(job) for job in jobs if everything or as_json or job.state != DONE or job.note]
     if as_json:
-        print_table(rows, as_json=True)
+        print_json(rows)
     elif rows:
         print_table([{key: row[key] for key in ("kind", "id", "state", "note")} for row in rows])
     counts = Counter(job.state for job in jobs)

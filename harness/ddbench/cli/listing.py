@@ -81,20 +81,17 @@ def architectures(
     names: tuple[str, ...],
     on: tuple[str, ...],
     batch: int,
-    registry_path: Path | None,
-    data: tuple[Path, ...],
-    cache: Path | None,
-    plugins: tuple[Path, ...],
     as_json: bool,
+    **given: Any,  # noqa: ANN401
 ) -> None:
     """List the architecture families; of those NAMEd tell the parameters and what images cost.
 
     Where a known dataset's files are not here, its published sizes are taken.
     """
     from ddbench import architectures as zoo
-    from ddbench.reporting.terminal import print_json, print_table
+    from ddbench.reporting.terminal import print_json, print_rows
 
-    session = open_session(registry_path, data, cache, plugins)
+    session = open_session(given)
     families = zoo.listing(session.extensions.architectures)
     if names or on:
         wanted = names or tuple(family.name for family in families)
@@ -105,7 +102,7 @@ def architectures(
             click.echo("\n\n".join(map(_cost_text, costs)))
         return
     rows = [{**vars(family), "parameters": _counts(family, as_json)} for family in families]
-    print_table(rows, as_json=as_json)
+    print_rows(rows, as_json=as_json)
     if not as_json:
         click.echo("`ddbench architectures NAME --dataset DATASET` shows what one costs", err=True)
 

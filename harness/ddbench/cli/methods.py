@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,19 +18,12 @@ if TYPE_CHECKING:
 @stacked(PLACES)
 @JSON
 @explained
-def methods(
-    names: tuple[str, ...],
-    registry_path: Path | None,
-    data: tuple[Path, ...],
-    cache: Path | None,
-    plugins: tuple[Path, ...],
-    as_json: bool,
-) -> None:
+def methods(names: tuple[str, ...], as_json: bool, **given: Any) -> None:  # noqa: ANN401
     """List the installed methods; of those NAMEd show all options, their values and variants."""
     from ddbench.discovery.methods import MethodError, unknown
     from ddbench.reporting.terminal import print_json
 
-    session = open_session(registry_path, data, cache, plugins)
+    session = open_session(given)
     wanted = list(dict.fromkeys(map(session.registry.method_of, names))) or sorted(session.found)
     if absent := [unknown(name, session.found) for name in wanted if name not in session.found]:
         raise MethodError("\n  ".join(absent))
@@ -63,11 +55,11 @@ def _method_row(name: str, source: str, about: dict[str, Any]) -> dict[str, Any]
 
 
 def _print_methods(rows: list[dict[str, Any]], as_json: bool) -> None:
-    from ddbench.reporting.terminal import print_table
+    from ddbench.reporting.terminal import print_rows
 
     columns = ["method", "source", "inits", "paper"]
     columns += ["error"] if any("error" in row for row in rows) else []
-    print_table(rows, columns, as_json=as_json)
+    print_rows(rows, columns, as_json=as_json)
     if not rows:
         from ddbench.discovery.methods import PACKAGES, install
 

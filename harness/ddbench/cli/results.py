@@ -18,15 +18,43 @@ OLD_CODE = click.option(
 @click.command()
 @FOLDER
 @OLD_CODE
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "md", "latex", "json"]),
+    default="table",
+    help="csv and json hold every value; latex needs the package booktabs.",
+)
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Only rows with this value, by a name of the JSON: --where method=dm.",
+)
+@click.option("--sort", default="", metavar="NAME", help="By a name of the JSON; -NAME: down.")
 @JSON
 @explained
-def leaderboard(folder: Path, old_code: bool, as_json: bool) -> None:
+def leaderboard(
+    folder: Path, old_code: bool, form: str, where: tuple[str, ...], sort: str, as_json: bool
+) -> None:
     """Print the leaderboard of a run folder."""
+    from ddbench.reporting import formats
     from ddbench.reporting.leaderboard import load
     from ddbench.reporting.terminal import print_leaderboard
     from ddbench.store.run_folder import open_run
 
-    print_leaderboard(load(open_run(folder), old_code=old_code), as_json=as_json)
+    wanted = [
+        (name, value) for name, equals, value in (one.partition("=") for one in where) if equals
+    ]
+    if len(wanted) < len(where):
+        fail("--where: expected NAME=VALUE, as in --where method=dm")
+    found = load(open_run(folder), old_code=old_code)
+    chosen = formats.Selection(found, wanted, sort)
+    writers = {"csv": formats.as_csv, "md": formats.as_markdown, "latex": formats.as_latex}
+    if form in writers and not as_json:
+        click.echo(writers[form](found, chosen), nl=form != "csv")
+    else:
+        print_leaderboard(found, chosen, as_json=as_json or form == "json")
 
 
 @click.command()

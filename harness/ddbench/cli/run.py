@@ -71,7 +71,7 @@ def run(
     with stop.heard():
         options = _run_options(given)
         choices = choices_of(given, jobs_at_once(options))
-        session = open_session(*(given[name] for name in OF_PLACES), planning=True)
+        session = open_session(given, planning=True)
         with at_work("planning"):
             plan = session.plan(choices)
         if require_all and plan.skipped:
@@ -80,9 +80,6 @@ def run(
         if test:
             _require_validation(plan)
         _close(_carry_out(session, plan, options, stop, test), as_json)
-
-
-OF_PLACES = ("registry_path", "data", "cache", "plugins")
 
 
 def _run_options(given: Mapping[str, Any]) -> RunOptions:
@@ -194,16 +191,7 @@ def _show(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
     help="TFLOP/s that --price takes to tell the time; measure yours with a short run.",
 )
 @explained
-def plan(
-    registry_path: Path | None,
-    data: tuple[Path, ...],
-    cache: Path | None,
-    plugins: tuple[Path, ...],
-    as_json: bool,
-    price: bool,
-    rate: float,
-    **choices: Any,  # noqa: ANN401
-) -> None:
+def plan(as_json: bool, price: bool, rate: float, **given: Any) -> None:  # noqa: ANN401
     """Show what `run` with the same options would do, and with --price at what cost.
 
     Exit codes: as `run` would give them for what cannot run: 1 a broken plugin, 3 nothing can run.
@@ -213,9 +201,9 @@ def plan(
     from ddbench.reporting.terminal import at_work, print_plan
 
     workers = jobs_at_once(RunOptions(Path(), device_named("auto")[0]))
-    session = open_session(registry_path, data, cache, plugins, planning=True)
+    session = open_session(given, planning=True)
     with at_work("planning"):
-        planned = session.plan(choices_of(choices, workers))
+        planned = session.plan(choices_of(given, workers))
         shared = [] if price else session.shared(planned)
     if price:
         _print_prices(session.price(planned), rate, as_json)

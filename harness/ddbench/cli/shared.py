@@ -315,20 +315,16 @@ def read_registry(path: Path | None, *, lenient: bool = False) -> Registry:
     return read(path, lenient=lenient)
 
 
-def open_session(
-    registry_path: Path | None,
-    data: tuple[Path, ...],
-    cache: Path | None,
-    plugins: tuple[Path, ...],
-    *,
-    planning: bool = False,
-) -> Session:
-    """Return a session over what is installed; `planning`: the plan will tell what is wrong."""
+def open_session(given: Mapping[str, Any], *, planning: bool = False) -> Session:
+    """Return a session over what is installed, from the values of the options in `PLACES`.
+
+    `planning`: the plan will tell what is wrong with the registry.
+    """
     from ddbench.planning.registry import lost_tables
     from ddbench.planning.workspace import Places, Session
 
-    folder = writable(cache_of(cache))
-    registry = read_registry(registry_path, lenient=planning)
+    folder = writable(cache_of(given["cache"]))
+    registry = read_registry(given["registry_path"], lenient=planning)
     if planning and (lost := lost_tables(registry)):
         click.echo(
             f"{registry.path}: leaves out the default registry's {len(lost)} tables of methods "
@@ -336,7 +332,7 @@ def open_session(
             f'extends = "nothing" ends this message',
             err=True,
         )
-    return Session.installed(registry, Places(folder, roots_of(data), plugins))
+    return Session.installed(registry, Places(folder, roots_of(given["data"]), given["plugins"]))
 
 
 def writable(cache: Path) -> Path:

@@ -212,11 +212,9 @@ class Child:
             atexit.register(self.close)
         process = self._process
         assert process.stdin is not None and process.stdout is not None  # noqa: S101
-        methods = {name: self.deadly.get(name, found) for name, found in asked.items()}
         line = ""
         with suppress(BrokenPipeError):
-            asking = {"request": request, "methods": methods, "files": self.files}
-            process.stdin.write(json.dumps(asking) + "\n")
+            process.stdin.write(json.dumps(self._message(request, asked)) + "\n")
             process.stdin.flush()
             patience = None if request.get("price") else PATIENCE_S
             if not select.select([process.stdout], [], [], patience)[0]:
@@ -228,6 +226,10 @@ class Child:
             self.close()
             raise _Lost(f"ended the process (exit code {code})")
         return dict(json.loads(line))
+
+    def _message(self, request: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+        methods = {name: self.deadly.get(name, found) for name, found in asked.items()}
+        return {"request": request, "methods": methods, "files": self.files}
 
 
 def _about_methods(request: Mapping[str, Any]) -> list[Any]:

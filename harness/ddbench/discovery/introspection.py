@@ -248,17 +248,21 @@ def main() -> None:
     os.dup2(2, 1)
     loaded: dict[str, Method | str] = {}
     for line in sys.stdin:
-        asked = json.loads(line)
-        for name, record in asked["methods"].items():
-            if isinstance(record, str):
-                loaded[name] = record
-            elif name not in loaded:
-                try:
-                    loaded[name] = load(MethodEntry(**record))
-                except (MethodError, ChangedError) as error:
-                    loaded[name] = str(error)
-        answers.write(json.dumps(answer(asked["request"], loaded, files=asked["files"])) + "\n")
+        answers.write(json.dumps(respond(json.loads(line), loaded)) + "\n")
         answers.flush()
+
+
+def respond(asked: Mapping[str, Any], loaded: dict[str, Method | str]) -> dict[str, Any]:
+    """Return the answers to what a Child has written; what it loads is added to `loaded`."""
+    for name, record in asked["methods"].items():
+        if isinstance(record, str):
+            loaded[name] = record
+        elif name not in loaded:
+            try:
+                loaded[name] = load(MethodEntry(**record))
+            except (MethodError, ChangedError) as error:
+                loaded[name] = str(error)
+    return answer(asked["request"], loaded, files=asked["files"])
 
 
 if __name__ == "__main__":

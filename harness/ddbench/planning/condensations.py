@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ddbench.datasets import split_options
 from ddbench.discovery.methods import install, package_of
 from ddbench.planning import budgets
 from ddbench.planning.blame import Blame, Place
 from ddbench.planning.cells import Cell, leave_out
-from ddbench.planning.draft import Draft, stands_in
+from ddbench.planning.draft import Draft
 from ddbench.planning.job_ids import with_ids
 from ddbench.planning.jobs import DatasetFacts
 from ddbench.planning.name_checks import snapshots_of
@@ -25,7 +26,7 @@ def add_condensations(draft: Draft, cells: Sequence[Cell]) -> None:
     """Ask the methods about the cells, and add those to the plan that can be."""
     ready = [question_about(draft, cell) for cell in cells if _is_possible(draft, cell)]
     answered = list(zip(ready, answers_to(draft, ready), strict=True))
-    if draft.choices.budget_total is not None:
+    if draft.choices.budget_total is not None and draft.budget is None:
         draft.budget = _part_of_total(draft, draft.choices.budget_total, answered)
     planned: set[tuple[str, str]] = set()
     for question, answer in answered:
@@ -184,8 +185,24 @@ def _reduced(
     return reduced | {
         axis: [axes[axis], _either(values)]
         for axis, values in at.items()
-        if axis in axes and not stands_in(draft, axes[axis], axis, values)
+        if axis in axes and not _stands_in(draft, axes[axis], axis, values)
     }
+
+
+def _stands_in(draft: Draft, value: object, axis: str, values: Sequence[object]) -> bool:
+    """Return whether a value of an axis is one of some; a dataset may have several names."""
+    if axis == "dataset":
+        return _data(draft, str(value)) in [_data(draft, str(name)) for name in values]
+    return value in values
+
+
+def _data(draft: Draft, name: str) -> tuple[str, dict[str, str]]:
+    """Return the source behind the name of a dataset, and its options as they are written."""
+    named = draft.registry.datasets.get(name)
+    source, texts = split_options(named.source if named else name)
+    options = {**dict(texts), **(named.options if named else {})}
+    written = {key: str(value).lower() for key, value in options.items()}
+    return source, {k: v for k, v in written.items() if v not in ("none", "false")}
 
 
 def _either(values: Sequence[Any]) -> Any:  # noqa: ANN401

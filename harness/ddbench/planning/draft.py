@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,19 +127,3 @@ class Draft:
         code = {architecture: self.fits[architecture, dataset].get("code", "")}
         code |= {init: self.inits[init]} if init else {}
         return {name: fingerprint for name, fingerprint in code.items() if fingerprint}
-
-
-def stands_in(draft: Draft, value: object, axis: str, values: Sequence[object]) -> bool:
-    """Return whether a value of an axis is one of some; a dataset may have several names."""
-    if axis == "dataset":
-        return _data(draft, str(value)) in [_data(draft, str(name)) for name in values]
-    return value in values
-
-
-def _data(draft: Draft, name: str) -> tuple[str, dict[str, str]]:
-    """Return the source behind the name of a dataset, and its options as they are written."""
-    named = draft.registry.datasets.get(name)
-    source, texts = split_options(named.source if named else name)
-    options = {**dict(texts), **(named.options if named else {})}
-    written = {key: str(value).lower() for key, value in options.items()}
-    return source, {k: v for k, v in written.items() if v not in ("none", "false")}

@@ -66,8 +66,8 @@ class Choices:
         settings: (row or method, option, values) of each `--set`; several values make an axis.
         snapshots: Steps, or percentages like "10%", whose sets are evaluated too.
         budget: Seconds of condensing, instead of steps.
-        budget_total: Seconds of the whole run on `workers` jobs at once, instead of `budget`: each
-            condensation that takes steps gets an equal part, see `budgets.share`.
+        budget_total: Seconds after which the run ends. Without a `budget`, each condensation that
+            takes steps gets an equal part on `workers` jobs at once, see `budgets.share`.
         workers: Jobs at once, for `budget_total` alone.
         validate: Hold out so many percent of the training images, or take the dataset's own
             validation split, and test on that alone.

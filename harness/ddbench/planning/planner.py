@@ -41,12 +41,11 @@ def make(registry: Registry, choices: Choices, context: PlanningContext) -> Plan
 
 
 def _require_one_end(choices: Choices) -> None:
-    ends = {"--budget": choices.budget, "--budget-total": choices.budget_total,
-            "--steps": choices.steps}  # fmt: skip
-    given = [option for option, value in ends.items() if value is not None]
-    if len(given) > 1:
-        named = " and ".join(given)
-        raise RegistryError([f"{named}: a condensation ends by one of them; give one"])
+    times = {"--budget": choices.budget, "--budget-total": choices.budget_total}
+    given = [option for option, value in times.items() if value is not None]
+    if choices.steps is not None and given:
+        named = " and ".join([*given, "--steps"])
+        raise RegistryError([f"{named}: a condensation ends by time or by steps; give one"])
 
 
 def _begun(registry: Registry, choices: Choices, context: PlanningContext) -> Draft:

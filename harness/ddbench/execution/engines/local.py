@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
-import signal
-import sys
-import tempfile
 import threading
 import time
-import types
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import forkserver, util
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ddbench.discovery.methods import MethodEntry
 from ddbench.execution.engines import worker_channel
@@ -32,6 +26,14 @@ from ddbench.execution.engines.crash_records import (
     dead,
     exit_words,
     refuse_few_files,
+)
+from ddbench.execution.engines.fork_server import (
+    end_server,
+    no_main_module,
+    ready,
+    start_method,
+    surroundings,
+    try_to_start,
 )
 from ddbench.execution.engines.job_queue import Job, Jobs, Observer
 from ddbench.execution.engines.limits import exceeds, relieve_log, shorten_log
@@ -47,22 +49,9 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-# glibc keeps freed memory instead of giving it back at each step: 1.15 to 1.48 times faster here.
-ALLOCATOR = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**33),
-    "MALLOC_TOP_PAD_": str(2**24),
-}
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 GRACE = 6.0  # seconds a stopped worker has to end its step and save; batch systems allow ten
 CLAIM_WAIT = 1.0  # seconds before a job that another run has claimed is looked at again
 RETRIES = 2  # of a job whose process somebody else has killed
-# The working folder is on the path of `python -c`, and may hold a random.py of the user's. A worker
-# takes the variable away again: programs of a plugin have the path that they would have anyhow.
-SAFE_PATH = {"PYTHONSAFEPATH": "ddbench"}
-SOCKET_PATH = 107  # bytes that the name of a Unix socket may have
-SOCKET_NAME = len("/pymp-12345678/listener-12345678")
-SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  (a folder of our own is made there)
 
 
 @dataclass
@@ -81,14 +70,6 @@ class _Worker:
     def pid(self) -> int:
         assert self.process.pid is not None  # noqa: S101  (it has been started)
         return self.process.pid
-
-
-def start_method(system: str = sys.platform) -> Literal["forkserver", "spawn"]:
-    """Return how multiprocessing starts jobs: forked, or afresh where a fork is unsafe.
-
-    It is on macOS, once Apple's libraries are loaded.
-    """
-    return "spawn" if system == "darwin" else "forkserver"
 
 
 def run_local(
@@ -139,13 +120,9 @@ class _Local:
         self.context: Any = multiprocessing.get_context(start_method())
         self.context.set_forkserver_preload(["ddbench.execution.engines.preload"])
         streams.open_closed()  # workers have what is open here
-        fixed = dict.fromkeys(THREADS, str(self.setting.threads))
-        if not os.environ.get("PYTHONSAFEPATH"):
-            fixed |= SAFE_PATH
         self.reaper = Reaper()
         try:
-            with _environment(ALLOCATOR, fixed):
-                _have_short_folder()
+            with surroundings(self.setting.threads):
                 if self._server_is_up():
                     while self._turn():
                         pass
@@ -163,13 +140,13 @@ class _Local:
         Raises:
             StartError: It cannot be started, or a worker cannot import what it needs.
         """
-        first = self.context.Process(target=_ready)
+        first = self.context.Process(target=ready)
         faults: list[Exception] = []
-        starting = threading.Thread(target=_try_to_start, args=(first, faults), daemon=True)
+        starting = threading.Thread(target=try_to_start, args=(first, faults), daemon=True)
         starting.start()
         while starting.is_alive():
             if self.stop():
-                _end_server()
+                end_server()
                 return False
             starting.join(0.1)
         if faults:
@@ -188,7 +165,7 @@ class _Local:
     def _turn(self) -> bool:
         """Start what can start, hear what workers say; say whether anything is left to do."""
         stopping = self._stopping()
-        waiting = False if stopping else self._start_ready()
+        waiting = False if stopping else self._startready()
         if not self.workers:
             if waiting:
                 time.sleep(0.1)
@@ -227,7 +204,7 @@ class _Local:
 
     # -- starting ----------------------------------------------------------------------------
 
-    def _start_ready(self) -> bool:
+    def _startready(self) -> bool:
         """Fill the free slots; say whether jobs wait for something.
 
         Raises:
@@ -268,7 +245,7 @@ class _Local:
         process = self.context.Process(target=_enter, args=(theirs, *about))
         self.jobs.start(job)
         try:
-            with _no_main_module():
+            with no_main_module():
                 process.start()
         except (OSError, EOFError) as error:
             ours.close()
@@ -391,71 +368,6 @@ class _Local:
 def _tell(worker: _Worker, word: str) -> None:
     with suppress(OSError):  # it has just ended by itself
         worker_channel.send(worker.pipe, {"event": word})
-
-
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Keep the new process from importing the program's main file: a job needs nothing of it.
-
-    Nor of the working folder, which is on the path where Python was started without a file.
-    """
-    main, path = sys.modules["__main__"], sys.path
-    sys.modules["__main__"], sys.path = types.ModuleType("__main__"), [p for p in path if p]
-    try:
-        yield
-    finally:
-        sys.modules["__main__"], sys.path = main, path
-
-
-def _have_short_folder() -> None:
-    """See that the sockets of the fork server lie in a folder whose name is not too long for them.
-
-    multiprocessing puts them where temporary files go, in a folder that it makes at first use.
-    """
-    place = tempfile.gettempdir()
-    if len(os.fsencode(place)) + SOCKET_NAME <= SOCKET_PATH:
-        return
-    usable = [path for path in SHORT_FOLDERS if os.access(path, os.W_OK | os.X_OK)]
-    tempfile.tempdir = usable[0] if usable else place
-    try:
-        util.get_temp_dir()
-    finally:
-        tempfile.tempdir = place
-
-
-@contextmanager
-def _environment(defaults: Mapping[str, str], fixed: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes that are started inside the block."""
-    values = {**defaults, **os.environ, **fixed}
-    before = {name: os.environ.get(name) for name in (*defaults, *fixed)}
-    os.environ.update({name: values[name] for name in before})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-
-
-def _ready() -> None:
-    """Import what a job needs, in a process that shows that the fork server is up."""
-    import ddbench.execution.engines.worker_process  # noqa: F401
-
-
-def _end_server() -> None:
-    """End a fork server that is still loading torch: it would hold the terminal for seconds."""
-    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
-    if pid is not None:
-        with suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _try_to_start(process: ForkServerProcess | SpawnProcess, faults: list[Exception]) -> None:
-    try:
-        with _no_main_module():
-            process.start()
-    except (OSError, EOFError) as error:
-        faults.append(error)
 
 
 def _enter(*arguments: Any) -> None:  # noqa: ANN401

@@ -23,8 +23,8 @@ from ddbench.discovery.fingerprints import ChangedError
 from ddbench.discovery.methods import Method, MethodEntry, load
 from ddbench.execution.engines import worker_channel
 from ddbench.execution.engines.crash_records import dead, unwritten
+from ddbench.execution.engines.fork_server import SAFE_PATH
 from ddbench.execution.engines.job_queue import Job, job_from
-from ddbench.execution.engines.local import SAFE_PATH
 from ddbench.execution.engines.one_job import do, limited
 from ddbench.execution.engines.reaper import kill_group
 from ddbench.execution.job_context import JobContext

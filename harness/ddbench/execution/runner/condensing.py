@@ -188,6 +188,7 @@ class Condensing:
                 last_checkpoint = time.monotonic()
             if stop:
                 raise Stopped(f"stopped after {self.at.step} of {self.job.steps} steps")
+        self._check_steps()
 
     def _spent(self) -> bool:
         return self._ended_by() is not None
@@ -212,7 +213,7 @@ class Condensing:
                 metrics = self._call("condense_step", state=state, task=self.task, step=step)
             except Converged as end:
                 metrics, self.at.converged = end.metrics, True
-        self.guard.check("condense_step")
+        self.guard.check_at_times("condense_step")
         numbers = _numbers({} if metrics is None else metrics)
         seconds = self.meters["condense"].seconds
         self.at.step += 1
@@ -227,9 +228,15 @@ class Condensing:
         )
         self._notify(step, numbers)
 
+    def _check_steps(self) -> None:
+        """See that the steps left the process alone, before others run or a file is made."""
+        if self.at.step:
+            self.guard.check("condense_step")
+
     def _notify(self, step: int, metrics: Mapping[str, float]) -> None:
         """Tell the observers; what they do to the process is undone, and not the method's fault."""
         if self.extensions.manager.hook.step_finished.get_hookimpls():
+            self._check_steps()
             about = {"job": self.job.record(), "step": step, "metrics": metrics}
             self.extensions.notify("step_finished", **about)
             self.guard.put_back()
@@ -264,8 +271,11 @@ class Condensing:
 
     def _snapshot(self, state: Any) -> None:  # noqa: ANN401
         """Keep the set as it stands, if asked to."""
+        if self.at.step not in self.job.snapshots:
+            return
+        self._check_steps()
         path = self.run_folder.set_file(self.job.id, self.at.step)
-        if self.at.step not in self.job.snapshots or holds_set_of(self.job.id, path):
+        if holds_set_of(self.job.id, path):
             return
         self._seen(state, copied(self._saved(state))).save(path)
 
@@ -291,6 +301,7 @@ class Condensing:
         self.guard.check("restore")
 
     def _checkpoint(self, state: Any) -> None:  # noqa: ANN401
+        self._check_steps()
         self.check_folder()
         self._check_lent()
         Checkpoint(

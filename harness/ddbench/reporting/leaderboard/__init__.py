@@ -100,10 +100,11 @@ class Leaderboard:
     def rows(self) -> list[dict[str, Any]]:
         """Every row of every board as plain values, with its fair scores; see `columns.plain`."""
         return [
-            columns.plain([board], place) | {"fair": fair.record() if fair else None}
+            columns.plain([board], place) | {"fair": fair[key].record() if key in fair else None}
             for board in self.boards
+            for fair in [fair_scores(board, self.boards)]
             for place in board.places
-            for fair in [fair_scores(board, place, self.boards)]
+            for key in [place.entry.key]
         ]
 
 

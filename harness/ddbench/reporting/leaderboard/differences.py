@@ -78,18 +78,23 @@ class Pairs:
         return int(np.isfinite(self.p[np.triu_indices(len(self.p), 1)]).sum())
 
     def told_apart(self) -> NDArray[np.bool_]:
-        """Return (n, n) which pairs are told apart, by Holm's correction over all of them.
-
-        S. Holm, A simple sequentially rejective multiple test procedure, 1979.
-        """
+        """Return (n, n) which pairs are told apart, by Holm's correction over all of them."""
         above = np.triu_indices(len(self.p), 1)
-        p = self.p[above]
-        order = np.argsort(p)[: self.tests]  # NaN sorts last
-        fails = p[order] > LEVEL / (len(order) - np.arange(len(order)))
-        rejected = order[: int(np.argmax(fails)) if fails.any() else len(order)]
         told = np.zeros(self.p.shape, dtype=bool)
-        told[above[0][rejected], above[1][rejected]] = True
+        told[above] = holm(self.p[above])
         return told | told.T
+
+
+def holm(p: Matrix) -> NDArray[np.bool_]:
+    """Return which tests reject, 5% sure that none of all does so wrongly; NaN is no test.
+
+    S. Holm, A simple sequentially rejective multiple test procedure, 1979.
+    """
+    order = np.argsort(p)[: int(np.isfinite(p).sum())]  # NaN sorts last
+    fails = p[order] > LEVEL / (len(order) - np.arange(len(order)))
+    rejects = np.zeros(p.shape, dtype=bool)
+    rejects[order[: int(np.argmax(fails)) if fails.any() else len(order)]] = True
+    return rejects
 
 
 def compare(scores: Sequence[Score], n_test: int) -> Pairs:
@@ -103,9 +108,9 @@ def compare(scores: Sequence[Score], n_test: int) -> Pairs:
     own = np.array([min(map(len, score.sets)) for score in scores])
     networks = np.minimum.outer(own, own)
     mean, half, p = (np.full(networks.shape, math.nan) for _ in range(3))
-    for k in np.unique(own):  # rows pair by the networks that both have
-        rows = [int(row) for row in np.flatnonzero(own >= k)]
-        found = _of_networks([scores[row] for row in rows], int(k), 1 / (12 * n_test**2))
+    for k in sorted(set(own.tolist())):  # rows pair by the networks that both have
+        rows = np.flatnonzero(own >= k)
+        found = _of_networks([scores[row] for row in rows.tolist()], k, 1 / (12 * n_test**2))
         ours = networks[np.ix_(rows, rows)] == k
         for whole, part in zip((mean, half, p), found, strict=True):
             block = whole[np.ix_(rows, rows)]

@@ -71,37 +71,56 @@ class FairScores:
         return {**vars(self), "missing": list(self.missing)}
 
 
-def fair_scores(board: Board, place: RankedRow, boards: Sequence[Board]) -> FairScores | None:
-    """Return the scores of a row of a board; None of a row without a score.
+def fair_scores(board: Board, boards: Sequence[Board]) -> dict[str, FairScores]:
+    """Return the scores of a board's rows by the keys of their entries; of rows with a score.
 
-    Args:
-        board: Where the row stands.
-        place: The row.
-        boards: All boards: the one with the other augmentation is looked for among them.
+    The board with the other augmentation is looked for among all `boards`.
     """
-    if not place.score.known:
-        return None
     real = board.reference.score.mean if board.reference else None
-    random = board.baseline.score.mean if board.baseline else None
+    pair = [_Gains(one) for one in _by_augmentation(board, boards)]
+    return {
+        place.entry.key: _fair_scores(board, place, real, pair)
+        for place in board.places
+        if place.score.known
+    }
+
+
+class _Gains:
+    """Accuracies of the rows of a board, and their gains over random images."""
+
+    def __init__(self, board: Board) -> None:
+        self.accuracies = {p.entry.key: p.score.mean for p in board.places if p.score.known}
+        self.random = board.baseline.score.mean if board.baseline else None
+
+    def of(self, key: str) -> tuple[float, float] | None:
+        accuracy = self.accuracies.get(key)
+        if accuracy is None or self.random is None:
+            return None
+        return accuracy, accuracy - self.random
+
+
+def _fair_scores(
+    board: Board, place: RankedRow, real: float | None, pair: Sequence[_Gains]
+) -> FairScores:
+    """Return the scores of one row; `pair` is without and with augmentation, or empty."""
     by_recipe = _random_by_recipe(board, place)
     best = place.own.mean if place.own.known else place.score.mean
     hlr = None if real is None else hard_label_recovery(real, place.score.mean)
     ior = None if by_recipe is None else improvement_over_random(best, by_recipe)
-    gains = [_gain(one, place) for one in _by_augmentation(board, boards)]
-    plain, augmented = (gains + [None, None])[:2]
-    both = plain is not None and augmented is not None
+    plain, augmented = [one.of(place.entry.key) for one in pair] or (None, None)
+    ars = augmentation_robust_score(augmented[1], plain[1]) if plain and augmented else None
     return FairScores(
         hard=place.score.mean,
         own=place.own.mean if place.own.known else None,
-        random=random,
+        random=board.baseline.score.mean if board.baseline else None,
         random_by_recipe=by_recipe,
         plain=plain[0] if plain else None,
         augmented=augmented[0] if augmented else None,
         hlr=hlr,
         ior=ior,
         lrs=None if hlr is None or ior is None else label_robust_score(hlr, ior),
-        ars=augmentation_robust_score(augmented[1], plain[1]) if plain and augmented else None,
-        missing=_missing(board, place, hlr is not None, ior is not None, both),
+        ars=ars,
+        missing=_missing(board, place, hlr is not None, ior is not None, ars is not None),
     )
 
 
@@ -136,14 +155,6 @@ def _all_but_augment(board: Board) -> tuple[Any, ...]:
     recipe = {k: v for k, v in board.recipe.items() if k != "augment"}
     place = (board.dataset, board.fingerprint, board.ipc, board.architecture)
     return (*place, board.data.tested_on, recipe)
-
-
-def _gain(board: Board, place: RankedRow) -> tuple[float, float] | None:
-    """Return a row's accuracy on a board, and what that is above random images."""
-    same = next((one for one in board.places if one.entry.key == place.entry.key), None)
-    if same is None or not same.score.known or board.baseline is None:
-        return None
-    return same.score.mean, same.score.mean - board.baseline.score.mean
 
 
 def _missing(board: Board, place: RankedRow, hlr: bool, ior: bool, ars: bool) -> tuple[str, ...]:

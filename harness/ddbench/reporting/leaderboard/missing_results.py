@@ -48,6 +48,22 @@ def find_troubles(records: Records, results: Results, labels: Mapping[str, str])
     return list(together.values())
 
 
+def unfinished(records: Records) -> str:
+    """Return how much of its plan the last run has left, "" if it came to its end."""
+    last = records.manifests[-1] if records.manifests else None
+    if last is None or not last.stopped:
+        return ""
+    sets, scores = last.plan.condensations, last.plan.evaluations
+    no_set = len({*sets} - records.condensations.keys())
+    no_score = len({*scores} - records.evaluations.keys() - last.blocked.keys())
+    if not no_set + no_score:
+        return ""
+    return (
+        f"not the whole plan yet: the last run ended ({last.stopped}) without {no_set} of "
+        f"{len(sets)} sets and {no_score} of {len(scores)} evaluations; the same command goes on"
+    )
+
+
 def _condensations(results: Results, labels: Mapping[str, str]) -> list[Trouble]:
     return [
         Trouble(

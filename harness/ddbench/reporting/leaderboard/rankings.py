@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from ddbench.reporting.leaderboard.differences import Difference, difference
@@ -162,7 +163,7 @@ class Board:
         """The protocol in words."""
         return f"{self.protocol} ({self.variant})" if self.variant else self.protocol
 
-    @property
+    @cached_property
     def best(self) -> RankedRow | None:
         """The most accurate row under the common protocol."""
         return next((place for place in self.places if place.rank == 1), None)
@@ -182,7 +183,7 @@ class Board:
                 first.setdefault(place.entry.method, place)
         return tuple(first.values())
 
-    @property
+    @cached_property
     def baseline(self) -> RankedRow | None:
         """The row of random images with the most seeds, if there is one with a score."""
         known = [p for p in self.places if p.entry.is_baseline and p.score.known]
@@ -422,20 +423,22 @@ def _ranked(places: Sequence[RankedRow], n_test: int) -> tuple[tuple[RankedRow, 
     if not rows:
         return (*scored, *rest), 0
     sets = [place.entry.images for place in rows]
-    pairs, found = standings([place.score for place in rows], sets, n_test)
-    firsts = list(dict.fromkeys(sets))
+    first: dict[Any, int] = {}
+    for k, one in enumerate(sets):
+        first.setdefault(one, k)
+    found, tests = standings([place.score for place in rows], sets, n_test)
     new = {
         place.entry.key: replace(
             place,
-            rank=1 + sets.index(place.entry.images),
-            below=None if k == 0 else pairs.difference(0, firsts.index(place.entry.images)),
-            tied=stands is not None and stands.tied,
-            ranks=stands.ranks if stands else None,
-            groups=stands.groups if stands else "",
+            rank=1 + first[place.entry.images],
+            below=None if k == 0 else stands.below,
+            tied=stands.tied,
+            ranks=stands.ranks,
+            groups=stands.groups,
         )
         for k, (place, stands) in enumerate(zip(rows, found, strict=True))
     }
-    return (*(new.get(place.entry.key, place) for place in scored), *rest), pairs.tests
+    return (*(new.get(place.entry.key, place) for place in scored), *rest), tests
 
 
 # -- the whole training set --------------------------------------------------------------------

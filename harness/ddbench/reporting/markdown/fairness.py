@@ -39,12 +39,11 @@ FAIR = (
 def fair_section(document: Document, leaderboard: Leaderboard, boards: Sequence[Board]) -> None:
     """Write the fair scores of the first architecture's rows, folded away, if one is known."""
     board = boards[0]
+    scores = fair_scores(board, leaderboard.boards)
     found = [
-        (place, fair)
+        (place, scores[place.entry.key])
         for place in board.places
-        if place.rank is not None
-        and not place.entry.is_baseline
-        and (fair := fair_scores(board, place, leaderboard.boards)) is not None
+        if place.rank is not None and not place.entry.is_baseline
     ]
     if not any(fair.hlr is not None or fair.ars is not None for _, fair in found):
         return  # a gain over random images alone stands in the ranking

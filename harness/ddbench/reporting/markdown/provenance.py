@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ddbench.reporting.leaderboard import Leaderboard, Reference, grouped
+from ddbench.reporting.leaderboard.missing_results import unfinished
 from ddbench.reporting.leaderboard.summary import title
 from ddbench.reporting.markdown.document import Document, code, escaped
 from ddbench.store.records import FAILED, CondensationRecord, Result
@@ -35,6 +36,8 @@ def overview(document: Document, leaderboard: Leaderboard) -> None:
     ]
     if seconds:
         text += f", {number_format.duration(sum(seconds))} of running"
+    if left := unfinished(leaderboard.records):
+        text += f"; {escaped(left)}"
     document.contents(text, [title(boards) for boards in grouped(leaderboard.boards)])
 
 

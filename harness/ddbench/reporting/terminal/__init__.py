@@ -7,7 +7,7 @@ from ddbench.reporting.terminal.plans import print_plan
 from ddbench.reporting.terminal.progress import Progress, at_work
 from ddbench.reporting.terminal.rankings import print_leaderboard
 from ddbench.reporting.terminal.references import print_references
-from ddbench.reporting.terminal.tables import print_json, print_table
+from ddbench.reporting.terminal.tables import print_json, print_rows, print_table
 
 __all__ = [
     "Progress",
@@ -16,6 +16,7 @@ __all__ = [
     "print_leaderboard",
     "print_plan",
     "print_references",
+    "print_rows",
     "print_table",
     "show_failed",
     "show_job",

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ddbench.reporting.terminal.tables import cell, print_json, print_table, stdout
 from ddbench.store.artifact_folders import ABSENT, BEGUN, DONE
 from ddbench.store.records import VALIDATION
-from ddbench.text.number_format import duration, listed, several
-from ddbench.text.settings import other_settings
+from ddbench.text.number_format import duration, listed, number, several
 
 if TYPE_CHECKING:
     from ddbench.planning.jobs import DatasetFacts, Plan, Shared
@@ -157,13 +156,47 @@ def _not_known(shared: Sequence[Shared]) -> list[str]:
 
 
 def _captions(plan: Plan) -> list[str]:
-    settings = other_settings(plan.condensations, without=("steps",))  # a column of their own
-    lines = [f"† {line}" for line in settings]
+    lines = [f"† {line}" for line in _settings(plan.condensations)]
     if any(job.quick and job.reduced for job in plan.condensations):
         lines.append("† by the preset's quick settings; --published takes the published ones")
     if of := list(dict.fromkeys(job.control_of for job in plan.condensations if job.control_of)):
         lines.append(f"‡ a control: it stands beside {listed(of)} and is not ranked")
     return lines
+
+
+_PLACES = {"dataset": "other data", "arch": "another network"}
+
+
+def _settings(jobs: Sequence[Condensation]) -> list[str]:
+    """Return a line for all rows of a name that differ: option used (published), then the places.
+
+    Controls run as their rows do, and steps have columns of their own.
+    """
+    own = [job for job in jobs if job.reduced and not job.control_of]
+    names = dict.fromkeys(job.row for job in own)
+    texts: dict[str, list[str]] = {}
+    for name in names:
+        text = _pairs([job for job in own if job.row == name])
+        texts.setdefault(text or "the steps alone", []).append(name)
+    lines = [f"{listed(alike)}: {text}" for text, alike in texts.items()]
+    for axis, words in _PLACES.items():
+        if elsewhere := list(dict.fromkeys(job.row for job in own if axis in job.reduced)):
+            lines.append(f"{words} than published: {listed(elsewhere)}")
+    return lines
+
+
+def _pairs(jobs: Sequence[Condensation]) -> str:
+    used: dict[str, dict[str, None]] = {}
+    published: dict[str, str] = {}
+    for option, (value, was) in (pair for job in jobs for pair in job.reduced.items()):
+        if option != "steps" and option not in _PLACES:
+            used.setdefault(option, {})[number(value)] = None
+            published.setdefault(option, number(was) or "unset")
+    word = "published " if jobs[0].published else "default "
+    return ", ".join(
+        f"{option} {' or '.join(values)} ({word * (n == 0)}{published[option]})"
+        for n, (option, values) in enumerate(used.items())
+    )
 
 
 def data_notes(plan: Plan) -> list[str]:

@@ -9,29 +9,36 @@ from ddbench.reporting.terminal.tables import print_json, print_table, stdout
 from ddbench.store.records import FAILED
 
 if TYPE_CHECKING:
+    from ddbench.reporting.formats import Selection
     from ddbench.reporting.leaderboard import Board, Leaderboard, Trouble
 
 
-def print_leaderboard(leaderboard: Leaderboard, *, as_json: bool = False) -> None:
-    """Print every ranking as the first screen of a report has it, and the jobs without a result."""
+def print_leaderboard(
+    leaderboard: Leaderboard, selection: Selection | None = None, *, as_json: bool = False
+) -> None:
+    """Print every ranking as the first screen of a report has it, and the jobs without a result.
+
+    With `selection` some rows alone, in its order.
+    """
     if as_json:
-        print_json(_record(leaderboard))
+        print_json(_record(leaderboard, selection))
         return
     from ddbench.reporting.leaderboard import grouped
 
     out = stdout()
     for boards in grouped(leaderboard.boards):
-        _print_group(boards)
+        _print_group(boards, selection)
     if not leaderboard.boards:
         out.print("no evaluation has ended yet; `ddbench run` with the same --out goes on")
     for line in _left_out(leaderboard):
         out.print(line, soft_wrap=True)
 
 
-def _record(leaderboard: Leaderboard) -> dict[str, Any]:
+def _record(leaderboard: Leaderboard, selection: Selection | None) -> dict[str, Any]:
+    rows = leaderboard.rows
     return {
         "run": leaderboard.folder.name,
-        "rows": leaderboard.rows,
+        "rows": selection.plain(rows) if selection else rows,
         "references": [
             {
                 "dataset": one.dataset,
@@ -53,13 +60,17 @@ def _record(leaderboard: Leaderboard) -> dict[str, Any]:
     }
 
 
-def _print_group(boards: Sequence[Board]) -> None:
+def _print_group(boards: Sequence[Board], selection: Selection | None) -> None:
     from ddbench.reporting.leaderboard import columns
     from ddbench.reporting.leaderboard.summary import summary
 
+    rows = columns.views_of_sets(boards)
+    rows = selection.views(rows) if selection else rows
+    if not rows:
+        return
     said, out = summary(boards), stdout()
     print_table(
-        columns.cells(columns.FIRST, columns.views_of_sets(boards)),
+        columns.cells(columns.FIRST, rows),
         title=said.title,
         captions=_captions(boards),
         right=columns.numeric(columns.FIRST),
@@ -88,7 +99,9 @@ def _can_show(trouble: Trouble) -> bool:
 
 
 def _left_out(leaderboard: Leaderboard) -> list[str]:
-    lines = []
+    from ddbench.reporting.leaderboard.missing_results import unfinished
+
+    lines = list(filter(None, [unfinished(leaderboard.records)]))
     for trouble in leaderboard.troubles:
         seeds = ", ".join(map(str, trouble.seeds))
         which = f", seed {seeds}" if seeds else ""

@@ -47,11 +47,20 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None, *, as_json: bool
+) -> None:
+    """Print rows as they are in JSON, or else as a table of some or all columns."""
+    if as_json:
+        print_json([dict(row) for row in rows])
+    else:
+        print_table(rows, columns)
+
+
 def print_table(
     rows: Sequence[Mapping[str, Any]],
     columns: Sequence[str] | None = None,
     *,
-    as_json: bool = False,
     title: str = "",
     captions: Iterable[str] = (),
     right: Iterable[str] = (),
@@ -59,12 +68,11 @@ def print_table(
     legend: Mapping[str, str] | None = None,
     widest: int = UNCUT,
 ) -> None:
-    """Print rows as one table, or as a JSON list.
+    """Print rows as one table.
 
     Args:
         rows: One mapping a row; a column that a row lacks stays empty there.
         columns: Which, and in what order; all by default.
-        as_json: Print the rows as they are.
         title: A line above.
         captions: Lines below.
         right: Columns of text that are aligned like numbers, and never broken.
@@ -72,9 +80,6 @@ def print_table(
         legend: What columns mean; below the table for those that it shows.
         widest: How wide a table may be where no terminal limits it.
     """
-    if as_json:
-        print_json([dict(row) for row in rows])
-        return
     console = stdout(widest)
     if title:
         console.print(Text(title, style="bold"))
