@@ -21,7 +21,7 @@ from ddbench.reporting.markdown.statistics import statistics_section
 from ddbench.store.atomic_files import write_whole
 from ddbench.store.run_folder import RunError, RunFolder
 
-__all__ = ["export", "make_report", "write_end", "write_report", "write_results"]
+__all__ = ["PICTURES", "export", "make_report", "write_end", "write_report", "write_results"]
 
 FILE, PICTURES = "report.md", "report_files"
 
