@@ -194,6 +194,18 @@ def test_it_names_the_cheapest_of_the_equals(made):
     ) in text_of(made)
 
 
+def test_random_images_are_not_as_good_where_the_best_row_beats_them(made):
+    """By itself the gain over them is decided; among all pairs of the table it is not."""
+    made.row("dm", [[0.80, 0.82, 0.84], [0.81, 0.82, 0.86], [0.79, 0.83, 0.84]])
+    made.row("random", [[0.77, 0.80, 0.80], [0.78, 0.79, 0.83], [0.75, 0.80, 0.82]])
+    for n in range(8):
+        made.row(f"m{n}", [[0.5 + n / 100, 0.6, 0.55], [0.52, 0.58, 0.55], [0.53, 0.55, 0.56]])
+    board = load(made.folder).boards[0]
+    assert board.baseline.tied and board.over_random(board.best).decided
+    [line] = [line for line in text_of(made).splitlines() if "Cheapest as good" in line]
+    assert "`m4`" in line and "random" not in line
+
+
 def test_it_says_what_the_best_selection_of_real_images_gives(made):
     made.row("dm", [[0.80, 0.82]])
     made.row("random", [[0.5, 0.5]], costs={"steps_done": 0})

@@ -133,7 +133,13 @@ class _Writer:
         """Return the cheapest of the rows that cannot be told from the best, if it is cheaper."""
         if best is not self.board.best or self.board.data.tested_on == VALIDATION:
             return ""  # ties are with random images; or the answer has named them
-        equal = [place for place in self.board.places if place.tied and place.costs]
+        above = self.board.over_random(best)
+        beats_random = above is not None and above.decided  # the one comparison by itself
+        equal = [
+            place
+            for place in self.board.places
+            if place.tied and place.costs and not (beats_random and place.entry.is_baseline)
+        ]
         known = [place for place in equal if list(place.costs) == list(best.costs)]
         cheaper = [place for place in known if _seconds(place) <= CHEAPER * _seconds(best)]
         if cheaper:
