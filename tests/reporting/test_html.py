@@ -337,6 +337,21 @@ def test_in_a_browser_the_page_sorts_filters_and_asks_for_nothing(made, browser)
 
 
 @pytest.mark.timeout(180)
+def test_in_a_browser_a_set_is_found_by_each_method_that_made_it(made, browser, undrawn):
+    for row in ("herding", "random", "dm"):
+        same = "one" if row != "dm" else "other"
+        id = made.condensation(row, set_sha256=same, costs={"condense_s": 1.0})
+        made.evaluation(id, [0.5, 0.6], set_sha256=same)
+    browser.open(write_page(made.folder))
+    rows = "[...document.querySelector('table').tBodies[0].rows].filter(r => !r.hidden).length"
+    shown = {}
+    for method in ("", "herding", "random", "dm"):
+        _choose(browser, method=method)
+        shown[method] = browser.run(rows)
+    assert shown == {"": 2, "herding": 1, "random": 1, "dm": 1}
+
+
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("width", [390, 1280])
 def test_in_a_browser_the_page_never_scrolls_sideways(made, browser, width):
     fill(made)

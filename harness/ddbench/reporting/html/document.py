@@ -104,5 +104,5 @@ class HtmlDocument(Document):
     def _marks(self, about: Mapping[str, str]) -> str:
         """Return attributes that say what an element is of, and note the values."""
         for name, value in about.items():
-            self.choices.setdefault(name, {})[value] = None
+            self.choices.setdefault(name, {}).update(dict.fromkeys(value.split("\n")))
         return "".join(f' data-{name}="{html.escape(value)}"' for name, value in about.items())

@@ -63,7 +63,8 @@ class Document:
         """Append a table of markdown cells; columns are those of the first row.
 
         Columns in `right` are aligned to the right, and their cells are never broken. `about` says
-        of each row what a reader may choose it by (`method`: `dm`), where the document can do that.
+        of each row what a reader may choose it by (`method`: `dm`), where the document can do that;
+        several values stand on lines of their own.
         """
         if not rows:
             return
