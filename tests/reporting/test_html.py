@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 import pytest
 from click.testing import CliRunner
 from ddbench.cli import main
+from ddbench.reporting import html as report
 from ddbench.reporting.html import make_page, write_page
 from ddbench.reporting.html.inline import block, cell
 from ddbench.reporting.leaderboard import load
@@ -113,7 +114,19 @@ def test_the_page_has_all_that_the_markdown_report_has(made):
     assert len(page.all("table")) == tables + 1
     pictures = len(re.findall(r"!\[|<img ", markdown))
     assert len(page.all("img")) + len(page.all("svg")) == pictures
-    assert page.all("svg"), "plots are drawings"
+    assert page.all("svg")  # plots are drawings
+
+
+def test_of_many_groups_the_plots_of_the_markdown_report_are_taken(made, monkeypatch):
+    fill(made)
+    monkeypatch.setattr(report, "DRAWN", 1)
+    write_report(made.folder)
+    pictures = [path.read_bytes() for path in (made.folder.root / "report_files").iterdir()]
+    for name in ("cost_plot", "curve_plot", "anytime_plot"):
+        monkeypatch.setattr(figures, name, None)  # nothing is drawn again
+    page = Page(write_page(made.folder).read_text())
+    shown = {base64.b64decode(image["src"].partition(",")[2]) for image in page.all("img")}
+    assert shown == set(pictures) and not page.all("svg")
 
 
 def test_a_link_inside_the_page_leads_somewhere(page):
@@ -321,6 +334,21 @@ def test_in_a_browser_the_page_sorts_filters_and_asks_for_nothing(made, browser)
         (made.folder.root / "report.html").as_uri()
     ]
     assert not browser.seen("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
+
+
+@pytest.mark.timeout(180)
+def test_in_a_browser_a_set_is_found_by_each_method_that_made_it(made, browser, undrawn):
+    for row in ("herding", "random", "dm"):
+        same = "one" if row != "dm" else "other"
+        id = made.condensation(row, set_sha256=same, costs={"condense_s": 1.0})
+        made.evaluation(id, [0.5, 0.6], set_sha256=same)
+    browser.open(write_page(made.folder))
+    rows = "[...document.querySelector('table').tBodies[0].rows].filter(r => !r.hidden).length"
+    shown = {}
+    for method in ("", "herding", "random", "dm"):
+        _choose(browser, method=method)
+        shown[method] = browser.run(rows)
+    assert shown == {"": 2, "herding": 1, "random": 1, "dm": 1}
 
 
 @pytest.mark.timeout(180)

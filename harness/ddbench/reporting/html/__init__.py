@@ -10,14 +10,16 @@ from importlib.resources import files
 from pathlib import Path
 
 from ddbench.reporting.html.document import HtmlDocument
-from ddbench.reporting.leaderboard import Leaderboard, columns, load
-from ddbench.reporting.markdown import provenance, write_end, write_results
+from ddbench.reporting.leaderboard import Leaderboard, columns, grouped, load
+from ddbench.reporting.markdown import PICTURES, provenance, write_end, write_results
 from ddbench.reporting.markdown.document import escaped
+from ddbench.reporting.markdown.redrawing import marks_in
 from ddbench.store.atomic_files import write_whole
 from ddbench.store.run_folder import RunError, RunFolder
 
 __all__ = ["make_page", "write_page"]
 FILE = "report.html"
+DRAWN = 8  # groups whose plots are drawings; of more, the plots of the markdown report are taken
 ALL = tuple(dict.fromkeys((*columns.RANKING, columns.USE, columns.MEMORY, columns.SIZE)))
 RESULTS = "All results"
 CHOICES = ("dataset", "ipc", "architecture", "protocol", "method")
@@ -57,7 +59,9 @@ def make_page(leaderboard: Leaderboard, title: str, export_command: str = "") ->
     Its sections are those of the markdown report; a table of all results stands before "About this
     run". A reader chooses rows and sections by dataset, ipc, architecture, protocol and method.
     """
-    document = HtmlDocument(title, "pictures")
+    document = HtmlDocument(title, PICTURES)
+    if len(grouped(leaderboard.boards)) > DRAWN:
+        document.plots, document.earlier = "png", marks_in(leaderboard.folder.root / PICTURES)
     write_results(leaderboard, document)
     _all_results(document, leaderboard)
     write_end(leaderboard, document, export_command)

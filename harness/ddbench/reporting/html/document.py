@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ddbench.reporting.html.inline import block, cell
-from ddbench.reporting.markdown.document import Document
-from ddbench.reporting.markdown.provenance import anchor
+from ddbench.reporting.markdown.document import Document, anchor
 from ddbench.text.lines import printable
+
+LONG = 44  # characters of a cell of words, above which it is broken into lines
 
 
 @dataclass
@@ -29,6 +30,10 @@ class HtmlDocument(Document):
         """Append a block of markdown as HTML; an empty one is left out."""
         if block_.strip():
             self.blocks.append(block(block_, self.files))
+
+    def contents(self, lead: str, titles: Sequence[str]) -> None:
+        """Append a sentence; the page has a list of contents of its own."""
+        self.add(f"{lead}.")
 
     def heading(self, level: int, text: str) -> None:
         """Append a heading that can be linked to."""
@@ -62,8 +67,7 @@ class HtmlDocument(Document):
         body = "\n".join(
             f"<tr{mark}>"
             + "".join(
-                f"<td{side}>{cell(row.get(name, ''), self.files)}"
-                for name, side in zip(names, sides, strict=True)
+                self._cell(row.get(name, ""), side) for name, side in zip(names, sides, strict=True)
             )
             for row, mark in zip(rows, marks, strict=True)
         )
@@ -71,6 +75,12 @@ class HtmlDocument(Document):
             f'<div class="wide" tabindex="0"><table><thead><tr>{head}</thead>\n'
             f"<tbody>{body}</tbody></table></div>"
         )
+
+    def _cell(self, markdown: str, side: str) -> str:
+        """Return a cell; only long words are broken into lines."""
+        if side and len(markdown) > LONG and "<img" not in markdown:
+            side = ' class="w l"'
+        return f"<td{side}>{cell(markdown, self.files)}"
 
     def folded(self, summary: str, inner: Document) -> None:
         """Append what `inner` holds, folded away under a line."""
@@ -94,5 +104,5 @@ class HtmlDocument(Document):
     def _marks(self, about: Mapping[str, str]) -> str:
         """Return attributes that say what an element is of, and note the values."""
         for name, value in about.items():
-            self.choices.setdefault(name, {})[value] = None
+            self.choices.setdefault(name, {}).update(dict.fromkeys(value.split("\n")))
         return "".join(f' data-{name}="{html.escape(value)}"' for name, value in about.items())

@@ -43,7 +43,7 @@ for (const heading of all("thead th")) {
   });
 }
 
-// An element is shown where none of its data-... attributes differs from what is chosen.
+// An element is shown where each of its data-... attributes has, on a line, what is chosen.
 const form = document.getElementById("choose");
 const table = document.querySelector("#all table");
 const count = document.getElementById("count");
@@ -54,7 +54,7 @@ function choose() {
     for (const element of all(`main [data-${one.name}]`)) element.hidden = false;
   for (const one of chosen)
     for (const element of all(`main [data-${one.name}]`))
-      if (element.dataset[one.name] !== one.value) element.hidden = true;
+      if (!element.dataset[one.name].split("\n").includes(one.value)) element.hidden = true;
   if (!table) return;
   const rows = [...table.tBodies[0].rows];
   count.value = `${rows.filter((row) => !row.hidden).length} of ${rows.length} results`;

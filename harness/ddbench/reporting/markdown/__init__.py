@@ -21,7 +21,7 @@ from ddbench.reporting.markdown.statistics import statistics_section
 from ddbench.store.atomic_files import write_whole
 from ddbench.store.run_folder import RunError, RunFolder
 
-__all__ = ["export", "make_report", "write_end", "write_report", "write_results"]
+__all__ = ["PICTURES", "export", "make_report", "write_end", "write_report", "write_results"]
 
 FILE, PICTURES = "report.md", "report_files"
 
@@ -70,7 +70,7 @@ def make_report(leaderboard: Leaderboard, document: Document, export_command: st
 def write_results(leaderboard: Leaderboard, document: Document) -> None:
     """Write the title, and the sections of each dataset, ipc and protocol."""
     document.heading(1, f"Leaderboard: {document.title}")
-    document.add(provenance.overview(leaderboard))
+    provenance.overview(document, leaderboard)
     if not leaderboard.boards:
         document.add("No evaluation has ended yet, so there is nothing to rank.")
     for boards in grouped(leaderboard.boards):

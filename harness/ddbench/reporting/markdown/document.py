@@ -45,6 +45,11 @@ class Document:
         """Append a heading."""
         self.add(f"{'#' * level} {escaped(text)}")
 
+    def contents(self, lead: str, titles: Sequence[str]) -> None:
+        """Append a sentence, and links to the headings of several parts."""
+        links = " · ".join(f"[{escaped(one)}](#{anchor(one)})" for one in titles)
+        self.add(f"{lead}: {links}." if len(titles) > 1 else f"{lead}.")
+
     def bullets(self, lines: Iterable[str]) -> None:
         """Append a list of markdown lines."""
         self.add("\n".join(f"- {line}" for line in lines if line))
@@ -58,7 +63,8 @@ class Document:
         """Append a table of markdown cells; columns are those of the first row.
 
         Columns in `right` are aligned to the right, and their cells are never broken. `about` says
-        of each row what a reader may choose it by (`method`: `dm`), where the document can do that.
+        of each row what a reader may choose it by (`method`: `dm`), where the document can do that;
+        several values stand on lines of their own.
         """
         if not rows:
             return
@@ -116,6 +122,12 @@ def _cell(text: str, unbroken: bool = False) -> str:
     """Return markdown so that it stays in its cell: no bar that is not escaped, no new line."""
     text = re.sub(r"(?<!\\)\|", r"\|", " ".join(text.split("\n")))
     return text.replace(" ", "\N{NO-BREAK SPACE}") if unbroken else text
+
+
+def anchor(heading: str) -> str:
+    """Return the address of a heading inside its document, as GitHub makes it."""
+    kept = (c for c in heading.lower() if c.isalnum() or c in " -_")
+    return "".join(kept).replace(" ", "-")
 
 
 def escaped(text: str) -> str:

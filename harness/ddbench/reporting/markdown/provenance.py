@@ -21,8 +21,8 @@ from ddbench.text import number_format
 DOCS = "https://github.com/ddbench/ddbench/blob/main/docs/protocols-and-metrics.md"
 
 
-def overview(leaderboard: Leaderboard) -> str:
-    """Return how much was done in how long, and where to find it where there are several parts."""
+def overview(document: Document, leaderboard: Leaderboard) -> None:
+    """Write how much was done in how long, and where to find it where there are several parts."""
     records = _records(leaderboard)
     sets = sum(isinstance(record, CondensationRecord) for record in records)
     text = (
@@ -38,22 +38,13 @@ def overview(leaderboard: Leaderboard) -> str:
         text += f", {number_format.duration(sum(seconds))} of running"
     if left := unfinished(leaderboard.records):
         text += f"; {escaped(left)}"
-    titles = [title(boards) for boards in grouped(leaderboard.boards)]
-    if len(titles) > 1:
-        text += ": " + " · ".join(f"[{escaped(one)}](#{anchor(one)})" for one in titles)
-    return f"{text}."
+    document.contents(text, [title(boards) for boards in grouped(leaderboard.boards)])
 
 
 def export_command(folder: RunFolder, target: Path, *, old_code: bool = False) -> str:
     """Return the command that writes a report of a run folder to `target`."""
     names = [shown_path(folder.root), "--to", shown_path(target)]
     return shlex.join(["ddbench", "report", *names, *(["--old-code"] if old_code else [])])
-
-
-def anchor(heading: str) -> str:
-    """Return the address of a heading inside its document, as GitHub makes it."""
-    kept = (c for c in heading.lower() if c.isalnum() or c in " -_")
-    return "".join(kept).replace(" ", "-")
 
 
 def trouble_section(document: Document, leaderboard: Leaderboard) -> None:

@@ -62,7 +62,8 @@ def table(document: Document, chosen: Sequence[columns.Column], rows: Sequence[V
     for row, view in zip(cells, rows, strict=True):
         if view.place.rank == 1 and "accuracy %" in row:
             row["accuracy %"] = f"**{row['accuracy %']}**"
-    about = [{"method": view.place.entry.method} for view in rows]
+    alike = [[place.entry.method for place in (view.place, *view.same)] for view in rows]
+    about = [{"method": "\n".join(dict.fromkeys(methods))} for methods in alike]
     document.table(cells, columns.numeric(chosen), about)
     shown = [column for column in chosen if cells and column.heading in cells[0]]
     meanings = [column.meaning for column in shown if column.meaning]
