@@ -77,8 +77,6 @@ def test_rows_of_the_same_images_share_a_rank(made):
     board = load(made.folder).boards[0]
     found = {place.entry.label: place.rank for place in board.places}
     assert found == {"dm": 1, "herding": 2, "kmeans": 2, "gm": 4}
-    said = "one rank, for they are the same images: herding (real init) and kmeans (real init)"
-    assert said in table_format.legend(board.places)
 
 
 def test_rows_of_one_set_in_another_seed_are_apart(made):

@@ -13,6 +13,7 @@ import pytest
 from ddbench.planning.job_ids import keeping
 from ddbench.planning.jobs import DatasetFacts, Plan, Shared
 from ddbench.reporting.leaderboard import load
+from ddbench.reporting.markdown.document import Document
 from ddbench.reporting.markdown.provenance import overview
 from ddbench.reporting.terminal import (
     Progress,
@@ -186,7 +187,9 @@ def test_a_run_that_ended_early_says_how_much_of_its_plan_is_left(made, capsys):
     left = "ended (--budget-total 60s) without 1 of 2 sets and 2 of 4 evaluations"
     print_leaderboard(load(made.folder))
     assert left in capsys.readouterr().out
-    assert left in overview(load(made.folder))
+    document = Document("run", "pictures")
+    overview(document, load(made.folder))
+    assert left in document.text().replace("\\", "")
     made.manifest(plan=plan)  # a later run came to its end
     print_leaderboard(load(made.folder))
     assert "without" not in capsys.readouterr().out

@@ -17,6 +17,7 @@ from ddbench.reporting.leaderboard.scores import Costs, Score
 from ddbench.store.records import VALIDATION
 from ddbench.text import number_format
 
+NAMED = 3  # rows that are named where many are as good
 CHEAPER = 0.8  # share of the best row's seconds that a row must stay under to be called cheaper
 Shown = Callable[[str], str]  # writes a name in the form of what it is printed in
 
@@ -149,8 +150,11 @@ class _Writer:
                 f"{self.worth(least)}, {share:.0f}% less; it cannot be told from the most accurate."
             )
         if equal:
-            names = number_format.listed([self.who(place) for place in equal])
-            return f"{names} cannot be told from the best; none is at least 20% cheaper."
+            names = [self.who(place) for place in equal[:NAMED]]
+            if len(equal) > NAMED:
+                names.append(number_format.several(len(equal) - NAMED, "other row"))
+            listed = number_format.listed(names)
+            return f"{listed} cannot be told from the best; none is at least 20% cheaper."
         return ""
 
     def over_random(self, best: RankedRow) -> str:

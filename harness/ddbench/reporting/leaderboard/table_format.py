@@ -162,7 +162,7 @@ def legend(places: Sequence[RankedRow]) -> list[str]:
             f"{TIED} not told from the best: 95% sure of all pairs of rows together, by Holm's "
             "correction"
         )
-    lines += [*_leaps(places), *_same_images(places), *_silences(places)]
+    lines += [*_leaps(places), *_silences(places)]
     of = dict.fromkeys(str(p.entry.control_of) for p in places if p.entry.is_control)
     if of:
         whose = number_format.listed(list(of))
@@ -187,18 +187,6 @@ def _leaps(places: Sequence[RankedRow]) -> list[str]:
         elif not place.tied:
             told = told or place
     return lines
-
-
-def _same_images(places: Sequence[RankedRow]) -> list[str]:
-    """Return which rows are of the same images, and share a rank."""
-    ranks: dict[int, list[str]] = {}
-    for place in places:
-        if place.rank is not None:
-            ranks.setdefault(place.rank, []).append(_row(place.entry))
-    alike = [rows for rows in ranks.values() if len(rows) > 1]
-    return [
-        f"one rank, for they are the same images: {number_format.listed(rows)}" for rows in alike
-    ]
 
 
 def _silences(places: Sequence[RankedRow]) -> list[str]:
