@@ -37,7 +37,10 @@ def cost_plot_section(document: Document, boards: Sequence[Board]) -> None:
     address = document.picture(f"{_stem(board)}-accuracy-against-cost.png", content)
     document.add(image(address, f"accuracy on {board.architecture} against the cost of the set"))
     classes = {name for place in board.places for name in place.costs}
-    lines = ["A colour for each method; hollow: a control. At 0: no counted operation."]
+    lines = [
+        "A colour for each method; hollow: a control. At 0: no counted operation. Grey: the Pareto "
+        "front."
+    ]
     uncounted = [
         _row(place.entry)
         for place in board.places
