@@ -294,6 +294,7 @@ def test_settings_that_differ_stand_in_a_table(made):
     fill(made)
     settings = section(text_of(made), "Settings that differ from the published ones")
     assert "| dm (real init) | `steps` | 100 | 20,000 |" in settings
+    assert "- † Its settings are not the published ones" in section(text_of(made), "Ranking on")
 
 
 def test_rows_of_equal_settings_share_a_line_and_controls_say_what_differs(made):
@@ -431,7 +432,7 @@ def test_the_gain_over_a_control_is_of_the_networks_of_its_interval(made):
 
 def test_rows_of_one_seed_are_said_to_leave_out_the_noise_of_condensing(made):
     made.row("random", [[0.5, 0.5], [0.6, 0.6]])
-    said = "n 1 × …: one condensation seed"
+    said = "one condensation seed (n 1 × …): ± and intervals do not hold"
     assert said not in text_of(made)
     made.row("dm", [[0.8, 0.8]])
     made.row("gm", [[0.8, 0.8]])

@@ -82,7 +82,7 @@ class _Writer:
         """Return why the order of the rows must not be cited, or ""."""
         ranked = [place for place in self.board.places if place.rank is not None]
         reasons = []
-        if table_format.quick_caption(self.board):
+        if any(place.entry.quick for place in ranked):
             reasons.append("quick settings: steps that fit minutes")
         elif any(place.entry.reduced for place in ranked):
             reasons.append("some rows did not run with the published settings")

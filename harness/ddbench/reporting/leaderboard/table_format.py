@@ -129,20 +129,6 @@ def data_caption(board: Board) -> str:
     return ", ".join(parts)
 
 
-def quick_caption(board: Board) -> str:
-    """Return what quick settings are and how they were chosen, "" where no row has any.
-
-    On a validation split the rows are candidates, and the choice is made there.
-    """
-    quick = any(place.rank is not None and place.entry.quick for place in board.places)
-    if not quick or board.data.validation:
-        return ""
-    return (
-        "rows run quick settings: steps that fit minutes, and rates chosen on mnist-mini (how: see "
-        "'How it was measured' in the report); more steps may order the methods otherwise"
-    )
-
-
 def validation_caption(board: Board) -> str:
     """Return what a ranking on a validation split, or on the test set after it, is of."""
     if not board.data.validation:
@@ -202,8 +188,8 @@ def _silences(places: Sequence[RankedRow]) -> list[str]:
         )
     if any(score.seeds == 1 for score in scores):
         lines.append(
-            "n 1 × …: one condensation seed; what condensing again would change is not in its ±, "
-            "nor in intervals"
+            "one condensation seed (n 1 × …): ± and intervals do not hold what condensing again "
+            "would change"
         )
     return lines
 

@@ -18,7 +18,6 @@ from ddbench.reporting.markdown.document import Document, code, escaped
 from ddbench.store.records import UsedArtifact
 from ddbench.text import number_format
 
-Letters = Mapping[str, str]
 Row = dict[str, str]
 FEW_CLASSES = 20  # whose sizes are shown where they differ; else a reader unfolds them
 FLOPS = (
@@ -101,6 +100,11 @@ def _name(place: RankedRow) -> str:
 
 def _footnotes(board: Board) -> list[str]:
     lines = ["Network k starts from the same weights for every set."]
+    if any(place.entry.reduced for place in board.places):
+        lines.append(
+            f"{table_format.REDUCED} Its settings are not the published ones: see the table of "
+            "settings below."
+        )
     lines += table_format.own_recipe_notes(board)
     lines += [f"{table_format.CONTROL} {line}" for line in table_format.against_controls(board)]
     return [f"{escaped(line).removesuffix('.')}." for line in lines]
