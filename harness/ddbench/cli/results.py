@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ddbench.cli.completion import complete_format, complete_job
+from ddbench.cli.completion import complete_folder, complete_format, complete_job
 from ddbench.cli.shared import FOLDER, JSON, PLUGIN, explained, fail
 
 OLD_CODE = click.option(
@@ -107,6 +107,42 @@ def report(
             failures.append(str(error))
     if failures:
         fail("\n  ".join(failures), 1)
+
+
+@click.command()
+@click.argument("run_a", type=click.Path(path_type=Path), shell_complete=complete_folder)
+@click.argument("run_b", type=click.Path(path_type=Path), shell_complete=complete_folder)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "md", "json"]),
+    default="table",
+    help="json holds every value.",
+)
+@JSON
+@explained
+def compare(run_a: Path, run_b: Path, form: str, as_json: bool) -> None:
+    """Say what changed from RUN_A to RUN_B, row by row, and whether it is more than noise.
+
+    Exit codes: 0 no row is worse, 1 some row is worse or has lost its score, 2 no row is in both.
+    """
+    from ddbench.reporting.changes import as_markdown, compared
+    from ddbench.reporting.leaderboard import load
+    from ddbench.reporting.terminal import print_json
+    from ddbench.reporting.terminal.changes import print_changes
+    from ddbench.store.run_folder import open_run
+
+    before, after = open_run(run_a), open_run(run_b)
+    found = compared(load(before), load(after))
+    if as_json or form == "json":
+        print_json(found.record())
+    elif form == "md":
+        click.echo(as_markdown(found), nl=False)
+    else:
+        print_changes(found)
+    if not found.shared:
+        fail(f"{run_a} and {run_b} share no row: nothing can be compared")
+    raise SystemExit(1 if found.worse else 0)
 
 
 @click.command()
