@@ -74,7 +74,7 @@ class Run:
     @property
     def networks(self) -> pd.DataFrame:
         """One row for each network that was trained on a set."""
-        return network_frame(self.board.results)
+        return network_frame(self.board)
 
     @property
     def troubles(self) -> pd.DataFrame:

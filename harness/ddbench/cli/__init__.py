@@ -59,6 +59,7 @@ for command in (
     references.references,
     results.leaderboard,
     results.report,
+    results.compare,
     results.show,
     *folder.COMMANDS,
     plugins.new_plugin,

@@ -164,17 +164,20 @@ def _close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
 
 
 def _show(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
-    from ddbench.reporting.html import write_page
     from ddbench.reporting.leaderboard import load
-    from ddbench.reporting.markdown import write_report
+    from ddbench.reporting.reporters import USUAL, Reporters, write_report
     from ddbench.reporting.terminal import print_leaderboard
     from ddbench.store.run_folder import RunError
 
+    leaderboard = load(outcome.folder)
     try:  # first, for whoever reads the leaderboard may close the pipe
-        said = f"report: {write_report(outcome.folder)}, {write_page(outcome.folder).name}"
+        known = Reporters()
+        paths = [write_report(leaderboard, known.named(name)) for name in USUAL]
+        said = ", ".join([str(paths[0]), *(path.name for path in paths[1:])])
+        said = f"report: {said}"
     except (OSError, RunError) as error:
         said = f"ddbench: the report cannot be written: {error}"
-    print_leaderboard(load(outcome.folder), as_json=as_json)
+    print_leaderboard(leaderboard, as_json=as_json)
     click.echo(said, err=True)
 
 
