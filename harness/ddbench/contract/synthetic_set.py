@@ -9,14 +9,20 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
 from ddbench import augment
+from ddbench.contract import set_metadata
 from ddbench.store.atomic_files import write_whole
+
+if TYPE_CHECKING:
+    from torch.utils.data import TensorDataset
+
+    from ddbench.datasets.tensors import Whitening
 
 FORMAT = 1
 RECORDS = ("recipe", "measures", "provenance")
@@ -132,6 +138,29 @@ class SyntheticSet:
             ) from error
         columns = {name.removeprefix("columns."): tensor for name, tensor in tensors.items()}
         return cls(images, labels, columns=columns, **records)
+
+    def dataset(self) -> TensorDataset:
+        """Return the set as a torch Dataset, to train on in one's own code.
+
+        Pairs of an image, (ch, H, W) float32 in the set's own space, and its label: a class index,
+        int64, or for soft labels (C,) float32 probabilities. `F.cross_entropy` takes either.
+        """
+        return set_metadata.torch_dataset(self)
+
+    def unnormalised(self, whitening: Whitening | None = None) -> torch.Tensor:
+        """Return the images as pixels, (N, ch, H, W) uint8 on the CPU.
+
+        `whitening` is that of the data, for a whitened (zca) set alone.
+
+        Raises:
+            UnknownSpaceError: The set does not say how its images were normalised, or they are
+                whitened and no `whitening` is given.
+        """
+        return set_metadata.unnormalised(self, whitening)
+
+    def __repr__(self) -> str:
+        """Return what the set is and where it comes from, in three lines."""
+        return set_metadata.three_lines(self)
 
     def show(self, columns: int = 10) -> Any:  # noqa: ANN401  (PIL.Image, not imported here)
         """Return the images as one picture, a PIL image, row by row in class order."""
