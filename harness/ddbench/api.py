@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from ddbench.contract.synthetic_set import SetError, SyntheticSet, check_fit, check_space
+from ddbench.contract.set_fit import doubts, misfits
+from ddbench.contract.synthetic_set import SetError, SyntheticSet
 from ddbench.datasets import Dataset, space_of
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import parts_fingerprint
@@ -277,18 +278,10 @@ def _rows(architecture: str, scores: Scores) -> Iterator[dict[str, Any]]:
 def _require_fit(synthetic: SyntheticSet, real: Dataset) -> None:
     """See that a set can be trained on and tested on a dataset's images."""
     space = space_of(real)
-    problems = check_fit(synthetic, num_classes=real.num_classes, shape=real.shape)
-    problems = problems or check_space(synthetic, space)
-    if problems:
+    if problems := misfits(synthetic, real.shape, space):
         raise SetError(f"the set does not fit {real.name}: {'; '.join(problems)}")
-    made_of = synthetic.provenance.get("dataset_fingerprint")
-    if made_of not in (None, space["dataset_fingerprint"]):
-        warnings.warn(
-            f"the set was made of {synthetic.provenance.get('dataset', 'other data')!r}"
-            f" (fingerprint {str(made_of)[:8]}), not of {real.name}"
-            f" ({real.fingerprint[:8]}), whose test images it is evaluated on",
-            stacklevel=3,
-        )
+    for doubt in doubts(synthetic, real.name, space):
+        warnings.warn(doubt, stacklevel=3)
 
 
 # -- from what is convenient to what the harness takes ---------------------------------------

@@ -18,6 +18,7 @@ from ddbench.cli import (
     references,
     results,
     run,
+    sets,
 )
 from ddbench.cli.shared import Suggesting
 from ddbench.text import streams
@@ -51,6 +52,7 @@ for command in (
     run.run,
     run.plan,
     run.init_registry,
+    sets.evaluate,
     datasets.datasets,
     artifacts.artifacts,
     methods.methods,

@@ -133,8 +133,8 @@ class SyntheticSet:
             raise
         except _NOT_OURS as error:
             raise SetError(
-                f"{path}: not a synthetic set written by ddbench ({error}); "
-                "condense it again, or restore the file"
+                f"{path}: not a synthetic set written by ddbench ({error}); condense it again, or "
+                "restore the file; `ddbench import` reads those of other programs"
             ) from error
         columns = {name.removeprefix("columns."): tensor for name, tensor in tensors.items()}
         return cls(images, labels, columns=columns, **records)

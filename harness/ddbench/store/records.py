@@ -144,19 +144,22 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What a condensation cost. Seconds are of the wall clock; FLOPs 2 for a multiply-add."""
+    """What a condensation cost. Seconds are of the wall clock; FLOPs 2 for a multiply-add.
+
+    None is unknown: of a set that a file brought without saying it.
+    """
 
     __pydantic_config__ = _STRICT
 
-    init_s: Quantity
-    condense_s: Quantity
-    export_s: Quantity
-    artifact_s: Quantity
+    init_s: Quantity | None
+    condense_s: Quantity | None
+    export_s: Quantity | None
+    artifact_s: Quantity | None
     waited_s: Quantity = 0.0
     flops_condense: Quantity | None  # of init, steps and export together; None is unknown
     flops_init: Quantity | None = None  # earlier records have it in the steps
     flops_export: Quantity | None = None
-    flops_artifact: Quantity
+    flops_artifact: Quantity | None
     flops_lower_bound: bool = False
     peak_memory: Counted | None = None  # bytes
     bytes: Counted
@@ -218,6 +221,7 @@ class CondensationRecord(Condensation, _Ended):
     extended_from: str | None = None
     converged: bool = False
     ended_by: str | None = None
+    from_file: str = ""  # that brought the set; "" where it was condensed here
 
     @property
     def steps_done(self) -> int:
