@@ -186,3 +186,85 @@ def test_sets_of_different_data_and_data_that_are_not_here_are_refused(tmp_path)
     two = saved(tmp_path / "2.safetensors", said={"dataset": "mnist"})
     assert "evaluate them apart" in ddbench("evaluate", one, two, *ON, code=2)[1]
     assert "mnist" in ddbench("evaluate", two, *ON, "--data", tmp_path, code=2)[1]
+
+
+# -- verify ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def claimed(tmp_path):
+    """A run with one set, and what it claims."""
+    file = saved(tmp_path / "mine.safetensors", said={"method": "dm"})
+    ddbench("evaluate", file, *ON, "--out", "r")
+    [path] = (tmp_path / "r" / "evaluations").glob("*.json")
+    return path
+
+
+def test_a_run_that_says_the_truth_holds(claimed):
+    out, _ = ddbench("verify", "r", "--debug", "--device", "cpu")
+    assert "holds: 1 of 1 claim" in out and "the same" in out and "does not" not in out
+    assert max(map(len, out.splitlines())) <= 80
+    told = json.loads(ddbench("verify", "r", "--debug", "--json")[0])
+    assert told["holds"] and told["claims"][0]["exact"] and told["left_out"] == 0
+    assert len(accuracies("runs/verify-r")) == 1
+
+
+def test_a_claim_that_is_too_good_does_not_hold(claimed):
+    record = json.loads(claimed.read_text())
+    claimed.write_text(json.dumps({**record, "accuracies": [1.0] * record["networks"]}))
+    out, _ = ddbench("verify", "r", "--debug", "--device", "cpu", code=1)
+    assert "does not hold: 1 of 1 claim" in out
+    told = json.loads(ddbench("verify", "r", "--debug", "--json", code=1)[0])
+    assert told["claims"][0]["claimed"] == 1.0 and told["claims"][0]["high"] < 0
+
+
+def test_another_set_in_the_place_of_the_claims_is_told(claimed, tmp_path):
+    [file] = (tmp_path / "r").glob("condensations/*/synthetic.safetensors")
+    saved(file, 3)
+    out, _ = ddbench("verify", "r", "--debug", "--device", "cpu", code=1)
+    assert "not tested:" in out and "not the set" in " ".join(out.split())
+    assert json.loads(ddbench("verify", "r", "--json", "--debug", code=1)[0])["holds"] is False
+
+
+def test_jobs_and_files_of_a_run_choose_its_claims(claimed, tmp_path):
+    [file] = (tmp_path / "r").glob("condensations/*/synthetic.safetensors")
+    for words in (("r", "dm"), (file,), (file.parent,), ("r", claimed.stem)):
+        assert "holds: 1 of 1" in ddbench("verify", *words, "--debug")[0]
+    assert "is, or is of, 'gm'" in ddbench("verify", "r", "gm", "--debug", code=2)[1]
+    assert "name another folder" in ddbench("verify", "r", "--out", "r", code=2)[1]
+
+
+@pytest.mark.parametrize(("wrong", "words"), [(0.0, "holds: 1 of 1"), (40.0, "does not hold")])
+def test_what_a_paper_claims_of_a_file(claimed, wrong, words):
+    [[found]] = accuracies("r")
+    claim = f"{abs(100 * found - wrong):.1f}%"
+    out, _ = ddbench("verify", "mine.safetensors", "--accuracy", claim, *ON, code=int(wrong > 0))
+    assert words in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--accuracy", "0.45"), "expected an accuracy in percent, as 45.2%"),
+        (("--accuracy", "145"), "expected an accuracy in percent"),
+        (("--accuracy", "45", "--spread", "x"), "--spread x: expected percent"),
+        (("--accuracy", "45", "--own-recipe"), "has no recipe or soft labels of its own"),
+        (("--accuracy", "45", "--evaluate-on", "mlp"), "a claim is of one network by one protocol"),
+        (("job", "--accuracy", "45"), "jobs are of a run"),
+        ((), "--evaluate-on: is of a claim about a file"),
+    ],
+)
+def test_a_claim_that_says_too_little_is_refused(tmp_path, words, message):
+    saved(tmp_path / "mine.safetensors")
+    assert message in ddbench("verify", "mine.safetensors", *words, *ON, code=2)[1]
+
+
+def test_a_file_outside_runs_claims_nothing(tmp_path):
+    saved(tmp_path / "mine.safetensors")
+    assert "lies in no run, so nothing" in ddbench("verify", "mine.safetensors", code=2)[1]
+
+
+def test_data_that_are_others_than_the_claims_are_refused(claimed):
+    record = json.loads(claimed.read_text())
+    claimed.write_text(json.dumps({**record, "dataset_fingerprint": "0" * 64}))
+    assert "is not what the claim was made on" in ddbench("verify", "r", "--debug", code=2)[1]

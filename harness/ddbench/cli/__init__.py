@@ -19,6 +19,7 @@ from ddbench.cli import (
     results,
     run,
     sets,
+    verify,
 )
 from ddbench.cli.shared import Suggesting
 from ddbench.text import streams
@@ -53,6 +54,7 @@ for command in (
     run.plan,
     run.init_registry,
     sets.evaluate,
+    verify.verify,
     datasets.datasets,
     artifacts.artifacts,
     methods.methods,

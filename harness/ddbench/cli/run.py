@@ -59,15 +59,12 @@ def run(
     with more to do, 130 interrupted.
     """
     from ddbench.execution.run import jobs_at_once
-    from ddbench.execution.signals import Stop
-    from ddbench.planning.option_values import parse_duration
     from ddbench.reporting.terminal import at_work
 
     if print_registry:
         _print_registry(given["registry_path"])
         return
-    after = given["stop_after"]
-    stop = Stop(parse_duration(after, "--stop-after") if after else None)
+    stop = stop_of(given)
     with stop.heard():
         preset = given["preset"] or DEFAULT_PRESET
         options = run_options(given, given["out"] or Path("runs") / preset)
@@ -81,6 +78,15 @@ def run(
         if test:
             _require_validation(plan)
         close(carried_out(session, plan, options, stop, test), as_json)
+
+
+def stop_of(given: Mapping[str, Any]) -> Stop:
+    """Return what tells a run to stop: a signal, or the time of --stop-after."""
+    from ddbench.execution.signals import Stop
+    from ddbench.planning.option_values import parse_duration
+
+    after = given["stop_after"]
+    return Stop(parse_duration(after, "--stop-after") if after else None)
 
 
 def run_options(given: Mapping[str, Any], out: Path) -> RunOptions:

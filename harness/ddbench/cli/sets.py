@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ddbench.cli.completion import completing, datasets_of
-from ddbench.cli.run import carried_out, close, run_options
+from ddbench.cli.run import carried_out, close, run_options, stop_of
 from ddbench.cli.shared import (
     DEFAULT_PRESET,
     ENGINE,
@@ -25,7 +25,8 @@ from ddbench.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from ddbench.planning.given_sets import GivenSet
+    from ddbench.planning.given_sets import GivenSet, PlanOfSets
+    from ddbench.planning.workspace import Session
 
 SET = "synthetic.safetensors"  # as a run folder names it
 
@@ -66,31 +67,37 @@ def evaluate(
     Exit codes: as `run`.
     """
     from ddbench.execution.given_sets import lay_in
-    from ddbench.execution.signals import Stop
-    from ddbench.planning.given_sets import choices_for
-    from ddbench.planning.option_values import parse_duration
-    from ddbench.reporting.terminal import at_work
     from ddbench.store.run_folder import RunFolder
 
-    after = given["stop_after"]
-    stop = Stop(parse_duration(after, "--stop-after") if after else None)
+    stop = stop_of(given)
     with stop.heard():
         sets = [read_set(path) for path in files]
-        options = run_options(given, out or Path("runs") / f"evaluate-{_name_of(sets)}")
+        options = run_options(given, out or Path("runs") / f"evaluate-{name_of(sets)}")
         session = open_session(given, planning=True)
-        choices = choices_for(
-            sets,
-            dataset,
-            preset=given["preset"] or DEFAULT_PRESET,
-            evaluate_on=given["evaluate_on"] or None,
-            protocol=given["protocol"] or None,
-        )
-        with at_work("planning"):
-            planned = session.plan_of_sets(choices, sets)
-        for doubt in planned.doubts:
-            click.echo(f"ddbench: {doubt}", err=True)
+        planned = plan_of(session, sets, dataset, given)
         lay_in(RunFolder(options.out), planned)
         close(carried_out(session, planned.plan, options, stop), as_json)
+
+
+def plan_of(
+    session: Session, sets: Sequence[GivenSet], dataset: str | None, given: Mapping[str, Any]
+) -> PlanOfSets:
+    """Return the plan of evaluations of sets, and say what a person should know of them."""
+    from ddbench.planning.given_sets import choices_for
+    from ddbench.reporting.terminal import at_work
+
+    choices = choices_for(
+        sets,
+        dataset,
+        preset=given["preset"] or DEFAULT_PRESET,
+        evaluate_on=given["evaluate_on"] or None,
+        protocol=given["protocol"] or None,
+    )
+    with at_work("planning"):
+        planned = session.plan_of_sets(choices, sets)
+    for doubt in planned.doubts:
+        click.echo(f"ddbench: {doubt}", err=True)
+    return planned
 
 
 def read_set(path: Path) -> GivenSet:
@@ -110,8 +117,8 @@ def read_set(path: Path) -> GivenSet:
         fail(str(error))
 
 
-def _name_of(sets: Sequence[GivenSet]) -> str:
-    """Return the name of the run folder of some sets."""
+def name_of(sets: Sequence[GivenSet]) -> str:
+    """Return a name for the run folder of some sets."""
     from ddbench.text.lines import slug
 
     if len(sets) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from ddbench.execution.manifest import in_words
 from ddbench.planning.given_sets import GivenSet, PlanOfSets
 from ddbench.store.atomic_files import write_whole
-from ddbench.store.records import DONE, Condensation, Costs
+from ddbench.store.records import DONE, Condensation, CondensationRecord, Costs
 from ddbench.store.run_folder import RunFolder, refuse_newer, stands, write_record
 
 
@@ -28,6 +28,23 @@ def lay_in(folder: RunFolder, planned: PlanOfSets) -> None:
     for job in planned.plan.condensations:
         if not stands(folder, job.id):
             _lay_in(folder, job, planned.given[job.id])
+
+
+def copy_in(folder: RunFolder, source: RunFolder, records: Iterable[CondensationRecord]) -> None:
+    """Copy sets of another run into a run folder, where they are not there yet.
+
+    Raises:
+        OSError: A set is not there, or cannot be read.
+        RunError: The folder cannot be written, is something else than a run, or a later ddbench's.
+    """
+    folder.create()
+    refuse_newer(folder, "verify")
+    for record in records:
+        if not stands(folder, record.id):
+            path = source.set_file(record.id)
+            write_whole(folder.set_file(record.id), path.read_bytes())
+            values = {**record.record(), "from_file": str(path)}
+            write_record(folder.result(record.id), "condensation", values)
 
 
 def _lay_in(folder: RunFolder, job: Condensation, given: GivenSet) -> None:

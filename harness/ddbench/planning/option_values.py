@@ -58,6 +58,19 @@ def parse_percentage(text: str, option: str) -> int:
     return int(match[1])
 
 
+def parse_accuracy(text: str, option: str) -> float:
+    """Return the share of an accuracy in percent: 0.452 of "45.2" or "45.2%".
+
+    Raises:
+        RegistryError: It is none, or may be a share: below 1 without a percent sign.
+    """
+    match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]+)?)\s*(%?)", text.strip())
+    number = float(match[1]) if match else -1.0
+    if match is None or number > 100 or (number < 1 and not match[2]):
+        raise RegistryError([f"{option} {text}: expected an accuracy in percent, as 45.2%"])
+    return number / 100
+
+
 def parse_size(text: str, option: str) -> int:
     """Return bytes of "500M", "4G", "1.5g"; 0 of "none".
 

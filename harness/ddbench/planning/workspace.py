@@ -130,6 +130,18 @@ class Session:
 
         return plan_of_sets(self.registry, choices, self._context(), sets)
 
+    def facts(self, name: str, validate: int | None = None) -> DatasetFacts:
+        """Return what is known of a dataset of the registry or of ddbench.
+
+        `validate` is the option of that name: the percentage of the training images to hold out.
+
+        Raises:
+            MissingData: It is not here; the text is the remedy.
+        """
+        source, options = self.named_datasets().get(name, (name, {}))
+        more = {} if validate is None else {"validate": validate}
+        return self._facts(source, {**options, **more})
+
     def _context(self) -> PlanningContext:
         return PlanningContext(self.found, self.ask, self._facts, lambda: self.extensions.datasets)
 
