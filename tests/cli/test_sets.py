@@ -12,7 +12,7 @@ from ddbench import SyntheticSet
 from ddbench.cli import main
 from ddbench.contract.set_metadata import about_data
 from ddbench.datasets import load
-from ddbench.datasets.tensors import prepare
+from ddbench.datasets.tensors import fit_zca, prepare
 from ddbench.store.run_folder import open_run, read_run
 
 pytestmark = pytest.mark.usefixtures("asked_here")
@@ -268,3 +268,68 @@ def test_data_that_are_others_than_the_claims_are_refused(claimed):
     record = json.loads(claimed.read_text())
     claimed.write_text(json.dumps({**record, "dataset_fingerprint": "0" * 64}))
     assert "is not what the claim was made on" in ddbench("verify", "r", "--debug", code=2)[1]
+
+
+# -- import ----------------------------------------------------------------------------------------
+
+
+def test_an_imported_file_is_evaluated_like_one_of_a_run(tmp_path):
+    made = toy_set()
+    torch.save((made.images, made.labels), tmp_path / "theirs.pt")
+    words = ("import", "theirs.pt", "--dataset", "toy", "--space", "normalised")
+    out, err = ddbench(*words, "--method", "dc", "--recipe", "lr=0.5")
+    assert "made by dc, toy" in out and "read as pair; labels: class indices" in out
+    assert "next: ddbench evaluate theirs.safetensors" in err
+    found = SyntheticSet.load("theirs.safetensors")
+    assert torch.equal(found.images, made.images) and found.recipe == {"lr": 0.5}
+    saved(tmp_path / "ours.safetensors")
+    ddbench("evaluate", "theirs.safetensors", "ours.safetensors", *ON, "--out", "r")
+    common = {str(one.accuracies) for one in read_run(open_run("r")).evaluations.values()
+              if not one.own_recipe}  # fmt: skip
+    assert len(common) == 1
+    assert "exists already; name another file by --to" in ddbench(*words, code=2)[1]
+
+
+def test_what_a_file_claims_is_told_with_the_command_that_verifies_it(tmp_path):
+    made = toy_set()
+    content = {"data": [[made.images, made.labels]], "accs_all_exps": {"ConvNet": [0.5, 0.7]}}
+    torch.save(content, tmp_path / "res.pt")
+    out, err = ddbench("import", "res.pt", "--dataset", "toy", "--space", "normalised")
+    assert "the file claims 60.0 ± 14.1% on ConvNet (2 networks)" in out
+    words = "verify res.safetensors --accuracy 60.0% --spread 14.1% --networks 2"
+    assert f"or: ddbench {words} --evaluate-on NETWORK --protocol PROTOCOL" in err
+    ddbench(*words.split(), *ON)
+
+
+def test_whitened_sets_come_in_with_whitened_data(tmp_path):
+    white = load("toy", options={"zca": True})
+    whitening = fit_zca(white.train_images)
+    images = prepare(white, "cpu", whitening).train_images[:4]
+    torch.save((images, torch.arange(4)), tmp_path / "x.pt")
+    assert "name the data whitened" in ddbench(
+        "import", "x.pt", "--dataset", "toy", "--space", "zca", code=2
+    )[1]  # fmt: skip
+    ddbench("import", "x.pt", "--dataset", "toy?zca=true", "--space", "zca")
+    ddbench("evaluate", "x.safetensors", *ON, "--out", "r")
+    assert (
+        "whitened (zca)" in ddbench("evaluate", "x.safetensors", "--dataset", "toy", *ON, code=2)[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("none.pt", "--dataset", "toy"), "none.pt: no such file"),
+        (("x.pt", "--dataset", "toi"), "did you mean 'toy'"),
+        (("x.pt", "--dataset", "toy"), "x.pt: in which space are the images?"),
+        (("x.pt", "--dataset", "toy", "--mean", "0.5"), "give both, or none"),
+        (("x.pt", "--dataset", "toy", "--mean", "a", "--std", "1"), "--mean a: expected numbers"),
+        (("x.pt", "--dataset", "toy", "--recipe", "lr"), "--recipe lr: expected KEY=VALUE"),
+    ],
+)
+def test_an_import_that_cannot_be_is_told_in_one_line(tmp_path, words, message):
+    made = toy_set()
+    torch.save((made.images, made.labels), tmp_path / "x.pt")
+    _, err = ddbench("import", *words, code=2)
+    assert message in err and err.count("\n") == 1
+    assert not list(tmp_path.glob("*.safetensors"))

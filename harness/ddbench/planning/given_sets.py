@@ -20,7 +20,7 @@ from ddbench.planning.registry import Registry, RegistryError
 from ddbench.planning.table_checks import read_architectures
 from ddbench.planning.test_set import with_tests
 from ddbench.store.hashing import hash_of_values
-from ddbench.store.records import TEST, Condensation
+from ddbench.store.records import FROM_FILE, TEST, Condensation
 
 UNKNOWN = "unknown"  # where a set does not say it
 LARGEST = 10**6  # of the whole numbers that a file may claim
@@ -130,7 +130,7 @@ def condensation_of(one: GivenSet, dataset: str, facts: DatasetFacts) -> Condens
         row=row,
         method=_text(said.get("method")) or row,
         source=_text(said.get("source")) or str(one.path),
-        code=_text(said.get("code")),
+        code=f"{FROM_FILE}{_text(said.get('code'))}",
         dataset=dataset,
         dataset_fingerprint=facts.fingerprint,
         architecture=_text(said.get("architecture")) or UNKNOWN,

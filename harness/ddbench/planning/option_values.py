@@ -21,10 +21,11 @@ def parse_setting(text: str) -> tuple[str, str, list[Any]]:
     if not match:
         raise RegistryError([f"--set {text}: expected METHOD.OPTION=VALUE, as gm.batch_real=128"])
     values = [match["value"]] if match["value"][:1] in "[\"'" else match["value"].split(",")
-    return match["row"], match["option"], [_value(value) for value in values]
+    return match["row"], match["option"], [value_of(value) for value in values]
 
 
-def _value(text: str) -> Any:  # noqa: ANN401
+def value_of(text: str) -> Any:  # noqa: ANN401
+    """Return a value as TOML writes it; words without quotes stay words."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

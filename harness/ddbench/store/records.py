@@ -23,6 +23,7 @@ SCHEMA = 1
 PRECISION = "float32"
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 TEST, VALIDATION = "test", "validation"  # whose images an evaluation tests on
+FROM_FILE = "file:"  # before the code of a set that a file brought: not of what is installed
 
 _STRICT = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 _HALVES = re.compile("[\ud800-\udfff]")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-
 from ddbench.reporting.terminal.job_words import JobWords
 from ddbench.reporting.terminal.tables import print_json, print_table, stdout
 from ddbench.text import number_format
