@@ -13,8 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from ddbench import formations
 from ddbench.contract.recipes import Recipe
-from ddbench.contract.synthetic_set import SetError, SyntheticSet, check_fit, check_space
+from ddbench.contract.set_fit import doubts, misfits
+from ddbench.contract.synthetic_set import SetError, SyntheticSet
 from ddbench.datasets import Dataset, space_of
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import parts_fingerprint
@@ -229,7 +231,7 @@ def evaluate(
     real = context.dataset(dataset, extensions)
     if not isinstance(synthetic, SyntheticSet):
         synthetic = SyntheticSet.load(synthetic)
-    _require_fit(synthetic, real)
+    _require_fit(synthetic, real, extensions)
     of_data = _real_images(context, real, choose=bool(chosen.learning_rates))
     with one_thread():
         scores = [
@@ -274,21 +276,20 @@ def _rows(architecture: str, scores: Scores) -> Iterator[dict[str, Any]]:
         }
 
 
-def _require_fit(synthetic: SyntheticSet, real: Dataset) -> None:
+def _require_fit(synthetic: SyntheticSet, real: Dataset, extensions: Extensions) -> None:
     """See that a set can be trained on and tested on a dataset's images."""
     space = space_of(real)
-    problems = check_fit(synthetic, num_classes=real.num_classes, shape=real.shape)
-    problems = problems or check_space(synthetic, space)
+    problems = misfits(synthetic, real.shape, space) or formations.problems(
+        synthetic,
+        num_classes=real.num_classes,
+        shape=real.shape,
+        parts=extensions.formations,
+        catalogue=extensions.architectures,
+    )
     if problems:
         raise SetError(f"the set does not fit {real.name}: {'; '.join(problems)}")
-    made_of = synthetic.provenance.get("dataset_fingerprint")
-    if made_of not in (None, space["dataset_fingerprint"]):
-        warnings.warn(
-            f"the set was made of {synthetic.provenance.get('dataset', 'other data')!r}"
-            f" (fingerprint {str(made_of)[:8]}), not of {real.name}"
-            f" ({real.fingerprint[:8]}), whose test images it is evaluated on",
-            stacklevel=3,
-        )
+    for doubt in doubts(synthetic, real.name, space):
+        warnings.warn(doubt, stacklevel=3)
 
 
 # -- from what is convenient to what the harness takes ---------------------------------------

@@ -161,6 +161,21 @@ PLACES = (
     PLUGIN,
 )
 
+PRESET = click.option(
+    "--preset",
+    shell_complete=completing(lambda registry: registry.presets),
+    help="Which preset of the registry.  [default: quick]",
+)
+EVALUATE_ON = click.option(
+    "--evaluate-on", multiple=True, help="Architecture that is trained on the sets; repeatable."
+)
+PROTOCOL = click.option(
+    "--protocol",
+    multiple=True,
+    shell_complete=completing(lambda registry: registry.protocols),
+    help="How sets are evaluated; repeatable.",
+)
+
 CHOICES = (
     click.option(
         "--all",
@@ -168,11 +183,7 @@ CHOICES = (
         is_flag=True,
         help="Every row of the preset and every installed method.",
     ),
-    click.option(
-        "--preset",
-        shell_complete=completing(lambda registry: registry.presets),
-        help="Which preset of the registry.  [default: quick]",
-    ),
+    PRESET,
     click.option(
         "--method",
         "rows",
@@ -193,9 +204,7 @@ CHOICES = (
         multiple=True,
         help="Architecture that is matched while condensing; repeatable.",
     ),
-    click.option(
-        "--evaluate-on", multiple=True, help="Architecture that is trained on the sets; repeatable."
-    ),
+    EVALUATE_ON,
     click.option(
         "--init", "inits", multiple=True, help="Where the synthetic images start; repeatable."
     ),
@@ -203,12 +212,7 @@ CHOICES = (
     click.option(
         "--seed", "seeds", multiple=True, type=int, help="Seed of a condensation; repeatable."
     ),
-    click.option(
-        "--protocol",
-        multiple=True,
-        shell_complete=completing(lambda registry: registry.protocols),
-        help="How sets are evaluated; repeatable.",
-    ),
+    PROTOCOL,
     click.option(
         "--published",
         is_flag=True,
@@ -239,12 +243,14 @@ CHOICES = (
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print plain data.")
 
-RUN = (
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        help="Run folder; goes on with one there.  [default: runs/<preset>]",
-    ),
+OUT = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Run folder; goes on with one there.  [default: runs/<preset>]",
+)
+
+# How jobs are done, whatever they are.
+ENGINE = (
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option(
         "--jobs",
@@ -279,22 +285,28 @@ RUN = (
         show_default=True,
         help="CPU threads of a job; times compare only at equal ones.",
     ),
-    click.option(
-        "--checkpoint-every",
-        default="60s",
-        show_default=True,
-        help="Time between checkpoints of a condensation.",
-    ),
     click.option("--stop-after", help="Checkpoint and end after this time, as 9m; exit code 4."),
-    click.option(
-        "--keep-state", is_flag=True, help="Keep the final state, so that more steps can follow."
-    ),
     click.option(
         "--observe",
         "observers",
         multiple=True,
         metavar="NAME",
         help="Let a tracker watch, as tensorboard; repeatable.",
+    ),
+    click.option("--debug", is_flag=True, help="One job after the other in this process."),
+)
+
+RUN = (
+    OUT,
+    *ENGINE[:-1],
+    click.option(
+        "--checkpoint-every",
+        default="60s",
+        show_default=True,
+        help="Time between checkpoints of a condensation.",
+    ),
+    click.option(
+        "--keep-state", is_flag=True, help="Keep the final state, so that more steps can follow."
     ),
     click.option(
         "--keep-stale",
@@ -304,7 +316,7 @@ RUN = (
     click.option(
         "--require-all", is_flag=True, help="Absent data is an error instead of a skipped row."
     ),
-    click.option("--debug", is_flag=True, help="One job after the other in this process."),
+    ENGINE[-1],
 )
 
 
