@@ -28,7 +28,7 @@ LAYERS = [
     {"training"},
     {"contract"},
     {"datasets"},
-    {"architectures", "augment", "meter"},
+    {"architectures", "augment", "meter", "processes"},
     {"store"},
     {"machine", "text"},
 ]

@@ -19,7 +19,6 @@ from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import load
 from ddbench.execution.engines import Jobs, crash_records, local
-from ddbench.execution.engines.crash_records import StartError
 from ddbench.execution.engines.inline import run_inline
 from ddbench.execution.engines.limits import free_memory, memory_of_a_job, relieve_log, shorten_log
 from ddbench.execution.engines.local import slots
@@ -27,6 +26,7 @@ from ddbench.execution.job_context import JobContext
 from ddbench.execution.run import Outcome
 from ddbench.execution.runner import Control, Stopped
 from ddbench.planning.jobs import Plan
+from ddbench.processes.start_errors import StartError
 from ddbench.store.atomic_files import claimed
 from ddbench.store.run_folder import RunFolder, read_run
 

@@ -58,9 +58,11 @@ def run(
     Exit codes: 0 all done, 1 some job failed, 2 usage, 3 nothing could run, 4 stopped in time
     with more to do, 130 interrupted.
     """
+    from ddbench.execution.engines import PRELOAD
     from ddbench.execution.run import jobs_at_once
     from ddbench.execution.signals import Stop
     from ddbench.planning.option_values import parse_duration
+    from ddbench.processes.fork_server import ForkServer
     from ddbench.reporting.terminal import at_work
 
     if print_registry:
@@ -71,7 +73,8 @@ def run(
     with stop.heard():
         options = _run_options(given)
         choices = choices_of(given, jobs_at_once(options))
-        session = open_session(given, planning=True)
+        server = None if options.inline else ForkServer(PRELOAD, options.threads)
+        session = open_session(given, planning=True, server=server)
         with at_work("planning"):
             plan = session.plan(choices)
         if require_all and plan.skipped:
