@@ -23,12 +23,14 @@ from ddbench.discovery.fingerprints import parts_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, bind, discover, find, load
 from ddbench.discovery.sources import parts_of_file, parts_of_module
 from ddbench.execution.devices import device_named
+from ddbench.execution.engines import PRELOAD
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.run import RunOptions, carry_out, jobs_at_once
 from ddbench.planning.evaluations import recipe_of
 from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import Protocol, Registry, RegistryError, read
 from ddbench.planning.workspace import Places, Session, default_cache
+from ddbench.processes.fork_server import ForkServer
 from ddbench.reporting import leaderboard as boards
 from ddbench.reporting.leaderboard.dataframes import (
     condensation_frame,
@@ -340,7 +342,7 @@ def _protocol(protocol: str | Protocol, registry: Registry) -> Protocol:
 
 def _session(methods: Any, registry: Registry, places: Places) -> Session:  # noqa: ANN401
     if not isinstance(methods, Mapping):
-        return Session.installed(registry, places)
+        return Session.installed(registry, places, ForkServer(PRELOAD))
     bound = {name: _bound(name, method, places) for name, method in methods.items()}
     return Session.of(registry, places, bound, Extensions.installed(files=places.plugins))
 

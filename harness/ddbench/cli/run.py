@@ -58,7 +58,9 @@ def run(
     Exit codes: 0 all done, 1 some job failed, 2 usage, 3 nothing could run, 4 stopped in time
     with more to do, 130 interrupted.
     """
+    from ddbench.execution.engines import PRELOAD
     from ddbench.execution.run import jobs_at_once
+    from ddbench.processes.fork_server import ForkServer
     from ddbench.reporting.terminal import at_work
 
     if print_registry:
@@ -69,7 +71,8 @@ def run(
         preset = given["preset"] or DEFAULT_PRESET
         options = run_options(given, given["out"] or Path("runs") / preset)
         choices = choices_of(given, jobs_at_once(options))
-        session = open_session(given, planning=True)
+        server = None if options.inline else ForkServer(PRELOAD, options.threads)
+        session = open_session(given, planning=True, server=server)
         with at_work("planning"):
             plan = session.plan(choices)
         if require_all and plan.skipped:
