@@ -218,6 +218,7 @@ class CondensationRecord(Condensation, _Ended):
     metrics: dict[str, Quantity] = field(default_factory=dict)
     chose_on_split: bool = False
     images: Counted | None = None
+    repeated_images: Counted = 0  # of the initial set: of classes with fewer than ipc
     missing_classes: list[Counted] = field(default_factory=list)
     resumed: Counted = 0
     extended_from: str | None = None
