@@ -21,9 +21,7 @@ def register_inits() -> dict[str, Init]:
     inits = (
         Init("noise", noise, "standard normal pixels in the normalised space"),
         Init("real", real, "random training images of the class, none twice"),
-        Init(
-            "fill", fill, "as real; a class with too few images repeats them, and the row says so"
-        ),
+        Init("fill", fill, "as real; a class with too few images repeats them"),
         Init("spc", spc, "random training images that a trained network classifies correctly"),
         Init("kmeans", kmeans, "training images nearest to the class's centroids, by k-means"),
     )
@@ -168,5 +166,6 @@ def _require_ipc(task: Task, init: str) -> None:
         if count < task.ipc:
             raise Unsupported(
                 f"init {init} on {task.dataset}: class {c} has {count} training images, ipc is "
-                f"{task.ipc}; use ipc <= {min(task.class_counts)}, or init fill, which repeats images"
+                f"{task.ipc}; use ipc <= {min(task.class_counts)}, or init fill, which repeats "
+                "images"
             )

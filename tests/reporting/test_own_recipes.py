@@ -34,8 +34,11 @@ def test_images_are_held_against_each_control_of_the_same_labels(made):
     assert gains["noise"].decided and not gains["real"].decided
     text = images_or_labels(board)
     assert text.startswith("sre2l") and "71.0 ± 1.0% by its own soft labels and recipe" in text
-    assert "+0.7 over sre2l [images=real] (95% interval −0.8 to +2.1: no more than noise)" in text
-    assert "+40.7 over sre2l [images=noise] (95% interval +" in text
+    assert (
+        "+0.7 points over sre2l [images=real] (95% interval −0.8 to +2.1: no more than noise)"
+        in text
+    )
+    assert "+40.7 points over sre2l [images=noise] (95% interval +" in text
 
 
 def test_controls_of_another_regime_are_not_held_against(made):

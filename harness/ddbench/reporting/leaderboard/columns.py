@@ -203,11 +203,11 @@ REGIME = Column(
     "view of an image",
 )
 OVER_CONTROL = Column(
-    "images add",
+    "over control",
     lambda view: _over_control(view),
     words=True,
-    meaning="images add: points by the own recipe over other images with the same labels and "
-    "recipe, with the 95% interval",
+    meaning="over control: points by the own recipe above other images with soft labels made in "
+    "the same way, with the 95% interval",
 )
 STEPS_TRAINED = Column(
     "steps trained",

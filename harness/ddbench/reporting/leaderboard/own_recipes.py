@@ -62,13 +62,13 @@ def images_or_labels(board: Board, shown: Callable[[str], str] = str) -> str:
 def _words(place: RankedRow, gains: list[OverControl], shown: Callable[[str], str]) -> str:
     accuracy = f"{number_format.points(place.own.mean, place.own.spread)}%"
     against = [
-        f"{number_format.difference(one.found.mean)} over {shown(one.control.entry.label)}"
+        f"{number_format.difference(one.found.mean)} points over {shown(one.control.entry.label)}"
         f" ({_certainty(one.found)})"
         for one in gains
     ]
     return (
-        f"{shown(place.entry.label)} gives {accuracy} by its own soft labels and recipe; with the"
-        f" same labels its images add {number_format.listed(against)} points"
+        f"{shown(place.entry.label)} gives {accuracy} by its own soft labels and recipe:"
+        f" {number_format.listed(against)}, with soft labels made in the same way"
     )
 
 
