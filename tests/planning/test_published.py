@@ -11,7 +11,14 @@ from ddbench.planning.jobs import Choices, DatasetFacts
 from ddbench.planning.planner import make
 from ddbench.planning.registry import Where, read
 
-OURS = ("ddbench-gm", "ddbench-dm", "ddbench-datm", "ddbench-fedd3", "ddbench-coresets")
+OURS = (
+    "ddbench-gm",
+    "ddbench-dm",
+    "ddbench-idc",
+    "ddbench-datm",
+    "ddbench-fedd3",
+    "ddbench-coresets",
+)
 METHODS = {name: load(found) for name, found in discover().items() if found.distribution in OURS}
 if len({method.found.distribution for method in METHODS.values()}) < len(OURS):
     pytest.skip("not all of ddbench's own methods are installed", allow_module_level=True)
@@ -26,7 +33,10 @@ ELSEWHERE = {
     "ipc": (3, 25, 1000),
     "init": ("noise", "real", "spc", "kmeans"),
 }
-UNUSED = {"fedd3": {"arch", "init"}}  # it matches no network; clients start from their own images
+UNUSED = {
+    "fedd3": {"arch", "init"},  # it matches no network; clients start from their own images
+    "idc": {"init"},  # it makes its own canvases
+}
 FREE = {"datm": (("datm", "select", ("init",)),)}  # of what would forbid to start elsewhere
 SAME = {"cifar10?zca=true": "cifar10-zca"}
 
@@ -91,7 +101,7 @@ EACH = pytest.mark.parametrize(
 
 def test_every_table_of_the_registry_that_is_published_is_tried():
     tables = {name for name, table in REGISTRY.methods.items() if table.get("published", True)}
-    assert {row for row, _ in HOMES} == tables | {"gm", "dsa", "dm", "mtt", "datm", "fedd3"}
+    assert {row for row, _ in HOMES} == tables | {"gm", "dsa", "dm", "idc", "mtt", "datm", "fedd3"}
 
 
 @EACH

@@ -181,6 +181,7 @@ def unknown(name: str, available: Iterable[str]) -> str:
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "ddbench-gm": ("gm", "dsa"),
     "ddbench-dm": ("dm",),
+    "ddbench-idc": ("idc", "idc-dm"),
     "ddbench-datm": ("datm", "mtt"),
     "ddbench-fedd3": ("fedd3",),
     "ddbench-coresets": ("random", "herding", "kcenter", "kmeans"),

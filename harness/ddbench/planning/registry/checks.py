@@ -148,14 +148,14 @@ def _wrong_in_table(
             yield from _wrong_in_table(at, inner, ("ipc",) if axis == "dataset" else ())
 
 
-# What a protocol's `augment` may be; the operations may be joined by "_".
+# What a protocol's `augment` may be; the operations may be joined by "_" and "+".
 AUGMENTATIONS = ("none", "dsa", "dc-mnist", "dc-bn")
 OPERATIONS = ("color", "crop", "cutout", "flip", "rotate", "scale")
 
 
 def _wrong_augment(name: str) -> str:
     """Return what is wrong with a protocol's augmentation, "" if nothing is."""
-    parts = name.split("_")
+    parts = name.replace("+", "_").split("_")
     wrong = [part for part in parts if part not in OPERATIONS]
     if name in AUGMENTATIONS or not wrong and len(set(parts)) == len(parts):
         return ""
