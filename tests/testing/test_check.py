@@ -154,6 +154,12 @@ BROKEN_SETS = {
 }
 
 
+BROKEN_SETS["unused payload"] = (
+    lambda state, task: SyntheticSet(state.images, state.labels, payload={"more": torch.ones(1)}),
+    "which no part of a formation uses",
+)
+
+
 @pytest.mark.parametrize("name", BROKEN_SETS)
 def test_a_wrong_set_is_found(name):
     make, words = BROKEN_SETS[name]
@@ -164,6 +170,16 @@ def test_a_wrong_set_is_found(name):
 def test_a_set_that_shares_memory_with_the_state_is_found():
     plugin = exporting(lambda state, task: SyntheticSet(state.images, state.labels))
     assert "it changed" in failed(plugin, only="a set of its own")["a set of its own"]
+
+
+def test_a_payload_that_shares_memory_with_the_state_is_found():
+    plugin = exporting(
+        lambda state, task: SyntheticSet(
+            state.images.clone(), state.labels.clone(), payload={"more": state.images}
+        )
+    )
+    found = failed(plugin, only="a set of its own")["a set of its own"]
+    assert "it changed: payload 'more' differ" in found
 
 
 def test_an_export_that_advances_the_state_is_found():

@@ -58,12 +58,15 @@ class TrainedNetwork:
     accuracy: float
     held_out: int
 
-    def measures(self) -> dict[str, float | int | str]:
-        """Return what a synthetic set made with it records in its measures."""
+    def measures(self, role: str = "feature") -> dict[str, float | int | str]:
+        """Return what a synthetic set made with it records in its measures.
+
+        `role` is what the network was: of a "teacher" the accuracy is ``teacher_accuracy``.
+        """
         return {
-            "feature_network": self.architecture,
-            "feature_epochs": self.epochs,
-            "feature_accuracy": self.accuracy,
+            f"{role}_network": self.architecture,
+            f"{role}_epochs": self.epochs,
+            f"{role}_accuracy": self.accuracy,
         }
 
 
