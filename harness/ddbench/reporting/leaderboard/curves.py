@@ -48,15 +48,26 @@ def metrics_of(curve: Curve) -> list[str]:
     return [name for name in names if len({v for v in curve[name] if math.isfinite(v)}) > 1]
 
 
-def panels_of(
-    curves: Sequence[tuple[Entry, Sequence[Curve]]],
-) -> list[tuple[Entry, str, Sequence[Curve]]]:
-    """Return what a plot of curves has a panel for: each metric that an entry logged."""
-    return [
-        (entry, name, by_seed)
-        for entry, by_seed in curves
-        for name in dict.fromkeys(name for curve in by_seed for name in metrics_of(curve))
-    ]
+@dataclass(frozen=True)
+class Logged:
+    """One metric of one method: what a plot of curves has a panel for.
+
+    Attributes:
+        metric: Its name.
+        rows: The rows of the method that logged it, each with the curves of its seeds.
+    """
+
+    metric: str
+    rows: Sequence[tuple[Entry, Sequence[Curve]]]
+
+
+def panels_of(curves: Sequence[tuple[Entry, Sequence[Curve]]]) -> list[Logged]:
+    """Return the metrics of each method; its rows share them, so that a sweep can be compared."""
+    found: dict[tuple[str, str], list[tuple[Entry, Sequence[Curve]]]] = {}
+    for entry, by_seed in curves:
+        for name in dict.fromkeys(name for curve in by_seed for name in metrics_of(curve)):
+            found.setdefault((entry.method, name), []).append((entry, by_seed))
+    return [Logged(name, rows) for (_, name), rows in found.items()]
 
 
 @dataclass(frozen=True)
