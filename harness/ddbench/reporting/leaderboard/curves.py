@@ -96,13 +96,10 @@ def anytime(
     The last is the final set's, and the only one where no set was evaluated on the way. Under the
     common protocol, or by the sets' own recipes.
     """
-    place = (board.dataset, board.fingerprint, board.architecture, board.protocol)
+    place = (board.dataset, board.fingerprint, board.architecture, board.protocol, own)
     here: dict[str | None, dict[int, list[Evaluated]]] = {}
-    for one in results.evaluations:
-        record = one.record
-        at = (record.dataset, record.dataset_fingerprint, record.architecture, record.protocol)
-        if one.current and record.snapshot is not None and record.own_recipe == own and at == place:
-            here.setdefault(one.entry, {}).setdefault(record.snapshot, []).append(one)
+    for one in results.on_the_way.get(place, ()):
+        here.setdefault(one.entry, {}).setdefault(one.record.snapshot or 0, []).append(one)
     found: list[tuple[Entry, Sequence[AnytimePoint]]] = []
     for row in board.places:
         snapshots = sorted(here.get(row.entry.key, {}).items())

@@ -116,7 +116,8 @@ class Document:
 
 def _cell(text: str, unbroken: bool = False) -> str:
     """Return markdown so that it stays in its cell: no bar that is not escaped, no new line."""
-    text = re.sub(r"(?<!\\)\|", r"\|", " ".join(text.split("\n")))
+    if "|" in text or "\n" in text:
+        text = re.sub(r"(?<!\\)\|", r"\|", " ".join(text.split("\n")))
     return text.replace(" ", "\N{NO-BREAK SPACE}") if unbroken else text
 
 
