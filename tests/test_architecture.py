@@ -39,7 +39,6 @@ ONLY = {
     "click": {"cli"},
     "rich": {"reporting"},
     "pandas": {"reporting", "api"},
-    "matplotlib": {"reporting"},
     "fvcore": {"meter"},
     "scipy": {"reporting"},
     "sklearn": {"features"},
@@ -284,7 +283,7 @@ def test_light_commands_import_no_torch(command):
     code = (
         "import sys\nfrom ddbench.cli import main\n"
         f"try:\n    main({command.split()!r})\nexcept SystemExit as end:\n    assert not end.code\n"
-        "heavy = {'torch', 'torchvision', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'torch', 'torchvision', 'pandas'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
@@ -296,7 +295,7 @@ def test_no_help_imports_torch():
         "import sys, click\nfrom ddbench.cli import main\n"
         "def show(words, group, context):\n"
         "    main([*words, '--help'], standalone_mode=False)\n"
-        "    heavy = {'torch', 'torchvision', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "    heavy = {'torch', 'torchvision', 'pandas'} & set(sys.modules)\n"
         "    assert not heavy, (words, heavy)\n"
         "    for name in group.list_commands(context) if isinstance(group, click.Group) else ():\n"
         "        show([*words, name], group.resolve_command(context, [name])[1], context)\n"

@@ -384,7 +384,7 @@ def test_debug_shows_the_traceback_behind_a_message(session, tmp_path, caplog):
     _, err = ddbench("--debug", *run, code=2)
     assert "ImportError: no module" in err and err.endswith(plain)
     logging.getLogger("ddbench").setLevel(logging.NOTSET)
-    assert not logging.getLogger("matplotlib").isEnabledFor(logging.DEBUG)
+    assert not logging.getLogger("PIL").isEnabledFor(logging.DEBUG)
 
 
 # -- completion ------------------------------------------------------------------------------------

@@ -35,7 +35,8 @@ class NewerSchemaError(ValueError):
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
-    check_plain(value, depth=1)
+    if value:
+        check_plain(value, depth=1)
     return value
 
 

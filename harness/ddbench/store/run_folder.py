@@ -19,9 +19,10 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import os
 import shlex
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,20 @@ class RunFolder:
     def evaluation(self, id: str) -> Path:
         """Return the file of an evaluation's record."""
         return self.root / "evaluations" / f"{id}.json"
+
+    def results(self) -> list[Path]:
+        """Return the files of condensations' records that are there, in the order of their ids."""
+        paths = map(self.result, _names_in(self.root / "condensations"))
+        return [path for path in paths if os.path.lexists(path)]
+
+    def evaluations(self) -> list[Path]:
+        """Return the files of evaluations' records, likewise."""
+        names = _names_in(self.root / "evaluations")
+        return [self.root / "evaluations" / name for name in names if name.endswith(".json")]
+
+    def claims(self) -> frozenset[str]:
+        """Return the ids of jobs that have a lock file, held by a process or not."""
+        return frozenset(_names_in(self.root / "claims"))
 
     def log(self, id: str, of_condensation: bool) -> Path:
         """Return the file that holds what a job printed."""
@@ -154,6 +169,14 @@ class RunFolder:
         return self.check_there if self.is_run() else lambda: None
 
 
+def _names_in(place: Path) -> list[str]:
+    """Return the names in a folder in order; none where there is no folder."""
+    try:
+        return sorted(os.listdir(place))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def open_run(path: Path | str) -> RunFolder:
     """Return the run folder at `path`.
 
@@ -198,12 +221,12 @@ class Records:
 def read_run(folder: RunFolder) -> Records:
     """Read every record of a run; torn, foreign and newer files are listed, never fatal."""
     records = Records()
-    kinds: dict[str, tuple[Path, str, dict[str, Any]]] = {
-        "condensation": (folder.root / "condensations", f"*/{RESULT}", records.condensations),
-        "evaluation": (folder.root / "evaluations", "*.json", records.evaluations),
+    kinds: dict[str, tuple[Iterable[Path], dict[str, Any]]] = {
+        "condensation": (folder.results(), records.condensations),
+        "evaluation": (folder.evaluations(), records.evaluations),
     }
-    for kind, (place, pattern, into) in kinds.items():
-        for path in sorted(place.glob(pattern)):
+    for kind, (paths, into) in kinds.items():
+        for path in paths:
             try:
                 record = read_record(path, kind)
             except ValueError as error:

@@ -15,7 +15,7 @@ _CONTROL = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f
 
 def printable(text: str) -> str:
     """Return `text` without what would steer a terminal; lines and tabs stay."""
-    return _CONTROL.sub("", text)
+    return text if text.isprintable() else _CONTROL.sub("", text)
 
 
 def one_line(text: str) -> str:

@@ -42,7 +42,7 @@ class View:
 
     def on(self, board: Board) -> RankedRow:
         """Return the same row of another board."""
-        return next(p for p in board.places if p.entry.key == self.place.entry.key)
+        return board.by_key[self.place.entry.key]
 
     def cost(self, of: Callable[[Costs], float]) -> float:
         """Return a cost of condensing; NaN without one, and on several classes of hardware."""
@@ -363,10 +363,10 @@ def views_of_sets(boards: Sequence[Board]) -> list[View]:
     for place in boards[0].places:
         alike = place.entry.images if place.rank is not None else place.entry.key
         groups.setdefault(alike, []).append(place)
-    found = []
+    found, letters = [], table_format.letters(boards)
     for group in groups.values():
         first, *same = sorted(group, key=_condensing_seconds)
-        found.append(View(boards, first, same, table_format.letters(boards)))
+        found.append(View(boards, first, same, letters))
     return found
 
 
@@ -414,17 +414,6 @@ def plain(boards: Sequence[Board], place: RankedRow) -> dict[str, Any]:
 # -- cells -------------------------------------------------------------------------------------
 
 
-def on_front(view: View) -> bool:
-    """Say whether no other row is both more accurate and cheaper, on one class of hardware."""
-    ours = view.cost(lambda cost: cost.seconds)
-    rows = [View(view.boards, p) for p in view.board.places if p.rank is not None]
-    if view.place.rank is None or not math.isfinite(ours):
-        return False
-    costs = [(row.place.score.mean, row.cost(lambda cost: cost.seconds)) for row in rows]
-    mean = view.place.score.mean
-    return not any(other > mean and seconds <= ours for other, seconds in costs)
-
-
 def _condensing_seconds(place: RankedRow) -> float:
     return sum(cost.seconds for cost in place.costs.values())
 
@@ -434,7 +423,9 @@ def _set_name(view: View) -> str:
     entries = [view.place.entry, *(place.entry for place in view.same)]
     names = " = ".join(dict.fromkeys(entry.label for entry in entries))
     inits = "/".join(dict.fromkeys(entry.init for entry in entries))
-    marks = table_format.TIED * view.place.tied + table_format.FRONT * on_front(view)
+    marks = table_format.TIED * view.place.tied + table_format.FRONT * (
+        view.place.entry.key in view.board.front
+    )
     marks += table_format.CONTROL * view.place.entry.is_control
     marks += table_format.NOTED * any(entry.notes for entry in entries)
     return f"{names} ({inits}) {marks}".strip()

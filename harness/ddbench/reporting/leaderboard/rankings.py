@@ -176,6 +176,29 @@ class Board:
         return f"{self.protocol} ({self.variant})" if self.variant else self.protocol
 
     @cached_property
+    def by_key(self) -> Mapping[str, RankedRow]:
+        """Its rows by the keys of their entries."""
+        return {place.entry.key: place for place in self.places}
+
+    @cached_property
+    def front(self) -> frozenset[str]:
+        """The keys of the Pareto front: no other row is both more accurate and cheaper to make.
+
+        Of rows with a rank, made on one class of hardware.
+        """
+        ranked = [p for p in self.places if p.rank is not None and len(p.costs) == 1]
+        costs = [
+            (next(iter(place.costs.values())).seconds, -place.score.mean, place.entry.key)
+            for place in ranked
+        ]
+        found, best = [], -math.inf
+        for _, negative, key in sorted(one for one in costs if math.isfinite(one[0])):
+            if -negative >= best:
+                best = -negative
+                found.append(key)
+        return frozenset(found)
+
+    @cached_property
     def best(self) -> RankedRow | None:
         """The most accurate row under the common protocol."""
         return next((place for place in self.places if place.rank == 1), None)

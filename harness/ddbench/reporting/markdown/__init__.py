@@ -28,9 +28,7 @@ PICTURES = "report_files"  # the folder of the pictures in a run folder
 
 
 def _written(report: Report) -> str:
-    document = Document(
-        report.title, report.pictures, files=report.files, earlier=dict(report.earlier)
-    )
+    document = Document(report.title, report.pictures, files=report.files)
     return make_report(report.leaderboard, document, report.command).text()
 
 
