@@ -26,6 +26,7 @@ LAYERS = [
     {"inits"},
     {"features"},
     {"training"},
+    {"formations"},
     {"contract"},
     {"datasets"},
     {"architectures", "augment", "meter"},

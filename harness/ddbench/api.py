@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from ddbench.contract.recipes import Recipe
 from ddbench.contract.set_fit import doubts, misfits
 from ddbench.contract.synthetic_set import SetError, SyntheticSet
 from ddbench.datasets import Dataset, space_of
@@ -37,9 +38,8 @@ from ddbench.store.hashing import hash_of_text
 from ddbench.store.run_folder import RunFolder, open_run
 from ddbench.testing.tasks import one_thread
 from ddbench.text.suggestions import unknown_at
-from ddbench.training.evaluation import RealImages, Scores, held_out
+from ddbench.training.evaluation import RealImages, Registered, Scores, held_out
 from ddbench.training.evaluation import evaluate as train_and_test
-from ddbench.training.loop import Recipe
 
 Several = str | int | Sequence[Any]  # one value, or several
 PathLike = str | Path
@@ -238,7 +238,7 @@ def evaluate(
                 synthetic.to(context.device), of_data,
                 architecture=architecture, recipe=Recipe.of(recipe_of(chosen, real.augment)),
                 networks=networks or chosen.networks, own=own_recipe,
-                catalogue=extensions.architectures,
+                registered=Registered(extensions.architectures, extensions.formations),
             ))
             for architecture in _several(architectures) or ()
         ]  # fmt: skip

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ddbench.contract.synthetic_set import SyntheticSet
     from ddbench.contract.task import Task
     from ddbench.datasets import Source
+    from ddbench.formations import Formation
 
 HOOK_API = 2  # raised when a hook is added or gains an argument; hooks never lose one
 METHODS_GROUP = "ddbench.methods"
@@ -196,6 +197,8 @@ class MethodInfo:
         canonical: (config, facts) -> the config with every option that leaves the result as it
             is, but for rounding, at one value: such options are never marked as not published.
         published: Whether a publication gives the Config's defaults; None: if `paper` is named.
+        formations: Parts that its sets name and that extensions bring (`register_formations`);
+            their code is part of what determines a result.
         setting: "" where all data are in one place; else what another setting is called, such as
             "federated": its rows have tables of their own.
         balanced: Whether the set has exactly ipc images in every class.
@@ -221,6 +224,7 @@ class MethodInfo:
     published_at: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     published: bool | None = None
     canonical: Callable[[Any, Facts], Any] = lambda config, facts: config
+    formations: tuple[str, ...] = ()
     setting: str = ""
     balanced: bool = True
     needs: Callable[[Any, Facts], str | None] = lambda config, facts: None
@@ -292,6 +296,10 @@ class ExtensionHooks:
     @hookspec
     def register_inits(self) -> Mapping[str, Init] | None:
         """Return inits by name."""
+
+    @hookspec
+    def register_formations(self) -> Mapping[str, Formation] | None:
+        """Return parts that sets may name, by name: decoders, views and targets."""
 
     @hookspec
     def job_started(self, job: Mapping[str, Any]) -> None:

@@ -29,9 +29,15 @@ WHITENED = (
     "pixel = 255 * (x W^-1 + m), rounded, cut to 0..255",
 )
 
+AS_STORED = ("identity", "protocol", "stored")  # parts that take tensors as they are stored
+
 
 class UnknownSpaceError(ValueError):
     """A set whose images cannot be turned into pixels; says what is missing."""
+
+
+class NotPlainError(ValueError):
+    """A set whose stored images and labels are not what networks are trained on; says why."""
 
 
 def about_data(name: str, dataset: Dataset, validate: int | None = None) -> dict[str, Any]:
@@ -74,9 +80,19 @@ def torch_dataset(synthetic: SyntheticSet) -> TensorDataset:
     """Return (image, label) pairs; soft labels as probabilities, as `F.cross_entropy` takes them.
 
     Images (ch, H, W) float32 as they are; labels int64 class indices, or (C,) float32.
+
+    Raises:
+        NotPlainError: What a network sees is made of the stored tensors.
     """
+    parts = {stage: part.get("name") for stage, part in synthetic.formation.items()}
+    if made := {k: name for k, name in parts.items() if name not in AS_STORED}:
+        raise NotPlainError(
+            "the stored images and labels are not what networks are trained on:"
+            f" {_pairs(made)}; ddbench.formations makes that of them"
+        )
     labels = synthetic.labels
-    return TensorDataset(synthetic.images, labels.softmax(1) if synthetic.soft else labels)
+    logits = synthetic.label_kind == "logits"
+    return TensorDataset(synthetic.images, labels.softmax(1) if logits else labels)
 
 
 def unnormalised(synthetic: SyntheticSet, whitening: Whitening | None = None) -> torch.Tensor:
@@ -133,6 +149,8 @@ def in_words(synthetic: SyntheticSet) -> dict[str, str]:
         "labels": _labels(synthetic),
         "bytes": number_format.size(synthetic.bytes),
         "recipe": _pairs(_mapping(synthetic.recipe)),
+        "formation": _pairs(_mapping(synthetic.formation)),
+        "payload": ", ".join(map(str, synthetic.payload)),
         **_made(_mapping(synthetic.provenance)),
         **_data(_mapping(synthetic.provenance)),
         "costs": _costs(_mapping(synthetic.provenance.get("costs"))),
@@ -156,7 +174,7 @@ def _images(synthetic: SyntheticSet) -> str:
 
 def _labels(synthetic: SyntheticSet) -> str:
     if synthetic.soft:
-        return f"soft labels over {synthetic.labels.shape[1]} classes"
+        return f"soft labels over {synthetic.labels.shape[1]} classes ({synthetic.label_kind})"
     counts = synthetic.labels.unique(return_counts=True)[1].tolist()
     least, most = min(counts, default=0), max(counts, default=0)
     each = str(least) if least == most else f"{least} to {most}"

@@ -99,8 +99,11 @@ class JobContext:
             ChangedError: They are not.
         """
         for name, code in job.extensions.items():
-            is_init = name == getattr(job, "init", None)
-            of = extensions.code_of_init if is_init else extensions.code_of_architecture
+            of = extensions.code_of_architecture
+            if name == getattr(job, "init", None):
+                of = extensions.code_of_init
+            elif name in extensions.formations:
+                of = extensions.code_of_formation
             if of(name) != code:
                 raise ChangedError(
                     f"the code that brings {name} has been edited since the plan was made; "

@@ -56,6 +56,7 @@ class Draft:
         absent: Dataset -> why it is not here.
         fits: (architecture, dataset) -> its canonical name, or why it does not fit.
         inits: Init -> fingerprint of its code, "" where it is of ddbench.
+        formations: The same of the parts that sets may name.
         plan: The plan as far as it goes.
         own_recipe: Condensation of a set that is at hand -> whether it has a recipe of its own.
     """
@@ -72,6 +73,7 @@ class Draft:
     absent: dict[str, str] = field(default_factory=dict)
     fits: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     inits: dict[str, str] = field(default_factory=dict)
+    formations: dict[str, str] = field(default_factory=dict)
     plan: Plan = field(default_factory=Plan)
     own_recipe: dict[str, bool] = field(default_factory=dict)
 
@@ -131,8 +133,11 @@ class Draft:
         own = {name: values for name, values in said.items() if name not in settled}
         return own | self.registry.published_at(row.method, where)
 
-    def extensions(self, architecture: str, dataset: str, init: str = "") -> dict[str, str]:
+    def extensions(
+        self, architecture: str, dataset: str, init: str = "", parts: Iterable[str] = ()
+    ) -> dict[str, str]:
         """Return the code fingerprints of what others registered, by its name."""
         code = {architecture: self.fits[architecture, dataset].get("code", "")}
         code |= {init: self.inits[init]} if init else {}
+        code |= {part: self.formations.get(part, "") for part in parts}
         return {name: fingerprint for name, fingerprint in code.items() if fingerprint}

@@ -164,6 +164,7 @@ class Costs:
     flops_lower_bound: bool = False
     peak_memory: Counted | None = None  # bytes
     bytes: Counted
+    bytes_ratio: Quantity | None = None  # to ipc float32 images a class
     steps_done: Counted
     declared_flops: dict[str, Counted] = field(default_factory=dict)
 
@@ -238,6 +239,7 @@ class EvaluationRecord(Evaluation, _Ended):
 
     kind: Literal["evaluation"] = "evaluation"
     labels: str = "hard"
+    regime: str = ""  # of a set's own recipe: HL, SL or SL+KD
     chosen_lr: Quantity | None = None  # of the recipe's learning rates, on training images
     accuracies: list[Share] = field(default_factory=list)
     balanced_accuracies: list[Share] = field(default_factory=list)
@@ -249,6 +251,10 @@ class EvaluationRecord(Evaluation, _Ended):
     peak_memory: Counted | None = None
     n_test: AboveZero | None = None
     images: Counted | None = None
+    decoded_images: Counted | None = None  # that a network sees in an epoch
+    steps_trained: Counted | None = None  # of one network
+    images_seen: Counted | None = None
+    flops_targets: Counted | None = None  # teachers' part of flops_train
     chance: Share | None = None
     majority: Share | None = None
     validation: str = ""  # how the images were held out that it was tested on

@@ -8,7 +8,7 @@ from ddbench.discovery.methods import bind, discover
 from ddbench.inits import register_inits
 from ddbench.store.tensor_trees import load_tree, restore_state, save_state, save_tree
 from ddbench.testing import condense, toy_task
-from ddbench.training.loop import Recipe
+from ddbench.training import Recipe
 from ddbench_gm import DSA, GM, dsa, gm
 from torch.nn.functional import cross_entropy
 from torch.optim.optimizer import register_optimizer_step_post_hook

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ddbench import formations
 from ddbench.contract import synthetic_set as sets
 from ddbench.contract.config import make_config
 from ddbench.contract.hookspecs import Converged
@@ -251,16 +252,23 @@ class Condensing:
         return self._checked(result)
 
     def _checked(self, result: Any) -> SyntheticSet:  # noqa: ANN401
+        classes, shape = self.task.num_classes, self.task.shape
         problems = sets.check(
             result,
-            num_classes=self.task.num_classes,
-            shape=self.task.shape,
+            num_classes=classes,
+            shape=shape,
             ipc=self.job.ipc,
             balanced=self.job.balanced,
+        ) or formations.problems(
+            result,
+            num_classes=classes,
+            shape=shape,
+            parts=self.extensions.formations,
+            catalogue=self.extensions.architectures,
         )
         if problems:
             raise MisbehavedError("the exported set is not right: " + "; ".join(problems))
-        for name in ("recipe", "measures", "provenance"):
+        for name in ("recipe", "measures", "provenance", "formation"):
             try:
                 check_plain(dict(getattr(result, name)), name, depth=1)
             except ValueError as error:
@@ -269,7 +277,10 @@ class Condensing:
 
     def _complete(self, result: SyntheticSet) -> SyntheticSet:
         """Return the set with what training on it elsewhere needs to know."""
-        return replace(result, provenance={**result.provenance, **self.about})
+        about = dict(self.about)
+        if brought := self.extensions.bringers_of(formations.part_names(result)):
+            about["parts"] = brought
+        return replace(result, provenance={**result.provenance, **about})
 
     def _snapshot(self, state: Any) -> None:  # noqa: ANN401
         """Keep the set as it stands, if asked to."""
@@ -396,6 +407,11 @@ class Condensing:
             "ended_by": self._ended_by(),
         }
 
+    def _plain_bytes(self) -> int:
+        """Return the bytes of ipc float32 images a class, which ratios of bytes are against."""
+        task = self.task
+        return 4 * task.num_classes * task.ipc * math.prod(task.shape)
+
     def _costs(self, result: SyntheticSet, peak: int | None) -> dict[str, Any]:
         meters, artifacts = self.meters.values(), self.task.artifacts_used.values()
         declared: dict[str, int] = {}
@@ -414,6 +430,7 @@ class Condensing:
             or any(artifact.lower_bound for artifact in artifacts),
             "peak_memory": peak,
             "bytes": result.bytes,
+            "bytes_ratio": result.bytes / self._plain_bytes(),
             "steps_done": self.at.step,
             "declared_flops": declared,
         }
@@ -421,9 +438,7 @@ class Condensing:
 
 def _own_tensors(synthetic: SyntheticSet) -> SyntheticSet:
     """Return the set with tensors that the method does not get to see."""
-    return replace(
-        synthetic, images=synthetic.images.detach().clone(), labels=synthetic.labels.clone()
-    )
+    return synthetic.with_tensors(lambda tensor: tensor.detach().clone())
 
 
 def _numbers(metrics: Any) -> dict[str, float]:  # noqa: ANN401
