@@ -333,3 +333,13 @@ def test_an_import_that_cannot_be_is_told_in_one_line(tmp_path, words, message):
     _, err = ddbench("import", *words, code=2)
     assert message in err and err.count("\n") == 1
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_formed_set_is_evaluated_by_its_parts_and_refused_without_them(tmp_path):
+    formation = {"decode": {"name": "upsample", "factor": 2}}
+    saved(tmp_path / "tiles.safetensors", formation=formation)
+    ddbench("evaluate", "tiles.safetensors", *ON, "--out", "r")
+    assert {one.decoded_images for one in read_run(open_run("r")).evaluations.values()} == {16}
+    saved(tmp_path / "odd.safetensors", formation={"decode": {"name": "upsampel", "factor": 2}})
+    _, err = ddbench("evaluate", "odd.safetensors", *ON, code=2)
+    assert "does not fit toy" in err and "upsampel" in err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ WHITENED = (
     "pixel = 255 * (x W^-1 + m), rounded, cut to 0..255",
 )
 
+MOST_NAMES = 20  # of classes, in a list in words
 AS_STORED = ("identity", "protocol", "stored")  # parts that take tensors as they are stored
 
 
@@ -204,13 +205,18 @@ def _data(provenance: Mapping[str, Any]) -> dict[str, str]:
     classes = provenance.get("classes")
     return {
         "from": f"{name} ({str(fingerprint)[:8]})" if name and fingerprint else name,
-        "classes": ", ".join(map(str, classes)) if isinstance(classes, list | tuple) else "",
+        "classes": _names(classes) if isinstance(classes, list | tuple) else "",
         "preprocessing": str(provenance.get("preprocessing") or ""),
         "constants": "" if provenance.get("zca") else ", ".join(constants),
         "inverse": str(provenance.get("inverse") or ""),
         "augmentation": str(provenance.get("augment") or ""),
         "held out": f"{provenance['validate']}%" if provenance.get("validate") else "",
     }
+
+
+def _names(classes: Sequence[object]) -> str:
+    shown = ", ".join(map(str, classes[:MOST_NAMES]))
+    return f"{shown}, ... ({len(classes)} in all)" if len(classes) > MOST_NAMES else shown
 
 
 def _numbers(values: object) -> str:
