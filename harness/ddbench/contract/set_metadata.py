@@ -132,7 +132,8 @@ def three_lines(synthetic: SyntheticSet) -> str:
         kinds = " and ".join(type(one).__name__ for one in tensors)
         return f"SyntheticSet of {kinds}: no set that can be trained on"
     about = in_words(synthetic)
-    made = [about[name] for name in ("made by", "from", "seed") if name in about]
+    made = [about[name] for name in ("made by", "from") if name in about]
+    made += [f"seed {about['seed']}"] if made and "seed" in about else []
     recipe = f"recipe {about['recipe']}" if "recipe" in about else "no recipe of its own"
     return "\n".join(
         (
@@ -188,7 +189,7 @@ def _made(provenance: Mapping[str, Any]) -> dict[str, str]:
     return {
         "made by": f"{who} ({source})" if who and source else str(who),
         "imported from": str(provenance.get("imported_from") or ""),
-        "seed": f"seed {brief(provenance['seed'])}" if "seed" in provenance else "",
+        "seed": brief(provenance["seed"]) if "seed" in provenance else "",
         "init": str(provenance.get("init") or ""),
         "matched on": str(provenance.get("architecture") or ""),
         "steps": brief(provenance["steps"]) if "steps" in provenance else "",

@@ -34,7 +34,7 @@ def show_set(path: Path, synthetic: SyntheticSet, *, as_json: bool) -> None:
     if as_json:
         print_json(_record(path, synthetic))
         return
-    words = in_words(synthetic) | {"sha256": synthetic.sha256()}
+    words = in_words(synthetic) | {"sha256": synthetic.sha256()[:16]}
     rows = [{"field": name, "value": value} for name, value in words.items()]
     print_table(rows, title=f"set {path}")
     console = stdout()
