@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from ddbench import formations
 from ddbench.contract.recipes import Recipe
 from ddbench.contract.set_fit import doubts, misfits
 from ddbench.contract.synthetic_set import SetError, SyntheticSet
@@ -22,12 +23,14 @@ from ddbench.discovery.fingerprints import parts_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, bind, discover, find, load
 from ddbench.discovery.sources import parts_of_file, parts_of_module
 from ddbench.execution.devices import device_named
+from ddbench.execution.engines import PRELOAD
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.run import RunOptions, carry_out, jobs_at_once
 from ddbench.planning.evaluations import recipe_of
 from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import Protocol, Registry, RegistryError, read
 from ddbench.planning.workspace import Places, Session, default_cache
+from ddbench.processes.fork_server import ForkServer
 from ddbench.reporting import leaderboard as boards
 from ddbench.reporting.leaderboard.dataframes import (
     condensation_frame,
@@ -75,7 +78,7 @@ class Run:
     @property
     def networks(self) -> pd.DataFrame:
         """One row for each network that was trained on a set."""
-        return network_frame(self.board.results)
+        return network_frame(self.board)
 
     @property
     def troubles(self) -> pd.DataFrame:
@@ -230,7 +233,7 @@ def evaluate(
     real = context.dataset(dataset, extensions)
     if not isinstance(synthetic, SyntheticSet):
         synthetic = SyntheticSet.load(synthetic)
-    _require_fit(synthetic, real)
+    _require_fit(synthetic, real, extensions)
     of_data = _real_images(context, real, choose=bool(chosen.learning_rates))
     with one_thread():
         scores = [
@@ -275,10 +278,17 @@ def _rows(architecture: str, scores: Scores) -> Iterator[dict[str, Any]]:
         }
 
 
-def _require_fit(synthetic: SyntheticSet, real: Dataset) -> None:
+def _require_fit(synthetic: SyntheticSet, real: Dataset, extensions: Extensions) -> None:
     """See that a set can be trained on and tested on a dataset's images."""
     space = space_of(real)
-    if problems := misfits(synthetic, real.shape, space):
+    problems = misfits(synthetic, real.shape, space) or formations.problems(
+        synthetic,
+        num_classes=real.num_classes,
+        shape=real.shape,
+        parts=extensions.formations,
+        catalogue=extensions.architectures,
+    )
+    if problems:
         raise SetError(f"the set does not fit {real.name}: {'; '.join(problems)}")
     for doubt in doubts(synthetic, real.name, space):
         warnings.warn(doubt, stacklevel=3)
@@ -332,7 +342,7 @@ def _protocol(protocol: str | Protocol, registry: Registry) -> Protocol:
 
 def _session(methods: Any, registry: Registry, places: Places) -> Session:  # noqa: ANN401
     if not isinstance(methods, Mapping):
-        return Session.installed(registry, places)
+        return Session.installed(registry, places, ForkServer(PRELOAD))
     bound = {name: _bound(name, method, places) for name, method in methods.items()}
     return Session.of(registry, places, bound, Extensions.installed(files=places.plugins))
 

@@ -65,6 +65,7 @@ for command in (
     references.references,
     results.leaderboard,
     results.report,
+    results.compare,
     results.show,
     *folder.COMMANDS,
     plugins.new_plugin,

@@ -33,6 +33,15 @@ def complete_job(
     return _beginning(incomplete, ids)
 
 
+def complete_format(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the formats of reports that ddbench itself brings."""
+    from ddbench.reporting.reporters import Reporters
+
+    return _beginning(incomplete, Reporters().found)
+
+
 def completing(names: Callable[[Registry], Iterable[str]]) -> Complete:
     """Return what completes `names` of the registry that the command would read."""
 

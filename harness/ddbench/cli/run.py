@@ -58,7 +58,9 @@ def run(
     Exit codes: 0 all done, 1 some job failed, 2 usage, 3 nothing could run, 4 stopped in time
     with more to do, 130 interrupted.
     """
+    from ddbench.execution.engines import PRELOAD
     from ddbench.execution.run import jobs_at_once
+    from ddbench.processes.fork_server import ForkServer
     from ddbench.reporting.terminal import at_work
 
     if print_registry:
@@ -69,7 +71,8 @@ def run(
         preset = given["preset"] or DEFAULT_PRESET
         options = run_options(given, given["out"] or Path("runs") / preset)
         choices = choices_of(given, jobs_at_once(options))
-        session = open_session(given, planning=True)
+        server = None if options.inline else ForkServer(PRELOAD, options.threads)
+        session = open_session(given, planning=True, server=server)
         with at_work("planning"):
             plan = session.plan(choices)
         if require_all and plan.skipped:
@@ -172,17 +175,20 @@ def close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
 
 
 def _show(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
-    from ddbench.reporting.html import write_page
     from ddbench.reporting.leaderboard import load
-    from ddbench.reporting.markdown import write_report
+    from ddbench.reporting.reporters import USUAL, Reporters, write_report
     from ddbench.reporting.terminal import print_leaderboard
     from ddbench.store.run_folder import RunError
 
+    leaderboard = load(outcome.folder)
     try:  # first, for whoever reads the leaderboard may close the pipe
-        said = f"report: {write_report(outcome.folder)}, {write_page(outcome.folder).name}"
+        known = Reporters()
+        paths = [write_report(leaderboard, known.named(name)) for name in USUAL]
+        said = ", ".join([str(paths[0]), *(path.name for path in paths[1:])])
+        said = f"report: {said}"
     except (OSError, RunError) as error:
         said = f"ddbench: the report cannot be written: {error}"
-    print_leaderboard(load(outcome.folder), as_json=as_json)
+    print_leaderboard(leaderboard, as_json=as_json)
     click.echo(said, err=True)
 
 

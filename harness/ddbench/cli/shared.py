@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ddbench.planning.jobs import Choices
     from ddbench.planning.registry import Registry
     from ddbench.planning.workspace import Session
+    from ddbench.processes.fork_server import ForkServer
 
 USAGE, STOPPED, INTERRUPTED = 2, 4, 130
 DEFAULT_PRESET = "quick"
@@ -327,11 +328,15 @@ def read_registry(path: Path | None, *, lenient: bool = False) -> Registry:
     return read(path, lenient=lenient)
 
 
-def open_session(given: Mapping[str, Any], *, planning: bool = False) -> Session:
+def open_session(
+    given: Mapping[str, Any], *, planning: bool = False, server: ForkServer | None = None
+) -> Session:
     """Return a session over what is installed, from the values of the options in `PLACES`.
 
-    `planning`: the plan will tell what is wrong with the registry.
+    `planning`: the plan will tell what is wrong with the registry. `server`: what jobs will be
+    forked from, which answers questions about methods too; None where no jobs follow.
     """
+    from ddbench.discovery.asking import SERVER
     from ddbench.planning.registry import lost_tables
     from ddbench.planning.workspace import Places, Session
 
@@ -344,7 +349,8 @@ def open_session(given: Mapping[str, Any], *, planning: bool = False) -> Session
             f'extends = "nothing" ends this message',
             err=True,
         )
-    return Session.installed(registry, Places(folder, roots_of(given["data"]), given["plugins"]))
+    places = Places(folder, roots_of(given["data"]), given["plugins"])
+    return Session.installed(registry, places, server or SERVER)
 
 
 def writable(cache: Path) -> Path:

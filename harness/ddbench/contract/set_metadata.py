@@ -34,7 +34,7 @@ AS_STORED = ("identity", "protocol", "stored")  # parts that take tensors as the
 
 
 class UnknownSpaceError(ValueError):
-    """A set whose images cannot be turned into pixels; says what is missing."""
+    """A set whose images cannot be given as they are asked for; says what is missing."""
 
 
 class NotPlainError(ValueError):
@@ -80,7 +80,8 @@ def about_job(job: Condensation) -> dict[str, Any]:
 def torch_dataset(synthetic: SyntheticSet) -> TensorDataset:
     """Return (image, label) pairs; soft labels as probabilities, as `F.cross_entropy` takes them.
 
-    Images (ch, H, W) float32 as they are; labels int64 class indices, or (C,) float32.
+    Images (ch, H, W) float32 as they are; labels int64 class indices, or (C,) float32;
+    regression targets as they are.
 
     Raises:
         NotPlainError: What a network sees is made of the stored tensors.
@@ -176,7 +177,8 @@ def _images(synthetic: SyntheticSet) -> str:
 
 def _labels(synthetic: SyntheticSet) -> str:
     if synthetic.soft:
-        return f"soft labels over {synthetic.labels.shape[1]} classes ({synthetic.label_kind})"
+        kind = "regression targets" if synthetic.label_kind == "regression" else "soft labels"
+        return f"{kind} over {synthetic.labels.shape[1]} classes"
     counts = synthetic.labels.unique(return_counts=True)[1].tolist()
     least, most = min(counts, default=0), max(counts, default=0)
     each = str(least) if least == most else f"{least} to {most}"

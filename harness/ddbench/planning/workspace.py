@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddbench import datasets
-from ddbench.discovery.asking import Answer, Child, in_process
+from ddbench.discovery.asking import SERVER, Answer, Child, in_process
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import Method, MethodEntry, discover, load
 from ddbench.planning.draft import MissingData, PlanningContext
@@ -20,6 +20,7 @@ from ddbench.planning.planner import make
 from ddbench.planning.prices import Priced, prices
 from ddbench.planning.registry import Registry
 from ddbench.planning.sharing import shared
+from ddbench.processes.fork_server import ForkServer
 from ddbench.store.run_folder import RunError
 
 if TYPE_CHECKING:
@@ -80,11 +81,11 @@ class Session:
     bound: Mapping[str, Method] = field(default_factory=dict)
 
     @classmethod
-    def installed(cls, registry: Registry, places: Places) -> Session:
-        """Return a session over what is installed."""
+    def installed(cls, registry: Registry, places: Places, server: ForkServer = SERVER) -> Session:
+        """Return a session over what is installed; methods are asked in a process of `server`."""
         found = discover(places.plugins)
         extensions = Extensions.installed(files=places.plugins)
-        ask = Child(found, places.cache, places.plugins)
+        ask = Child(found, places.cache, places.plugins, server)
         LOG.debug("registry %s, cache %s, data in %s", registry.path, places.cache,
                   ", ".join(map(str, places.roots)) or "no folder")  # fmt: skip
         LOG.debug("methods: %s", ", ".join(f"{one.name} ({one.source})" for one in found.values()))
