@@ -1,8 +1,10 @@
 """The commands about sets in files, in this process."""
 
+import csv
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import ddbench as api
 import pytest
@@ -91,6 +93,9 @@ def test_what_a_file_does_not_say_is_unknown_and_not_nothing(tmp_path):
     [row] = rows("r")
     assert row["method"] == "mine" and row["condense_s"] is None
     assert row["own_flops"] is None
+    ddbench("report", "r", "--format", "csv", "--to", "r.csv")
+    [network] = csv.DictReader(Path("r.csv").read_text().splitlines())
+    assert network["condense_s"] == network["own_s"] == network["artifact_s"] == ""
     ddbench("report", "r")
 
 
