@@ -1,8 +1,10 @@
 """The commands about sets in files, in this process."""
 
+import csv
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import ddbench as api
 import pytest
@@ -91,6 +93,9 @@ def test_what_a_file_does_not_say_is_unknown_and_not_nothing(tmp_path):
     [row] = rows("r")
     assert row["method"] == "mine" and row["condense_s"] is None
     assert row["own_flops"] is None
+    ddbench("report", "r", "--format", "csv", "--to", "r.csv")
+    [network] = csv.DictReader(Path("r.csv").read_text().splitlines())
+    assert network["condense_s"] == network["own_s"] == network["artifact_s"] == ""
     ddbench("report", "r")
 
 
@@ -333,3 +338,13 @@ def test_an_import_that_cannot_be_is_told_in_one_line(tmp_path, words, message):
     _, err = ddbench("import", *words, code=2)
     assert message in err and err.count("\n") == 1
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_formed_set_is_evaluated_by_its_parts_and_refused_without_them(tmp_path):
+    formation = {"decode": {"name": "upsample", "factor": 2}}
+    saved(tmp_path / "tiles.safetensors", formation=formation)
+    ddbench("evaluate", "tiles.safetensors", *ON, "--out", "r")
+    assert {one.decoded_images for one in read_run(open_run("r")).evaluations.values()} == {16}
+    saved(tmp_path / "odd.safetensors", formation={"decode": {"name": "upsampel", "factor": 2}})
+    _, err = ddbench("evaluate", "odd.safetensors", *ON, code=2)
+    assert "does not fit toy" in err and "upsampel" in err

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 from ddbench import SyntheticSet
-from ddbench.contract.set_metadata import UnknownSpaceError, about_data, in_words
+from ddbench.contract.set_metadata import (
+    NotPlainError,
+    UnknownSpaceError,
+    about_data,
+    in_words,
+)
 from ddbench.datasets import load
 from ddbench.datasets.tensors import fit_zca, prepare
 from torch.nn import functional
@@ -81,3 +86,13 @@ def test_words_hide_what_would_steer_a_terminal_and_take_any_value():
     strange = {"method": "\x1b[2Jdm", "options": 3, "classes": "abc", "costs": [], "mean": {}}
     words = in_words(real(provenance=strange)[0])
     assert words["made by"] == "dm" and "classes" not in words
+
+
+def test_a_formed_set_gives_no_dataset_of_what_is_stored():
+    synthetic, _, _ = real()
+    formed = replace(synthetic, formation={"decode": {"name": "upsample", "factor": 2}})
+    with pytest.raises(NotPlainError, match="decode='upsample'; ddbench.formations"):
+        formed.dataset()
+    kinds = {"targets": {"name": "stored", "kind": "probabilities"}}
+    shares = torch.full((8, 4), 0.25)
+    assert replace(synthetic, labels=shares, formation=kinds).dataset()[0][1].sum() == 1

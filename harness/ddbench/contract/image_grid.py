@@ -44,7 +44,7 @@ def picture(
     from PIL import Image
 
     order = np.argsort(labels, kind="stable")
-    tiles = _as_bytes(visible(images[order], provenance))  # (N, H, W, 1 or 3)
+    tiles = as_bytes(visible(images[order], provenance))  # (N, H, W, 1 or 3)
     n, height, width, channels = tiles.shape
     columns = max(1, min(columns, n))
     rows = -(-n // columns)
@@ -81,7 +81,7 @@ def channel_constants(provenance: Mapping[str, Any], name: str, channels: int) -
     return np.asarray(values, np.float64).reshape(1, -1, 1, 1)
 
 
-def _as_bytes(images: np.ndarray) -> np.ndarray:
+def as_bytes(images: np.ndarray) -> np.ndarray:
     """Return (N, H, W, 1 or 3) uint8 of (N, ch, H, W) in [0, 1]; other channel counts as grey."""
     if images.shape[1] not in (1, 3):
         images = images.mean(axis=1, keepdims=True)

@@ -81,7 +81,7 @@ def _raw(synthetic: SyntheticSet, space: Mapping[str, Any]) -> list[str]:
     is 0, or nearly so, values from 0 to 1 may be normalised.
     """
     images = synthetic.images.detach()
-    if "decode" in synthetic.formation:  # what is stored need not be pixels
+    if "decode" in synthetic.formation or not images.numel():  # stored may be no pixels
         return []
     least, most = images.min().item(), images.max().item()
     constants = [] if space["zca"] else list(zip(space["mean"], space["std"], strict=True))

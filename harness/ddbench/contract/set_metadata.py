@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,9 +29,16 @@ WHITENED = (
     "pixel = 255 * (x W^-1 + m), rounded, cut to 0..255",
 )
 
+MOST_NAMES = 20  # of classes, in a list in words
+AS_STORED = ("identity", "protocol", "stored")  # parts that take tensors as they are stored
+
 
 class UnknownSpaceError(ValueError):
     """A set whose images cannot be given as they are asked for; says what is missing."""
+
+
+class NotPlainError(ValueError):
+    """A set whose stored images and labels are not what networks are trained on; says why."""
 
 
 def about_data(name: str, dataset: Dataset, validate: int | None = None) -> dict[str, Any]:
@@ -73,19 +80,20 @@ def about_job(job: Condensation) -> dict[str, Any]:
 def torch_dataset(synthetic: SyntheticSet) -> TensorDataset:
     """Return (image, label) pairs; soft labels as probabilities, as `F.cross_entropy` takes them.
 
-    Images (ch, H, W) float32 as they are; labels int64 class indices, or (C,) float32; regression
-    targets as they are.
+    Images (ch, H, W) float32 as they are; labels int64 class indices, or (C,) float32;
+    regression targets as they are.
 
     Raises:
-        UnknownSpaceError: The stored images are not what networks train on.
+        NotPlainError: What a network sees is made of the stored tensors.
     """
-    if "decode" in synthetic.formation:
-        raise UnknownSpaceError(
-            "the images of this set are decoded before networks train on them:"
-            " ddbench.formations.decode(set) gives them, and the row of labels of each"
+    parts = {stage: part.get("name") for stage, part in synthetic.formation.items()}
+    if made := {k: name for k, name in parts.items() if name not in AS_STORED}:
+        raise NotPlainError(
+            "the stored images and labels are not what networks are trained on:"
+            f" {_pairs(made)}; ddbench.formations makes that of them"
         )
-    logits = synthetic.label_kind == "logits"
     labels = synthetic.labels
+    logits = synthetic.label_kind == "logits"
     return TensorDataset(synthetic.images, labels.softmax(1) if logits else labels)
 
 
@@ -125,7 +133,8 @@ def three_lines(synthetic: SyntheticSet) -> str:
         kinds = " and ".join(type(one).__name__ for one in tensors)
         return f"SyntheticSet of {kinds}: no set that can be trained on"
     about = in_words(synthetic)
-    made = [about[name] for name in ("made by", "from", "seed") if name in about]
+    made = [about[name] for name in ("made by", "from") if name in about]
+    made += [f"seed {about['seed']}"] if made and "seed" in about else []
     recipe = f"recipe {about['recipe']}" if "recipe" in about else "no recipe of its own"
     return "\n".join(
         (
@@ -182,7 +191,7 @@ def _made(provenance: Mapping[str, Any]) -> dict[str, str]:
     return {
         "made by": f"{who} ({source})" if who and source else str(who),
         "imported from": str(provenance.get("imported_from") or ""),
-        "seed": f"seed {brief(provenance['seed'])}" if "seed" in provenance else "",
+        "seed": brief(provenance["seed"]) if "seed" in provenance else "",
         "init": str(provenance.get("init") or ""),
         "matched on": str(provenance.get("architecture") or ""),
         "steps": brief(provenance["steps"]) if "steps" in provenance else "",
@@ -199,13 +208,18 @@ def _data(provenance: Mapping[str, Any]) -> dict[str, str]:
     classes = provenance.get("classes")
     return {
         "from": f"{name} ({str(fingerprint)[:8]})" if name and fingerprint else name,
-        "classes": ", ".join(map(str, classes)) if isinstance(classes, list | tuple) else "",
+        "classes": _names(classes) if isinstance(classes, list | tuple) else "",
         "preprocessing": str(provenance.get("preprocessing") or ""),
         "constants": "" if provenance.get("zca") else ", ".join(constants),
         "inverse": str(provenance.get("inverse") or ""),
         "augmentation": str(provenance.get("augment") or ""),
         "held out": f"{provenance['validate']}%" if provenance.get("validate") else "",
     }
+
+
+def _names(classes: Sequence[object]) -> str:
+    shown = ", ".join(map(str, classes[:MOST_NAMES]))
+    return f"{shown}, ... ({len(classes)} in all)" if len(classes) > MOST_NAMES else shown
 
 
 def _numbers(values: object) -> str:

@@ -194,6 +194,10 @@ class SyntheticSet:
 
         Pairs of an image, (ch, H, W) float32 in the set's own space, and its label: a class index,
         int64, or for soft labels (C,) float32 probabilities. `F.cross_entropy` takes either.
+        Labels for regression are the numbers as they are.
+
+        Raises:
+            NotPlainError: What a network sees is made of the stored tensors, see `formation`.
         """
         return set_metadata.torch_dataset(self)
 

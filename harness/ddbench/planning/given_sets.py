@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ddbench import formations
 from ddbench.contract.set_fit import doubts, misfits, unsaid_space
 from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.formations.parts import Parts
 from ddbench.planning.axes import drop_second_spellings, find_architectures, find_datasets
 from ddbench.planning.draft import Draft, PlanningContext
 from ddbench.planning.evaluations import add_evaluations
@@ -56,7 +58,11 @@ class PlanOfSets:
 
 
 def plan_of_sets(
-    registry: Registry, choices: Choices, context: PlanningContext, sets: Sequence[GivenSet]
+    registry: Registry,
+    choices: Choices,
+    context: PlanningContext,
+    sets: Sequence[GivenSet],
+    parts: Parts | None = None,
 ) -> PlanOfSets:
     """Return the plan of evaluations of some sets on one dataset.
 
@@ -66,6 +72,7 @@ def plan_of_sets(
             dataset.
         context: What can be asked.
         sets: One or more.
+        parts: The parts that sets may name; None are those of ddbench.
 
     Raises:
         RegistryError: Every unknown name, and every set that does not fit the data, at once.
@@ -83,7 +90,7 @@ def plan_of_sets(
     said: list[str] = []
     for dataset, facts in draft.plan.datasets.items():
         for one in sets:
-            problems = _problems(one, facts)
+            problems = _problems(one, facts, parts)
             draft.problems += problems
             if not problems:
                 said += [f"{one.path}: {text}" for text in _doubts(one, facts)]
@@ -96,8 +103,11 @@ def plan_of_sets(
     return PlanOfSets(replace(plan, evaluations=tests), given, tuple(said))
 
 
-def _problems(one: GivenSet, facts: DatasetFacts) -> list[str]:
-    problems = misfits(one.synthetic, facts.shape, facts.space)
+def _problems(one: GivenSet, facts: DatasetFacts, parts: Parts | None) -> list[str]:
+    synthetic = one.synthetic
+    problems = misfits(synthetic, facts.shape, facts.space) or formations.problems(
+        synthetic, num_classes=facts.num_classes, shape=facts.shape, parts=parts
+    )
     problems = problems or [text for text in [unsaid_space(one.synthetic)] if text]
     return [f"{one.path}: does not fit {facts.name}: {text}" for text in problems]
 
@@ -108,16 +118,22 @@ def _doubts(one: GivenSet, facts: DatasetFacts) -> list[str]:
 
 def _add(draft: Draft, one: GivenSet, dataset: str, facts: DatasetFacts) -> str:
     """Add the condensation that a set stands for, once; return its id."""
-    job = condensation_of(one, dataset, facts)
-    own = bool(one.synthetic.recipe) or one.synthetic.soft
+    names = formations.part_names(one.synthetic)
+    code = {part: code for part in names if (code := draft.formations.get(part, ""))}
+    job = condensation_of(one, dataset, facts, code)
+    own = bool(one.synthetic.recipe or one.synthetic.formation) or one.synthetic.soft
     if job.id not in [other.id for other in draft.plan.condensations]:
         draft.plan.condensations.append(job)
         draft.own_recipe[job.id] = own
     return job.id
 
 
-def condensation_of(one: GivenSet, dataset: str, facts: DatasetFacts) -> Condensation:
+def condensation_of(
+    one: GivenSet, dataset: str, facts: DatasetFacts, code: Mapping[str, str]
+) -> Condensation:
     """Return the condensation that a set stands for, as its file tells of it.
+
+    `code` holds the fingerprints of the parts that it names and others have brought.
 
     Its id hangs on the set itself: another set is another job, whatever its file says.
     """
@@ -151,6 +167,7 @@ def condensation_of(one: GivenSet, dataset: str, facts: DatasetFacts) -> Condens
         paper="",
         bibtex="",
         published=False,
+        extensions=code,
         validate=facts.validate,
     )
     return _with_ids(job, synthetic.sha256())

@@ -129,7 +129,8 @@ class Session:
         """
         from ddbench.planning.given_sets import plan_of_sets  # which imports torch
 
-        return plan_of_sets(self.registry, choices, self._context(), sets)
+        parts = self.extensions.formations
+        return plan_of_sets(self.registry, choices, self._context(), sets, parts)
 
     def facts(self, name: str, validate: int | None = None) -> DatasetFacts:
         """Return what is known of a dataset of the registry or of ddbench.

@@ -7,6 +7,7 @@ from ddbench.reporting.terminal.plans import print_plan
 from ddbench.reporting.terminal.progress import Progress, at_work
 from ddbench.reporting.terminal.rankings import print_leaderboard
 from ddbench.reporting.terminal.references import print_references
+from ddbench.reporting.terminal.sets import show_set
 from ddbench.reporting.terminal.tables import print_json, print_rows, print_table
 from ddbench.reporting.terminal.verdicts import print_verdicts
 
@@ -23,4 +24,5 @@ __all__ = [
     "show_failed",
     "show_job",
     "show_last",
+    "show_set",
 ]
