@@ -39,12 +39,10 @@ class Whitening:
     Attributes:
         mean: (d,) float32, of flattened pixels in [0, 1].
         matrix: (d, d) float32, W; symmetric.
-        inverse: (d, d) float32, W^-1, for viewing.
     """
 
     mean: torch.Tensor
     matrix: torch.Tensor
-    inverse: torch.Tensor
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
         """Return the whitened form of images in [0, 1], (B, ch, H, W) float32 on their device."""
@@ -52,22 +50,17 @@ class Whitening:
         parts = [(part.flatten(1) - mean) @ matrix for part in images.split(CHUNK)]
         return torch.cat(parts).view_as(images)
 
-    def invert(self, images: torch.Tensor) -> torch.Tensor:
-        """Return whitened images as pixels, (B, ch, H, W); real ones fall into [0, 1] again."""
-        mean, inverse = self.mean.to(images.device), self.inverse.to(images.device)
-        return (images.flatten(1) @ inverse + mean).view_as(images)
-
     def save(self, path: Path) -> None:
-        """Write the three tensors as safetensors, whole or not at all."""
+        """Write both tensors as safetensors, whole or not at all."""
         from safetensors.torch import save
 
-        tensors = {"mean": self.mean, "matrix": self.matrix, "inverse": self.inverse}
+        tensors = {"mean": self.mean, "matrix": self.matrix}
         tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         write_whole(path, save(tensors))
 
     @classmethod
     def load(cls, path: Path) -> Whitening:
-        """Read what `save` wrote.
+        """Read what `save` wrote, or an earlier ddbench, which kept the inverse matrix too.
 
         Raises:
             FileNotFoundError: There is none.
@@ -77,16 +70,16 @@ class Whitening:
         from safetensors.torch import load_file
 
         try:
-            whitening = cls(**load_file(path))
-            d = len(whitening.mean)
-            tensors = (whitening.mean, whitening.matrix, whitening.inverse)
-            if [tensor.shape for tensor in tensors] != [(d,), (d, d), (d, d)]:
-                raise ValueError("shapes are not (d,), (d, d) and (d, d)")
-            if {tensor.dtype for tensor in tensors} != {torch.float32}:
+            tensors = load_file(path)
+            mean, matrix = tensors["mean"], tensors["matrix"]
+            d = len(mean)
+            if (mean.shape, matrix.shape) != ((d,), (d, d)):
+                raise ValueError("shapes are not (d,) and (d, d)")
+            if {mean.dtype, matrix.dtype} != {torch.float32}:
                 raise ValueError("not all of float32")
-        except (SafetensorError, TypeError, ValueError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: holds no whitening ({error}); fit it anew") from error
-        return whitening
+        return cls(mean, matrix)
 
 
 def fit_zca(
@@ -115,8 +108,8 @@ def fit_zca(
     mean, covariance = _moments(images.flatten(1), torch.device(device))
     values, vectors = torch.linalg.eigh(covariance)
     roots = (values.clamp_min(0) + epsilon).sqrt()  # rounding can leave tiny negative eigenvalues
-    matrix, inverse = ((vectors * scale) @ vectors.T for scale in (1 / roots, roots))
-    return Whitening(*(tensor.float().cpu() for tensor in (mean, matrix, inverse)))
+    matrix = (vectors * (1 / roots)) @ vectors.T
+    return Whitening(mean.float().cpu(), matrix.float().cpu())
 
 
 def _moments(pixels: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -181,19 +174,3 @@ def _constants(dataset: Dataset, like: torch.Tensor) -> tuple[torch.Tensor, torc
         for values in (dataset.mean, dataset.std)
     )
     return mean, std
-
-
-def denormalise(
-    images: torch.Tensor, dataset: Dataset, whitening: Whitening | None = None
-) -> torch.Tensor:
-    """Return network inputs as pictures: (B, ch, H, W) clamped to [0, 1], for viewing only.
-
-    `whitening` as in `prepare`. Synthetic pixels may lie outside [0, 1]; those are cut off, which
-    is why a picture is no substitute for the set.
-    """
-    if dataset.zca != (whitening is not None):
-        raise ValueError(f"{dataset.name}: option zca is {dataset.zca}; give its whitening with it")
-    if whitening is not None:
-        return whitening.invert(images).clamp(0, 1)
-    mean, std = _constants(dataset, images)
-    return (images * std + mean).clamp(0, 1)
