@@ -200,7 +200,7 @@ def test_a_method_that_is_edited_after_the_plan_is_not_run(kills, tmp_path):
     jobs, setting, found = left(kills, tmp_path / "run")
     do_inline(jobs, setting, {"steady": replace(found["steady"], code="of before")})
     [record] = jobs.failed
-    assert "edited since the plan was made; the same command plans anew" in record.reason
+    assert "edited after the plan was made; run the same command again" in record.reason
     assert states(tmp_path / "run") == []
     jobs, setting, found = left(kills, tmp_path / "run")
     do_inline(jobs, setting, found)
