@@ -1,4 +1,4 @@
-"""Take a dataset to a device: normalised or whitened once, and back to pictures."""
+"""Move a dataset to a device, normalised or whitened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sets that torchvision knows: one adapter over its dataset classes.
+"""Datasets that torchvision reads: one adapter over its dataset classes.
 
 torchvision reads the files (and checks CIFAR's and SVHN's checksums before it unpickles anything);
 this module knows where they lie, checks them by name first, and turns them into arrays.
