@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 @click.option(
     "--test",
     is_flag=True,
-    help="At the end test what --validate chose: each method's best row, on the test set, once.",
+    help="At the end, evaluate on the test set what --validate chose: the best row of each method.",
 )
-@click.option("--print-registry", is_flag=True, help="Show the registry as resolved and end.")
+@click.option("--print-registry", is_flag=True, help="Print the resolved registry and exit.")
 @explained
 def run(
     as_json: bool,
@@ -53,10 +53,10 @@ def run(
 ) -> None:
     """Condense, evaluate, and write the leaderboard and the report.
 
-    What a run folder already holds is not done again: the same command goes on where it stopped.
+    Finished jobs in the run folder are not done again: the same command continues a run.
 
-    Exit codes: 0 all done, 1 some job failed, 2 usage, 3 nothing could run, 4 stopped in time
-    with more to do, 130 interrupted.
+    Exit codes: 0 all jobs done, 1 a job failed, 2 wrong usage, 3 nothing could run, 4 stopped
+    with jobs left, 130 interrupted.
     """
     from ddbench.execution.engines import PRELOAD
     from ddbench.execution.run import jobs_at_once
@@ -276,7 +276,7 @@ def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
 @click.argument("path", type=click.Path(path_type=Path), default="registry.toml")
 @explained
 def init_registry(path: Path) -> None:
-    """Write a copy of the default registry, to edit."""
+    """Write a copy of the default registry for editing."""
     from ddbench.planning.registry import default_path
 
     if path.exists():
