@@ -1,4 +1,4 @@
-"""Artifacts: what several condensations share, built once under a lock and metered once."""
+"""Artifacts, which several condensations share: built once under a lock, measured once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _is_below(name: str) -> str:
 
 
 class Manifest(BaseModel):
-    """What is written beside a finished artifact: what determines it, and what it cost.
+    """The record of a finished artifact: what determines it, and its cost.
 
     Attributes:
         id: Kind and hash of everything that determines it.

@@ -1,4 +1,4 @@
-"""Options: plain values -> the frozen Config of a method, every mistake at once."""
+"""Make the frozen Config of a method from plain values; report all mistakes together."""
 
 from __future__ import annotations
 

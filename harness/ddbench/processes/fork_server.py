@@ -1,4 +1,4 @@
-"""The fork server: how processes are started, and what they find around them."""
+"""Start processes from a fork server, and set up their environment."""
 
 from __future__ import annotations
 

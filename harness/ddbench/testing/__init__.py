@@ -1,4 +1,4 @@
-"""For authors of methods: small tasks without a run, and the proof that a method keeps its word."""
+"""For authors of methods: small tasks to try hooks on, and the conformance check."""
 
 from ddbench.contract.synthetic_set import check as check_set
 from ddbench.discovery.methods import bind

@@ -1,4 +1,4 @@
-"""What dead processes have left behind: found first, shown, and then removed."""
+"""Find what dead processes have left behind, and remove it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUIET = 60.0  # seconds that a half-written file must have been left alone
 
 @dataclass(frozen=True)
 class Litter:
-    """A file or folder that can go, and why."""
+    """A file or folder that can be removed, and why."""
 
     path: Path
     why: str
@@ -56,7 +56,7 @@ class Litter:
 
 
 def find_litter(folder: RunFolder) -> list[Litter]:
-    """Return what nobody needs any more in a run folder."""
+    """Return what is not needed any more in a run folder."""
     return sorted(_of_run(folder), key=lambda item: str(item.path))
 
 
