@@ -68,7 +68,7 @@ def _of_run(folder: RunFolder) -> Iterator[Litter]:
                 yield Litter(path, "half written by a process that died")
     for path in (folder.root / "claims").glob("*"):
         if not is_claimed(path):
-            yield Litter(path, "a claim that nobody holds any more", lock=path)
+            yield Litter(path, "a stale lock file of a job", lock=path)
     for path, reason in records.unreadable:
         # A later ddbench reads what it wrote, and what could not be opened may be whole.
         if path not in records.newer and path not in records.unopened:
