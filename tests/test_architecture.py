@@ -27,6 +27,7 @@ LAYERS = [
     {"inits"},
     {"features"},
     {"training"},
+    {"formations"},
     {"contract"},
     {"datasets"},
     {"architectures", "augment", "meter", "processes"},

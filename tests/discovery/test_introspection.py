@@ -171,20 +171,22 @@ def test_extensions_of_this_process_are_known_to_what_is_asked(tmp_path):
 
 
 DESCRIPTION = {
-    "options": {}, "steps": {"1": 5}, "inits": [], "default_init": "real", "step": "step",
-    "quick": {}, "labels": "hard", "own_recipe": False, "published_at": {}, "published": True,
+    "options": {}, "steps": {"1": 5}, "inits": [], "formations": [], "default_init": "real",
+    "step": "step", "quick": {}, "labels": "hard", "own_recipe": False, "published_at": {},
+    "published": True,
     "setting": "", "balanced": True, "controls": [], "paper": "", "bibtex": "",
 }  # fmt: skip
-WHOLE = {"describe": {"random": DESCRIPTION}, "inits": {}}
+EMPTY = {"describe": {}, "inits": {}, "formations": {}, "configure": [], "architectures": []}
+WHOLE = {"describe": {"random": DESCRIPTION}, "inits": {}, "formations": {}}
 WHOLE |= {"configure": [], "architectures": []}
 
 
 @pytest.mark.parametrize(
     "content",
     ["[" * 100_000, "[1]", '{"describe": {"random": 5}}', "{", "{}", "\udc80",
-     '{"describe": {"random": 5}, "inits": {}, "configure": [], "architectures": []}',
-     '{"describe": {}, "inits": {}, "configure": [], "architectures": []}',
-     '{"describe": {"random": {}}, "inits": {}, "configure": [], "architectures": []}',
+     json.dumps(EMPTY | {"describe": {"random": 5}}),
+     json.dumps(EMPTY),
+     json.dumps(EMPTY | {"describe": {"random": {}}}),
      json.dumps(WHOLE | {"describe": {"random": {"step": "step"}}}),
      json.dumps(WHOLE | {"inits": {"real": 5}})],
 )  # fmt: skip
@@ -211,7 +213,7 @@ def test_kept_answers_that_are_none_are_asked_for_again(tmp_path, monkeypatch, c
 )
 def test_what_is_kept_are_answers_without_an_error(tmp_path, monkeypatch, about, kept):
     child = Child({"random": MethodEntry("random", "random", "random", "1", "code")}, tmp_path)
-    whole = {"describe": {"random": about}, "configure": [], "architectures": [], "inits": {}}
+    whole = EMPTY | {"describe": {"random": about}}
     monkeypatch.setattr(child, "_answers", lambda request, asked: whole)
     assert child({"describe": ["random"]}) == whole
     assert bool([*tmp_path.rglob("*.json")]) == kept
@@ -220,7 +222,7 @@ def test_what_is_kept_are_answers_without_an_error(tmp_path, monkeypatch, about,
 @pytest.mark.parametrize("key", ["configure", "architectures"])
 def test_answers_with_an_error_in_a_list_are_not_kept(tmp_path, monkeypatch, key):
     child = Child({"random": MethodEntry("random", "random", "random", "1", "code")}, tmp_path)
-    whole = {"describe": {}, "configure": [], "architectures": [], "inits": {}}
+    whole = {"describe": {}, "configure": [], "architectures": [], "inits": {}, "formations": {}}
     whole[key] = [{"error": "no"}]
     monkeypatch.setattr(child, "_answers", lambda request, asked: whole)
     child({key: []})
@@ -241,6 +243,7 @@ def test_kept_answers_with_something_missing_are_none(request_, damaged):
     sound = {
         "describe": {},
         "inits": {"real": ""},
+        "formations": {},
         "configure": [configured()] * len(request_.get("configure", ())),
         "architectures": [{"canonical": "mlp"}] * len(request_.get("architectures", ())),
     }
@@ -252,7 +255,7 @@ def test_the_keys_of_answers_are_those_that_are_demanded(described):
     assert [*described["sound"]] == [*Described.model_fields] == [*DESCRIPTION]
     assert [*configured()] == [*Configured.model_fields]
     refused = configured({**QUESTION, "options": {"x": 1}})
-    answers = {"describe": {}, "inits": {}, "configure": [refused], "architectures": []}
+    answers = EMPTY | {"configure": [refused]}
     assert asking._answers_to({"configure": [QUESTION]}, json.dumps(answers).encode())
 
 

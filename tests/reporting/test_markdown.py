@@ -12,7 +12,7 @@ import pytest
 from ddbench.reporting.leaderboard import load
 from ddbench.reporting.leaderboard.curves import anytime
 from ddbench.reporting.leaderboard.summary import title
-from ddbench.reporting.markdown import export, figures, write_report
+from ddbench.reporting.markdown import figures
 from ddbench.reporting.markdown.document import Document, escaped
 from ddbench.reporting.terminal import print_leaderboard
 from ddbench.store.run_folder import RunError, read_run
@@ -35,7 +35,7 @@ def drawn():
 
 
 def text_of(made):
-    return write_report(made.folder).read_text().replace("\N{NO-BREAK SPACE}", " ")
+    return made.report().read_text().replace("\N{NO-BREAK SPACE}", " ")
 
 
 def section(text, title):
@@ -326,7 +326,7 @@ def test_rows_of_the_same_images_share_a_row_of_the_first_table(made):
 
 def test_cells_of_numbers_are_never_broken(made):
     fill(made)
-    text = write_report(made.folder).read_text()
+    text = made.report().read_text()
     assert "30.7\N{NO-BREAK SPACE}KiB" in text and "30.7 KiB |" not in text
 
 
@@ -650,7 +650,7 @@ def test_pictures_of_an_earlier_report_go(made):
 def test_an_export_stands_alone(made, tmp_path, monkeypatch):
     fill(made)
     monkeypatch.chdir(tmp_path)
-    target = export(made.folder, Path("reports/mine.md"))
+    target = made.report("md", Path("reports/mine.md"))
     text = target.read_text()
     named = set(re.findall(r"\(?(mine/[^\")]+\.png)", text))
     assert named and all((tmp_path / "reports" / name).is_file() for name in named)
@@ -660,23 +660,36 @@ def test_an_export_stands_alone(made, tmp_path, monkeypatch):
 
 
 def test_an_export_needs_a_markdown_file(made, tmp_path):
-    with pytest.raises(RunError, match="no markdown file"):
-        export(made.folder, tmp_path)
-    with pytest.raises(RunError, match="no markdown file"):
-        export(made.folder, tmp_path / "report.html")
+    with pytest.raises(RunError, match="no file of the format md"):
+        made.report("md", tmp_path)
+    with pytest.raises(RunError, match="no file of the format md"):
+        made.report("md", tmp_path / "report.html")
 
 
 def test_an_export_never_mixes_with_other_files(made, tmp_path):
+    fill(made)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").touch()
     with pytest.raises(RunError, match="holds other files than pictures"):
-        export(made.folder, tmp_path / "mine.md")
+        made.report("md", tmp_path / "mine.md")
+
+
+def test_pictures_that_no_report_referred_to_stay(made, tmp_path):
+    dm = fill(made)
+    (tmp_path / "mine").mkdir()
+    own = tmp_path / "mine" / "holiday.png"
+    own.write_bytes(b"of somebody else")
+    made.report("md", tmp_path / "mine.md")
+    drawn = len(list(own.parent.iterdir()))
+    shutil.rmtree(made.folder.condensation(dm))
+    made.report("md", tmp_path / "mine.md")
+    assert own.exists() and len(list(own.parent.iterdir())) < drawn
 
 
 def test_an_unwritable_place_is_an_error_that_names_it(made, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="--to .*file/x.md: .* cannot be written"):
-        export(made.folder, tmp_path / "file" / "x.md")
+        made.report("md", tmp_path / "file" / "x.md")
 
 
 def test_words_of_others_are_no_markdown():
@@ -717,20 +730,19 @@ def test_pictures_of_one_name_do_not_overwrite_each_other():
 def test_a_report_imports_no_torch(made):
     fill(made)
     code = (
-        "import sys; from ddbench.reporting.markdown import write_report;"
-        "from ddbench.store.run_folder import open_run;"
-        f"write_report(open_run({str(made.folder.root)!r}));"
-        "print({'torch', 'torchvision', 'pluggy'} & set(sys.modules))"
+        "import sys; from ddbench.cli import main;"
+        f"main(['report', {str(made.folder.root)!r}], standalone_mode=False);"
+        "print({'torch', 'torchvision', 'pandas'} & set(sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "set()"
+    assert out.stdout.splitlines()[-1] == "set()"
 
 
 def test_no_report_is_written_where_a_run_folder_was(made):
     fill(made)
     made.folder.root.rename(made.folder.root.with_name("moved"))
     with pytest.raises(FileNotFoundError, match="the run folder has gone"):
-        write_report(made.folder)
+        made.report()
     assert not made.folder.root.exists()
 
 
@@ -840,7 +852,7 @@ def test_words_that_have_no_utf_8_are_written_as_escapes(made, drawn):
 def test_a_folder_whose_name_has_no_utf_8_can_hold_a_report(made):
     fill(made)
     target = made.folder.root.parent / f"{BROKEN}.md"
-    assert export(made.folder, target).is_file()
+    assert made.report("md", target).is_file()
     assert "caf%E9.png/" in target.read_text()
 
 

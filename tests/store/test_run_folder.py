@@ -40,7 +40,10 @@ def test_a_record_comes_back_as_written(run):
     good(run)
     record = read_run(run).condensations["a"].record()
     for name, value in (WHOLE | {"id": "a"}).items():
-        assert record[name] == (tuple(value) if name == "snapshots" else value)
+        if name == "costs":  # later versions add to them
+            assert value.items() <= record[name].items()
+        else:
+            assert record[name] == (tuple(value) if name == "snapshots" else value)
     assert record["schema"] == SCHEMA and record["costs"]["steps_done"] == 2
 
 

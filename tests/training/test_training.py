@@ -9,15 +9,7 @@ import torch
 import torch.nn.functional as F
 from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.testing import toy_task
-from ddbench.training.evaluation import (
-    CHOOSING,
-    RealImages,
-    balanced_accuracy,
-    evaluate,
-    held_out,
-    own_recipe,
-)
-from ddbench.training.loop import (
+from ddbench.training import (
     LRDrop,
     Recipe,
     accuracy,
@@ -25,6 +17,14 @@ from ddbench.training.loop import (
     fit,
     new_optimizer,
     predict,
+)
+from ddbench.training.evaluation import (
+    CHOOSING,
+    RealImages,
+    balanced_accuracy,
+    evaluate,
+    held_out,
+    own_recipe,
 )
 
 PROTOCOLS = tomllib.loads((Path(__file__).parents[2] / "registry.toml").read_text())["protocols"]
@@ -171,7 +171,7 @@ def test_soft_labels_are_the_softmax_of_their_logits():
 
 def test_an_unknown_optimizer_names_those_there_are():
     assert isinstance(new_optimizer(linear(), Recipe(1, "adam"), 0.1), torch.optim.Adam)
-    with pytest.raises(ValueError, match="'lion'; available: adam, sgd"):
+    with pytest.raises(ValueError, match="'lion'; available: adam, adamw, sgd"):
         new_optimizer(linear(), Recipe(1, "lion"), 0.1)
 
 

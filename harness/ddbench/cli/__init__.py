@@ -12,12 +12,15 @@ from ddbench.cli import (
     artifacts,
     datasets,
     folder,
+    imports,
     listing,
     methods,
     plugins,
     references,
     results,
     run,
+    sets,
+    verify,
 )
 from ddbench.cli.shared import Suggesting
 from ddbench.text import streams
@@ -51,6 +54,9 @@ for command in (
     run.run,
     run.plan,
     run.init_registry,
+    sets.evaluate,
+    verify.verify,
+    imports.import_set,
     datasets.datasets,
     artifacts.artifacts,
     methods.methods,
@@ -59,6 +65,7 @@ for command in (
     references.references,
     results.leaderboard,
     results.report,
+    results.compare,
     results.show,
     *folder.COMMANDS,
     plugins.new_plugin,

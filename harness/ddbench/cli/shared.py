@@ -162,6 +162,21 @@ PLACES = (
     PLUGIN,
 )
 
+PRESET = click.option(
+    "--preset",
+    shell_complete=completing(lambda registry: registry.presets),
+    help="Preset of the registry.  [default: quick]",
+)
+EVALUATE_ON = click.option(
+    "--evaluate-on", multiple=True, help="Architecture trained on the sets; repeatable."
+)
+PROTOCOL = click.option(
+    "--protocol",
+    multiple=True,
+    shell_complete=completing(lambda registry: registry.protocols),
+    help="Evaluation protocol; repeatable.",
+)
+
 CHOICES = (
     click.option(
         "--all",
@@ -169,11 +184,7 @@ CHOICES = (
         is_flag=True,
         help="Run every row of the preset and every installed method.",
     ),
-    click.option(
-        "--preset",
-        shell_complete=completing(lambda registry: registry.presets),
-        help="Preset of the registry.  [default: quick]",
-    ),
+    PRESET,
     click.option(
         "--method",
         "rows",
@@ -194,9 +205,7 @@ CHOICES = (
         multiple=True,
         help="Architecture used for condensation; repeatable.",
     ),
-    click.option(
-        "--evaluate-on", multiple=True, help="Architecture trained on the sets; repeatable."
-    ),
+    EVALUATE_ON,
     click.option(
         "--init",
         "inits",
@@ -211,12 +220,7 @@ CHOICES = (
         type=int,
         help="Random seed of a condensation; repeatable.",
     ),
-    click.option(
-        "--protocol",
-        multiple=True,
-        shell_complete=completing(lambda registry: registry.protocols),
-        help="Evaluation protocol; repeatable.",
-    ),
+    PROTOCOL,
     click.option(
         "--published",
         is_flag=True,
@@ -249,12 +253,14 @@ CHOICES = (
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
-RUN = (
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        help="Run folder; an existing run is continued.  [default: runs/<preset>]",
-    ),
+OUT = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Run folder; an existing run is continued.  [default: runs/<preset>]",
+)
+
+# How jobs are done, whatever they are.
+ENGINE = (
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option(
         "--jobs",
@@ -290,18 +296,7 @@ RUN = (
         help="CPU threads of a job; compare times only at equal numbers.",
     ),
     click.option(
-        "--checkpoint-every",
-        default="60s",
-        show_default=True,
-        help="Time between checkpoints of a condensation.",
-    ),
-    click.option(
         "--stop-after", help="Save checkpoints and exit after this time, such as 9m; exit code 4."
-    ),
-    click.option(
-        "--keep-state",
-        is_flag=True,
-        help="Keep the final state, so that a later run can add steps.",
     ),
     click.option(
         "--observe",
@@ -309,6 +304,23 @@ RUN = (
         multiple=True,
         metavar="NAME",
         help="Send results to an observer, such as tensorboard; repeatable.",
+    ),
+    click.option("--debug", is_flag=True, help="Run the jobs in this process, one at a time."),
+)
+
+RUN = (
+    OUT,
+    *ENGINE[:-1],
+    click.option(
+        "--checkpoint-every",
+        default="60s",
+        show_default=True,
+        help="Time between checkpoints of a condensation.",
+    ),
+    click.option(
+        "--keep-state",
+        is_flag=True,
+        help="Keep the final state, so that a later run can add steps.",
     ),
     click.option(
         "--keep-stale",
@@ -318,7 +330,7 @@ RUN = (
     click.option(
         "--require-all", is_flag=True, help="Missing data is an error, not a skipped row."
     ),
-    click.option("--debug", is_flag=True, help="Run the jobs in this process, one at a time."),
+    ENGINE[-1],
 )
 
 

@@ -9,19 +9,22 @@ may leave out arguments that it does not use.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ddbench.architectures import Architecture
     from ddbench.contract.synthetic_set import SyntheticSet
     from ddbench.contract.task import Task
     from ddbench.datasets import Source
+    from ddbench.formations import Formation
 
-HOOK_API = 2  # raised when a hook is added or gains an argument; hooks never lose one
+HOOK_API = 3  # raised when a hook is added or gains an argument; hooks never lose one
 METHODS_GROUP = "ddbench.methods"
 EXTENSIONS_GROUP = "ddbench.extensions"
 
@@ -68,6 +71,51 @@ class Init:
 
     name: str
     build: Callable[[Task], SyntheticSet]
+    summary: str
+
+
+class RunResults(Protocol):
+    """A run's results as a reporter gets them: plain values, accuracies in [0, 1].
+
+    Attributes:
+        title: The name of the run, or of the file that is written.
+        folder: The run folder.
+        rows: One mapping for each row of a ranking, as in `ddbench leaderboard --json`.
+        networks: One mapping for each network that was trained and counts: its place, its
+            accuracy, its seconds, and what its set cost.
+        troubles: One mapping for each job that failed or was skipped: what, seeds, reason.
+    """
+
+    @property
+    def title(self) -> str: ...  # noqa: D102
+
+    @property
+    def folder(self) -> Path: ...  # noqa: D102
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+
+    @property
+    def networks(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+
+    @property
+    def troubles(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """A format that the results of a run are written in.
+
+    Attributes:
+        name: As in ``ddbench report --format``.
+        write: Results -> the content of the file; text becomes UTF-8.
+        ending: Of the file, with its dot: ".xlsx".
+        summary: One line for people.
+    """
+
+    name: str
+    write: Callable[[RunResults], str | bytes]
+    ending: str
     summary: str
 
 
@@ -196,6 +244,8 @@ class MethodInfo:
         canonical: (config, facts) -> the config with every option that leaves the result as it
             is, but for rounding, at one value: such options are never marked as not published.
         published: Whether a publication gives the Config's defaults; None: if `paper` is named.
+        formations: Parts that its sets name and that extensions bring (`register_formations`);
+            their code is part of what determines a result.
         setting: "" where all data are in one place; else what another setting is called, such as
             "federated": its rows have tables of their own.
         balanced: Whether the set has exactly ipc images in every class.
@@ -221,6 +271,7 @@ class MethodInfo:
     published_at: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     published: bool | None = None
     canonical: Callable[[Any, Facts], Any] = lambda config, facts: config
+    formations: tuple[str, ...] = ()
     setting: str = ""
     balanced: bool = True
     needs: Callable[[Any, Facts], str | None] = lambda config, facts: None
@@ -292,6 +343,14 @@ class ExtensionHooks:
     @hookspec
     def register_inits(self) -> Mapping[str, Init] | None:
         """Return inits by name."""
+
+    @hookspec
+    def register_formations(self) -> Mapping[str, Formation] | None:
+        """Return parts that sets may name, by name: decoders, views and targets."""
+
+    @hookspec
+    def register_reporters(self) -> Mapping[str, Reporter] | None:
+        """Return formats of reports by name."""
 
     @hookspec
     def job_started(self, job: Mapping[str, Any]) -> None:

@@ -53,6 +53,7 @@ class Described(BaseModel):
     options: dict[str, Any]
     steps: dict[str, int]
     inits: list[str]
+    formations: list[str]
     default_init: str
     step: str
     quick: dict[str, Any]
@@ -107,6 +108,7 @@ class Answers(BaseModel):
     configure: list[Configured | Refused | Failed]
     architectures: list[Known | Unknown]
     inits: dict[str, str]
+    formations: dict[str, str]
     price: list[dict[str, Any]] = []
     artifacts: list[dict[str, Any]] = []
 

@@ -31,6 +31,7 @@ def describe(method: Method) -> dict[str, Any]:
         "options": plain_options(info.config()),
         "steps": _steps(method.info),
         "inits": list(info.inits),
+        "formations": list(info.formations),
         "default_init": info.default_init,
         "step": info.step,
         "quick": dict(info.quick),
@@ -160,7 +161,9 @@ def answer(
     the facts of their dataset; a condensation's has a ``method`` too) and ``artifacts``
     (condensations likewise).
     """
-    result: dict[str, Any] = {"describe": {}, "configure": [], "architectures": [], "inits": {}}
+    result: dict[str, Any] = {
+        "describe": {}, "configure": [], "architectures": [], "inits": {}, "formations": {}
+    }  # fmt: skip
     for name in request.get("describe", ()):
         result["describe"][name] = _contained(lambda method, _: describe(method), methods[name], {})
     for question in request.get("configure", ()):
@@ -169,6 +172,9 @@ def answer(
         return result
     extensions = extensions or Extensions.installed(files=map(Path, files))
     result["inits"] = {name: extensions.code_of_init(name) for name in sorted(extensions.inits)}
+    result["formations"] = {
+        name: extensions.code_of_formation(name) for name in sorted(extensions.formations)
+    }
     for name, (channels, height, width), classes in request.get("architectures", ()):
         shape = (channels, height, width)
         result["architectures"].append(_fits(name, shape, classes, extensions))

@@ -49,7 +49,9 @@ _TYPES: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "canonical": (callable, "a function, as in lambda config, facts: config"),
     "needs": (callable, "a function, as in lambda config, facts: None"),
     "own_init": (callable, "a function, as in lambda config: None"),
-    "inits": (_is_row_of(str), "a tuple of names, as in ('real',)"),
+    **dict.fromkeys(
+        ("inits", "formations"), (_is_row_of(str), "a tuple of names, as in ('real',)")
+    ),
     "controls": (_is_row_of(Mapping), "a tuple of dicts"),
     **dict.fromkeys(("quick", "check", "published_at"), (_is_table, "a dict")),
 }  # fmt: skip

@@ -24,7 +24,7 @@ from ddbench.contract.task import Split, Task, build_network
 from ddbench.store.atomic_files import write_json, write_whole
 from ddbench.store.hashing import seed_of
 from ddbench.store.tensor_trees import load_tree, save_tree
-from ddbench.training.loop import Recipe, cross_entropy, new_optimizer, predict
+from ddbench.training import Recipe, cross_entropy, new_optimizer, predict
 
 SEED = 0  # not the condensation's: all seeds share one network
 RECIPE = Recipe(epochs=20, optimizer="sgd", lr=0.01, momentum=0.9, weight_decay=0.0, batch=256)

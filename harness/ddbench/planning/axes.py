@@ -43,7 +43,7 @@ def find_architectures(draft: Draft) -> None:
     pairs = [(name, dataset) for name in places for dataset in shapes]
     asked = [[name, *shapes[dataset]] for name, dataset in pairs]
     answers = draft.context.ask({"architectures": asked, "inits": True})
-    draft.inits = answers["inits"]
+    draft.inits, draft.formations = answers["inits"], answers["formations"]
     draft.fits = dict(zip(pairs, answers["architectures"], strict=True))
     for (name, _), answer in draft.fits.items():
         if "unknown" in answer:

@@ -159,7 +159,7 @@ def _condensation(draft: Draft, cell: Cell, answer: Mapping[str, Any]) -> Conden
         paper=info["paper"],
         bibtex=info["bibtex"],
         snapshots=snapshots_of(draft, answer["steps"], budget),
-        extensions=draft.extensions(cell.architecture, cell.dataset, cell.init),
+        extensions=draft.extensions(cell.architecture, cell.dataset, cell.init, info["formations"]),
         validate=facts.validate,
     )
     return with_ids(job)

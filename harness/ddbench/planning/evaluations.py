@@ -35,7 +35,7 @@ def add_evaluations(draft: Draft) -> None:
     for job in draft.plan.condensations:
         facts = draft.plan.datasets[job.dataset]
         sets: tuple[int | None, ...] = (None, *job.snapshots)
-        own = (False, True) if draft.info[job.method]["own_recipe"] else (False,)
+        own = (False, True) if draft.has_own_recipe(job) else (False,)
         for architecture, protocol, snapshot, own_recipe in itertools.product(
             draft.preset.evaluate_on, draft.preset.protocol, sets, own
         ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ class DatasetFacts:
         validate: The option of that name, as the dataset was loaded with it.
         epoch_images: Training images that an epoch goes over at least.
         zca: Whether its images are whitened.
+        space: What tells in which space its images are, of `datasets.space_of`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class DatasetFacts:
     validate: int | None = None
     epoch_images: int = EPOCH_IMAGES
     zca: bool = False
+    space: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return what a manifest keeps, under the names that evaluations use too."""

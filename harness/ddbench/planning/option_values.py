@@ -21,10 +21,11 @@ def parse_setting(text: str) -> tuple[str, str, list[Any]]:
     if not match:
         raise RegistryError([f"--set {text}: expected METHOD.OPTION=VALUE, as gm.batch_real=128"])
     values = [match["value"]] if match["value"][:1] in "[\"'" else match["value"].split(",")
-    return match["row"], match["option"], [_value(value) for value in values]
+    return match["row"], match["option"], [value_of(value) for value in values]
 
 
-def _value(text: str) -> Any:  # noqa: ANN401
+def value_of(text: str) -> Any:  # noqa: ANN401
+    """Return a value as TOML writes it; words without quotes stay words."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -56,6 +57,19 @@ def parse_percentage(text: str, option: str) -> int:
     if not match or not 1 <= int(match[1]) <= 90:
         raise RegistryError([f"{option} {text}: expected a percentage from 1% to 90%, as 20%"])
     return int(match[1])
+
+
+def parse_accuracy(text: str, option: str) -> float:
+    """Return the share of an accuracy in percent: 0.452 of "45.2" or "45.2%".
+
+    Raises:
+        RegistryError: It is none, or may be a share: below 1 without a percent sign.
+    """
+    match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]+)?)\s*(%?)", text.strip())
+    number = float(match[1]) if match else -1.0
+    if match is None or number > 100 or (number < 1 and not match[2]):
+        raise RegistryError([f"{option} {text}: expected an accuracy in percent, as 45.2%"])
+    return number / 100
 
 
 def parse_size(text: str, option: str) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ddbench import datasets
 from ddbench.discovery.asking import SERVER, Answer, Child, in_process
@@ -22,6 +22,9 @@ from ddbench.planning.registry import Registry
 from ddbench.planning.sharing import shared
 from ddbench.processes.fork_server import ForkServer
 from ddbench.store.run_folder import RunError
+
+if TYPE_CHECKING:
+    from ddbench.planning.given_sets import GivenSet, PlanOfSets
 
 LOG = logging.getLogger(__name__)
 
@@ -116,10 +119,32 @@ class Session:
         Raises:
             RegistryError: Every unknown name and refused option at once.
         """
-        context = PlanningContext(
-            self.found, self.ask, self._facts, lambda: self.extensions.datasets
-        )
-        return make(self.registry, choices, context)
+        return make(self.registry, choices, self._context())
+
+    def plan_of_sets(self, choices: Choices, sets: Sequence[GivenSet]) -> PlanOfSets:
+        """Return the plan of evaluations of sets that are at hand, see `given_sets`.
+
+        Raises:
+            RegistryError: Every unknown name, and every set that does not fit the data, at once.
+        """
+        from ddbench.planning.given_sets import plan_of_sets  # which imports torch
+
+        return plan_of_sets(self.registry, choices, self._context(), sets)
+
+    def facts(self, name: str, validate: int | None = None) -> DatasetFacts:
+        """Return what is known of a dataset of the registry or of ddbench.
+
+        `validate` is the option of that name: the percentage of the training images to hold out.
+
+        Raises:
+            MissingData: It is not here; the text is the remedy.
+        """
+        source, options = self.named_datasets().get(name, (name, {}))
+        more = {} if validate is None else {"validate": validate}
+        return self._facts(source, {**options, **more})
+
+    def _context(self) -> PlanningContext:
+        return PlanningContext(self.found, self.ask, self._facts, lambda: self.extensions.datasets)
 
     def close(self) -> None:
         """End the process that answers about methods; no questions follow while jobs run."""
@@ -162,6 +187,7 @@ class Session:
             dataset.options.get("validate"),
             dataset.epoch_images,
             dataset.zca,
+            datasets.space_of(dataset),
         )
 
     def sizes(self, name: str) -> datasets.Sizes:

@@ -176,6 +176,8 @@ def _notes(done: Sequence[Condensed]) -> tuple[str, ...]:
         last = max(one.record.ended[:10] for one in done)
         notes.append(f"made by code that has been edited since ({last})")
     records = [one.record for one in done]
+    if any(record.from_file for record in records):
+        notes.append("its set comes from a file, and was not condensed in this run")
     if any(record.chose_on_split for record in records):
         notes.append("chose settings on a part of the training data")
     missing: dict[str, list[str]] = {}
