@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ddbench.planning.jobs import Plan
     from ddbench.planning.prices import Priced
     from ddbench.planning.workspace import Session
+    from ddbench.processes.fork_server import ForkServer
 
 
 @click.command()
@@ -58,9 +59,7 @@ def run(
     Exit codes: 0 all jobs done, 1 a job failed, 2 wrong usage, 3 nothing could run, 4 stopped
     with jobs left, 130 interrupted.
     """
-    from ddbench.execution.engines import PRELOAD
     from ddbench.execution.run import jobs_at_once
-    from ddbench.processes.fork_server import ForkServer
     from ddbench.reporting.terminal import at_work
 
     if print_registry:
@@ -71,8 +70,7 @@ def run(
         preset = given["preset"] or DEFAULT_PRESET
         options = run_options(given, given["out"] or Path("runs") / preset)
         choices = choices_of(given, jobs_at_once(options))
-        server = None if options.inline else ForkServer(PRELOAD, options.threads)
-        session = open_session(given, planning=True, server=server)
+        session = open_session(given, planning=True, server=server_of(options))
         with at_work("planning"):
             plan = session.plan(choices)
         if require_all and plan.skipped:
@@ -90,6 +88,14 @@ def stop_of(given: Mapping[str, Any]) -> Stop:
 
     after = given["stop_after"]
     return Stop(parse_duration(after, "--stop-after") if after else None)
+
+
+def server_of(options: RunOptions) -> ForkServer | None:
+    """Return what the processes of a run are forked from, those that answer questions included."""
+    from ddbench.execution.engines import PRELOAD
+    from ddbench.processes.fork_server import ForkServer
+
+    return None if options.inline else ForkServer(PRELOAD, options.threads)
 
 
 def run_options(given: Mapping[str, Any], out: Path) -> RunOptions:

@@ -39,10 +39,12 @@ class Whitening:
     Attributes:
         mean: (d,) float32, of flattened pixels in [0, 1].
         matrix: (d, d) float32, W; symmetric.
+        inverse: (d, d) float32, W^-1, for viewing.
     """
 
     mean: torch.Tensor
     matrix: torch.Tensor
+    inverse: torch.Tensor
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
         """Return the whitened form of images in [0, 1], (B, ch, H, W) float32 on their device."""
@@ -50,17 +52,22 @@ class Whitening:
         parts = [(part.flatten(1) - mean) @ matrix for part in images.split(CHUNK)]
         return torch.cat(parts).view_as(images)
 
+    def invert(self, images: torch.Tensor) -> torch.Tensor:
+        """Return whitened images as pixels, (B, ch, H, W); real ones fall into [0, 1] again."""
+        mean, inverse = self.mean.to(images.device), self.inverse.to(images.device)
+        return (images.flatten(1) @ inverse + mean).view_as(images)
+
     def save(self, path: Path) -> None:
-        """Write both tensors as safetensors, whole or not at all."""
+        """Write the three tensors as safetensors, whole or not at all."""
         from safetensors.torch import save
 
-        tensors = {"mean": self.mean, "matrix": self.matrix}
+        tensors = {"mean": self.mean, "matrix": self.matrix, "inverse": self.inverse}
         tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         write_whole(path, save(tensors))
 
     @classmethod
     def load(cls, path: Path) -> Whitening:
-        """Read what `save` wrote, or an earlier ddbench, which kept the inverse matrix too.
+        """Read what `save` wrote.
 
         Raises:
             FileNotFoundError: There is none.
@@ -70,16 +77,16 @@ class Whitening:
         from safetensors.torch import load_file
 
         try:
-            tensors = load_file(path)
-            mean, matrix = tensors["mean"], tensors["matrix"]
-            d = len(mean)
-            if (mean.shape, matrix.shape) != ((d,), (d, d)):
-                raise ValueError("shapes are not (d,) and (d, d)")
-            if {mean.dtype, matrix.dtype} != {torch.float32}:
+            whitening = cls(**load_file(path))
+            d = len(whitening.mean)
+            tensors = (whitening.mean, whitening.matrix, whitening.inverse)
+            if [tensor.shape for tensor in tensors] != [(d,), (d, d), (d, d)]:
+                raise ValueError("shapes are not (d,), (d, d) and (d, d)")
+            if {tensor.dtype for tensor in tensors} != {torch.float32}:
                 raise ValueError("not all of float32")
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: holds no whitening ({error}); fit it anew") from error
-        return cls(mean, matrix)
+        return whitening
 
 
 def fit_zca(
@@ -108,8 +115,8 @@ def fit_zca(
     mean, covariance = _moments(images.flatten(1), torch.device(device))
     values, vectors = torch.linalg.eigh(covariance)
     roots = (values.clamp_min(0) + epsilon).sqrt()  # rounding can leave tiny negative eigenvalues
-    matrix = (vectors * (1 / roots)) @ vectors.T
-    return Whitening(mean.float().cpu(), matrix.float().cpu())
+    matrix, inverse = ((vectors * scale) @ vectors.T for scale in (1 / roots, roots))
+    return Whitening(*(tensor.float().cpu() for tensor in (mean, matrix, inverse)))
 
 
 def _moments(pixels: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
