@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ddbench
 import pytest
+from ddbench.contract.hookspecs import EXTENSIONS_GROUP, METHODS_GROUP
 from packaging.requirements import Requirement
 
 ROOT = Path(ddbench.__file__).parent
@@ -166,6 +167,7 @@ def listed_names():
 
 
 PUBLIC = listed_names()
+GROUPS = (METHODS_GROUP, EXTENSIONS_GROUP)  # of entry points: names, not modules
 
 
 def uses(text):
@@ -190,6 +192,7 @@ def uses(text):
             isinstance(node, ast.Constant)
             and isinstance(node.value, str)
             and re.fullmatch(r"ddbench(\.\w+)+", node.value)  # import_module("ddbench.…")
+            and node.value not in GROUPS
         ):
             yield node.value, None
     for node in ast.walk(tree):
@@ -225,6 +228,7 @@ FOREIGN = sorted(
     path
     for pattern in (
         "plugins/*/ddbench_*/**/*.py",
+        "plugins/*/tests/*.py",
         "docs/examples/**/*.py",
         "harness/ddbench/**/scaffold/*plugin.py.txt",
     )

@@ -1,4 +1,4 @@
-"""Inits: the initial synthetic set of a condensation, so that no method makes its own."""
+"""Inits: the initial synthetic sets that the harness makes for methods."""
 
 from __future__ import annotations
 

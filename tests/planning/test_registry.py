@@ -228,7 +228,10 @@ def test_where_settings_were_published_is_checked_in_every_table(table, value, w
 )  # fmt: skip
 def test_a_number_that_no_record_holds_is_refused_with_its_line(text, place, value):
     [problem] = problems(text)
-    assert problem.startswith(f"registry.toml:{place}: is {value}; ") and "leave it out" in problem
+    assert (
+        problem.startswith(f"registry.toml:{place}: is {value}; ")
+        and "leave the key out" in problem
+    )
 
 
 def test_a_number_that_is_wrong_in_two_ways_is_told_once():

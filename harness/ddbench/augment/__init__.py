@@ -1,4 +1,4 @@
-"""Augment batches of images, differentiably, with one transform for several batches or without.
+"""Augment batches of images differentiably; several batches can share one transform.
 
 A *strategy* names what may happen to a batch: operations of DSA joined by `_`, of which each batch
 gets one ("color_crop_cutout_scale_rotate"), or "none", or one of DC's ("dc-mnist", "dc-bn"), which

@@ -1,4 +1,4 @@
-"""Jobs and their results: what is written into a run folder, read from it, and sent by workers.
+"""Jobs and their results, as run folders hold them and workers send them.
 
 Each record is one dataclass that writer, reader and child process share. A file of JSON is read by
 `read`, which refuses what does not fit by name; `made` makes a record of the values that a job
@@ -357,7 +357,7 @@ def _read_slowly(content: bytes, kind: str, error: ValidationError) -> Any:  # n
         if values.get("kind") != kind or not isinstance(values.get("id"), str):
             raise ValueError(f"no {kind} record of ddbench")
         if not isinstance(values.get("schema"), int) or isinstance(values["schema"], bool):
-            raise ValueError(f"schema {values.get('schema')!r} is none of ddbench's")
+            raise ValueError(f"schema {values.get('schema')!r} is unknown")
         if values.get("status") not in (DONE, FAILED, SKIPPED):
             raise ValueError(f"status {values.get('status')!r} is none of done, failed, skipped")
     check_plain(values)
