@@ -104,7 +104,7 @@ def test_libraries_stay_where_they_belong(path):
 
 
 def test_the_core_imports_no_plugin():
-    plugins = {"ddbench_gm", "ddbench_dm", "ddbench_datm", "ddbench_fedd3", "ddbench_coresets"}
+    plugins = {"ddbench_gm", "ddbench_dm", "ddbench_datm", "ddbench_fedd3", "ddbench_frepo", "ddbench_coresets"}
     for path in FILES:
         assert not {name.split(".")[0] for name, _ in imports(path)} & plugins
 

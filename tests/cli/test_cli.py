@@ -304,7 +304,7 @@ def test_plan_exits_as_run_would(session):
 def test_methods_names_the_packages_where_none_is_installed(monkeypatch, tmp_path):
     monkeypatch.setattr("ddbench.planning.workspace.discover", lambda files: {})
     _, said = ddbench("methods", "--cache", tmp_path)
-    assert "pip install ddbench-gm ddbench-dm ddbench-datm ddbench-fedd3 ddbench-coresets" in said
+    assert "pip install ddbench-gm ddbench-dm ddbench-datm ddbench-fedd3 ddbench-frepo ddbench-coresets" in said
 
 
 EXTENSION = """

@@ -183,6 +183,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "ddbench-dm": ("dm",),
     "ddbench-datm": ("datm", "mtt"),
     "ddbench-fedd3": ("fedd3",),
+    "ddbench-frepo": ("frepo",),
     "ddbench-coresets": ("random", "herding", "kcenter", "kmeans"),
 }
 
