@@ -184,6 +184,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "ddbench-idc": ("idc", "idc-dm"),
     "ddbench-datm": ("datm", "mtt"),
     "ddbench-fedd3": ("fedd3",),
+    "ddbench-frepo": ("frepo",),
     "ddbench-rded": ("rded",),
     "ddbench-coresets": ("random", "herding", "kcenter", "kmeans"),
 }
