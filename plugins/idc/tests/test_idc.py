@@ -1,16 +1,21 @@
 """IDC and its relative of DM: canvases, the update by hand, what is matched, training, resuming."""
 
 from dataclasses import replace
+from importlib.metadata import entry_points
 
 import ddbench_idc
 import pytest
 import torch
 from ddbench import Facts, Unsupported
-from ddbench.discovery.methods import bind, discover
 from ddbench.formations import decode, decoding, upsample
-from ddbench.inits import register_inits
-from ddbench.store.tensor_trees import load_tree, restore_state, save_state, save_tree
-from ddbench.testing import condense, toy_task
+from ddbench.testing import (
+    bind,
+    built_init,
+    condense,
+    load_checkpoint,
+    save_checkpoint,
+    toy_task,
+)
 from ddbench.training import Recipe
 from ddbench.training.evaluation import evaluate as evaluate_set
 from ddbench.training.evaluation import own_recipe
@@ -62,7 +67,7 @@ def test_a_tile_is_a_real_image_of_the_class_and_none_stands_twice(factor, shrin
 
 
 def test_without_tiles_it_starts_from_the_images_of_the_init_real():
-    images = register_inits()["real"].build(toy_task(ipc=2)).images
+    images = built_init(toy_task(ipc=2)).images
     assert torch.equal(start(toy_task(ipc=2), IDC(factor=1)).images, images)
 
 
@@ -291,12 +296,10 @@ def test_interrupted_after_any_step_it_goes_on_bit_by_bit(method, config, tmp_pa
     task, state = fresh()
     for step in range(5):
         hook.condense_step(state=state, task=task, step=step)
-        save_tree(tmp_path / str(step), [save_state(state), task.generator_states()])
+        save_checkpoint(tmp_path / str(step), state, task)
     for stop in range(5):
         other_task, other = fresh()
-        tree, generators = load_tree(tmp_path / str(stop))
-        restore_state(other, tree)
-        other_task.restore_generators(generators)
+        load_checkpoint(tmp_path / str(stop), other, other_task)
         for step in range(stop + 1, 5):
             hook.condense_step(state=other, task=other_task, step=step)
         assert torch.equal(other.images, state.images), f"stopped after step {stop}"
@@ -389,6 +392,6 @@ def test_a_set_is_evaluated_under_a_protocol_and_by_its_own_recipe():
 
 
 def test_both_are_installed_as_methods():
-    found = discover()
-    assert found["idc"].target == "ddbench_idc:idc"
-    assert found["idc-dm"].target == "ddbench_idc:idc_dm"
+    found = entry_points(group="ddbench.methods")
+    assert found["idc"].value == "ddbench_idc:idc"
+    assert found["idc-dm"].value == "ddbench_idc:idc_dm"
