@@ -1,4 +1,4 @@
-"""Extensions: datasets, architectures, inits and observers, the built-in ones among them."""
+"""Load extensions: datasets, architectures, inits and observers, built-in ones included."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ddbench.text.lines import named
 
 if TYPE_CHECKING:
     from ddbench.architectures import Architecture
-    from ddbench.contract.hookspecs import Init
+    from ddbench.contract.hookspecs import Init, Reporter
     from ddbench.datasets import Source
     from ddbench.formations import Formation
 
@@ -102,6 +102,7 @@ class Extensions:
         folder: Path = Path(),
         silenced: Iterable[str] = (),
         files: Iterable[Path] = (),
+        built_in: Mapping[str, object] | None = None,
     ) -> Extensions:
         """Return the built-in extension, every installed one, and those of `files`.
 
@@ -110,9 +111,10 @@ class Extensions:
             folder: The run folder, for them to write into.
             silenced: Those that are to be told nothing: they have raised before.
             files: Python files; one that is a method is passed over.
+            built_in: Parts of ddbench that higher rooms bring, by name.
         """
         files = list(dict.fromkeys(Path(file).resolve() for file in files))
-        extensions = cls()
+        extensions = cls(built_in)
         extensions.silenced |= set(silenced)
         extensions._code |= installed_code(files)
         for name, point in _points():
@@ -222,6 +224,11 @@ class Extensions:
     def formations(self) -> dict[str, Formation]:
         """Parts of sets by name."""
         return self._collect("register_formations")
+
+    @functools.cached_property
+    def reporters(self) -> dict[str, Reporter]:
+        """Formats of reports by name; ddbench's own are brought by `reporting`."""
+        return self._collect("register_reporters")
 
     def notify(self, hook: str, **arguments: Any) -> None:  # noqa: ANN401
         """Tell the observers; one that raises is told nothing more and costs nothing else.
