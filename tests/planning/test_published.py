@@ -29,7 +29,10 @@ ELSEWHERE = {
     "ipc": (3, 25, 1000),
     "init": ("noise", "real", "spc", "kmeans"),
 }
-UNUSED = {"fedd3": {"arch", "init"}}  # it matches no network; clients start from their own images
+UNUSED = {
+    "fedd3": {"arch", "init"},  # it matches no network; clients start from their own images
+    "idc": {"init"},  # it makes its own canvases
+}
 FREE = {"datm": (("datm", "select", ("init",)),)}  # of what would forbid to start elsewhere
 SAME = {"cifar10?zca=true": "cifar10-zca"}
 
