@@ -184,6 +184,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "ddbench-datm": ("datm", "mtt"),
     "ddbench-fedd3": ("fedd3",),
     "ddbench-rded": ("rded",),
+    "ddbench-sre2l": ("sre2l",),
     "ddbench-coresets": ("random", "herding", "kcenter", "kmeans"),
 }
 
