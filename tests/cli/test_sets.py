@@ -255,7 +255,7 @@ def test_what_a_paper_claims_of_a_file(claimed, wrong, words):
         (("--accuracy", "45", "--spread", "x"), "--spread x: expected percent"),
         (("--accuracy", "45", "--own-recipe"), "has no recipe or soft labels of its own"),
         (("--accuracy", "45", "--evaluate-on", "mlp"), "a claim is of one network by one protocol"),
-        (("job", "--accuracy", "45"), "jobs are of a run"),
+        (("job", "--accuracy", "45"), "jobs belong to a run"),
         ((), "--evaluate-on: is of a claim about a file"),
     ],
 )

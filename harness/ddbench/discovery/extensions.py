@@ -30,7 +30,7 @@ log = logging.getLogger("ddbench")
 
 
 class BuiltIn:
-    """What ddbench itself brings, through the same door as anyone else's."""
+    """The built-in parts of ddbench, registered like those of other packages."""
 
     @hookimpl
     def register_datasets(self) -> Mapping[str, Source]:

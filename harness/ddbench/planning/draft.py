@@ -58,7 +58,7 @@ class Draft:
         inits: Init -> fingerprint of its code, "" where it is of ddbench.
         formations: The same of the parts that sets may name.
         plan: The plan as far as it goes.
-        own_recipe: Condensation of a set that is at hand -> whether it has a recipe of its own.
+        own_recipe: Condensation of a given set -> whether the set has its own recipe.
     """
 
     registry: Registry

@@ -46,7 +46,7 @@ class _Item:
 def prices(plan: Plan, ask: Answer) -> list[Priced]:
     """Return the FLOPs of each row of a plan and of its evaluations, artifacts first.
 
-    Jobs that differ by seed alone are counted once, and so is each artifact, whoever shares it.
+    Jobs that differ by seed alone are counted once, and so is each shared artifact.
     What cannot be priced says why.
     """
     items = [
