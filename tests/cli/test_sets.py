@@ -304,6 +304,7 @@ def test_what_a_file_claims_is_told_with_the_command_that_verifies_it(tmp_path):
     words = "verify res.safetensors --accuracy 60.0% --spread 14.1% --networks 2"
     assert f"or: ddbench {words} --evaluate-on NETWORK --protocol PROTOCOL" in err
     ddbench(*words.split(), *ON)
+    assert "60.0% on ConvNet" in ddbench("show", "res.safetensors")[0]
 
 
 def test_whitened_sets_come_in_with_whitened_data(tmp_path):
@@ -348,3 +349,37 @@ def test_a_formed_set_is_evaluated_by_its_parts_and_refused_without_them(tmp_pat
     saved(tmp_path / "odd.safetensors", formation={"decode": {"name": "upsampel", "factor": 2}})
     _, err = ddbench("evaluate", "odd.safetensors", *ON, code=2)
     assert "does not fit toy" in err and "upsampel" in err
+
+
+DEEP = {"a": [1]}
+for _ in range(60):
+    DEEP = {"a": DEEP}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"options": DEEP},
+        {"options": {"lr": float("nan")}},
+        {"seed": "one", "ipc": -1, "row": 3, "options": [], "code": {}},
+        {"seed": 10**40, "reduced": "much", "published": "yes", "steps": None},
+        {"classes": [{}, [], None, 4], "costs": {"init_s": "long"}, "versions": ["a"]},
+        {"row": "\x1b[2J" + "x" * 500, "method": "", "hardware_class": DEEP, "setting": 4},
+    ],
+)
+def test_whatever_a_file_says_of_itself_it_is_evaluated(tmp_path, said):
+    file = saved(tmp_path / "mine.safetensors", said=said, measures={"a": float("inf"), "b": DEEP})
+    ddbench("evaluate", file, *ON, "--out", "r")
+    [row] = rows("r")
+    assert row["accuracy"] > 0 and len(row["method"]) <= 80
+    out, _ = ddbench("show", file)
+    assert "\x1b" not in out
+
+
+def test_a_set_of_a_published_setting_says_so_where_it_is_evaluated(tmp_path):
+    said = {"method": "dm", "options": {"lr_images": 1.0}, "published": True,
+            "reduced": {"steps": [5, 20000]}, "setting": "federated", "steps": 5}  # fmt: skip
+    ddbench("evaluate", saved(tmp_path / "a.safetensors", said=said), *ON, "--out", "r")
+    [record] = read_run(open_run("r")).condensations.values()
+    assert record.published and record.reduced == {"steps": [5, 20000]}
+    assert (record.setting, record.steps, record.config) == ("federated", 5, {"lr_images": 1.0})

@@ -12,9 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from ddbench.execution.manifest import in_words
 from ddbench.planning.given_sets import GivenSet, PlanOfSets
-from ddbench.store.atomic_files import write_whole
+from ddbench.store.atomic_files import check_plain, write_whole
 from ddbench.store.records import DONE, Condensation, CondensationRecord, Costs
 from ddbench.store.run_folder import RunFolder, refuse_newer, stands, write_record
+from ddbench.text.lines import one_line
 
 
 def lay_in(folder: RunFolder, planned: PlanOfSets) -> None:
@@ -67,13 +68,22 @@ def _record(job: Condensation, given: GivenSet) -> dict[str, Any]:
         "ended": now,
         "from_file": str(given.path),
         "costs": asdict(_costs(said.get("costs"), synthetic.bytes, job.steps)),
-        "hardware_class": str(said.get("hardware_class") or ""),
+        "hardware_class": one_line(str(said.get("hardware_class") or ""))[:200],
         "versions": {str(name): str(version) for name, version in known.items()},
-        "measures": dict(synthetic.measures),
+        "measures": _plain(synthetic.measures),
         "set_sha256": synthetic.sha256(),
         "images": len(synthetic),
         "missing_classes": [c for c in range(expected) if c not in present],
     }
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as they are, or none where a record could not hold them."""
+    try:
+        check_plain(dict(values), "measures", depth=1)
+    except ValueError:
+        return {}
+    return dict(values)
 
 
 def _costs(said: object, bytes_: int, steps: int) -> Costs:
