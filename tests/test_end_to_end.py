@@ -340,7 +340,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, registry, plugin):
     (tmp_path / "home" / "thesis.tex").write_text("precious")
     _, err = ddbench("run", "--registry", registry, "--plugin", plugin, "--method", "pull",
                      "--cache", tmp_path / "cache", "--out", tmp_path / "home", code=2)  # fmt: skip
-    assert "holds other things than a run" in err
+    assert "is not empty and not a run folder" in err
     assert (tmp_path / "home" / "thesis.tex").read_text() == "precious"
     _, err = ddbench("leaderboard", tmp_path / "home", code=2)
     assert "is not a run folder" in err

@@ -278,7 +278,7 @@ def test_without_extensions_none_is_blamed(tmp_path, monkeypatch):
         raise asking._Lost("ended the process (exit code 9)")
 
     monkeypatch.setattr(child, "_ask", lost)
-    with pytest.raises(MethodError, match="architectures and inits ended the process"):
+    with pytest.raises(MethodError, match="describes architectures and inits ended the process"):
         child({"inits": True})
 
 

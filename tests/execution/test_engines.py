@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.discovery import asking
 from ddbench.discovery.asking import Child
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import load
@@ -200,7 +201,7 @@ def test_a_method_that_is_edited_after_the_plan_is_not_run(kills, tmp_path):
     jobs, setting, found = left(kills, tmp_path / "run")
     do_inline(jobs, setting, {"steady": replace(found["steady"], code="of before")})
     [record] = jobs.failed
-    assert "edited since the plan was made; the same command plans anew" in record.reason
+    assert "edited after the plan was made; run the same command again" in record.reason
     assert states(tmp_path / "run") == []
     jobs, setting, found = left(kills, tmp_path / "run")
     do_inline(jobs, setting, found)
@@ -462,14 +463,20 @@ def test_what_answers_about_methods_and_what_works_are_forked_from_one_server(
     method.write_text(kills.METHOD.read_text() + note)
     monkeypatch.setattr(kills, "METHOD", method)
     plan, found = kills.plan_of(1, 1)
-    child = Child(found, tmp_path / "cache", server=ForkServer(local.PRELOAD))
-    child({"describe": ["steady"]})
-    child.close()
+
+    def asked_of(server, cache):
+        child = Child(found, cache, server=server)
+        child({"describe": ["steady"]})
+        child.close()
+
+    asked_of(asking.SERVER, tmp_path / "light")
+    asked_of(ForkServer(local.PRELOAD), tmp_path / "cache")
     run = RunFolder(tmp_path / "run")
     run.create()
     local.run_local(Jobs.left(plan, run), JobContext(run.root, tmp_path / "cache"), found)
-    asked, worked = parents.read_text().split()
+    light, asked, worked = parents.read_text().split()
     assert asked == worked != str(os.getpid())
+    assert light != asked  # a server without the workers' code is no use to jobs
 
 
 def test_jobs_that_are_left_are_no_success(kills, tmp_path):

@@ -14,11 +14,9 @@ from html.parser import HTMLParser
 import pytest
 from click.testing import CliRunner
 from ddbench.cli import main
-from ddbench.reporting import html as report
 from ddbench.reporting.html import make_page
 from ddbench.reporting.html.inline import block, cell
 from ddbench.reporting.leaderboard import load
-from ddbench.reporting.markdown import figures
 from ddbench.store.run_folder import RunError
 
 CHROMIUM = next(
@@ -75,14 +73,6 @@ def page(made):
     return Page(made.report("html").read_text())
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Leave the plots undrawn, which takes most of a report's time."""
-    for name in ("cost_plot", "anytime_plot"):
-        monkeypatch.setattr(figures, name, lambda *arguments: b"a plot")
-    monkeypatch.setattr(figures, "curve_plot", lambda *arguments: (b"a plot", 0))
-
-
 def test_nothing_on_the_page_comes_from_elsewhere(page):
     sources = [
         value
@@ -117,18 +107,6 @@ def test_the_page_has_all_that_the_markdown_report_has(made):
     assert page.all("svg")  # plots are drawings
 
 
-def test_of_many_groups_the_plots_of_the_markdown_report_are_taken(made, monkeypatch):
-    fill(made)
-    monkeypatch.setattr(report, "DRAWN", 1)
-    made.report()
-    pictures = [path.read_bytes() for path in (made.folder.root / "report_files").iterdir()]
-    for name in ("cost_plot", "curve_plot", "anytime_plot"):
-        monkeypatch.setattr(figures, name, None)  # nothing is drawn again
-    page = Page(made.report("html").read_text())
-    shown = {base64.b64decode(image["src"].partition(",")[2]) for image in page.all("img")}
-    assert shown == set(pictures) and not page.all("svg")
-
-
 def test_a_link_inside_the_page_leads_somewhere(page):
     ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
     assert len(ids) == len(set(ids))
@@ -137,7 +115,7 @@ def test_a_link_inside_the_page_leads_somewhere(page):
     assert links and {link[1:] for link in links} <= set(ids)
 
 
-def test_words_of_others_stay_words(made, undrawn):
+def test_words_of_others_stay_words(made):
     classes = [[EVIL, 100, 100]] + [[str(n), 100, 100] for n in range(9)]
     made.manifest(plan={"condensations": [], "evaluations": [], "skipped": [],
                         "classes": {"f00d": classes}})  # fmt: skip
@@ -181,7 +159,7 @@ def test_a_run_without_results_has_a_page(made):
     assert "nothing to rank" in "".join(page.texts["p"]) and not page.all("form")
 
 
-def test_formats_and_their_files(made, tmp_path, undrawn):
+def test_formats_and_their_files(made, tmp_path):
     fill(made)
     folder, run = str(made.folder.root), CliRunner().invoke
     assert run(main, ["report", folder]).exit_code == 0
@@ -338,7 +316,7 @@ def test_in_a_browser_the_page_sorts_filters_and_asks_for_nothing(made, browser)
 
 
 @pytest.mark.timeout(180)
-def test_in_a_browser_a_set_is_found_by_each_method_that_made_it(made, browser, undrawn):
+def test_in_a_browser_a_set_is_found_by_each_method_that_made_it(made, browser):
     for row in ("herding", "random", "dm"):
         same = "one" if row != "dm" else "other"
         id = made.condensation(row, set_sha256=same, costs={"condense_s": 1.0})
@@ -366,7 +344,7 @@ def test_in_a_browser_the_page_never_scrolls_sideways(made, browser, width):
 
 
 @pytest.mark.timeout(180)
-def test_in_a_browser_words_of_others_run_nothing(made, browser, undrawn):
+def test_in_a_browser_words_of_others_run_nothing(made, browser):
     made.row(f"{EVIL}<img src=x onerror=alert(1)>", [[0.5, 0.6]], id="evil")
     assert len(load(made.folder).boards) == 1
     browser.open(made.report("html"))

@@ -1,4 +1,4 @@
-"""What the shell offers at TAB beside commands and options: folders, jobs, registry names."""
+"""Shell completion of values: run folders, job ids, names of the registry."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ddbench.planning.jobs import Plan
     from ddbench.planning.prices import Priced
     from ddbench.planning.workspace import Session
+    from ddbench.processes.fork_server import ForkServer
 
 
 @click.command()
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 @click.option(
     "--test",
     is_flag=True,
-    help="At the end test what --validate chose: each method's best row, on the test set, once.",
+    help="At the end, evaluate on the test set what --validate chose: the best row of each method.",
 )
-@click.option("--print-registry", is_flag=True, help="Show the registry as resolved and end.")
+@click.option("--print-registry", is_flag=True, help="Print the resolved registry and exit.")
 @explained
 def run(
     as_json: bool,
@@ -53,14 +54,12 @@ def run(
 ) -> None:
     """Condense, evaluate, and write the leaderboard and the report.
 
-    What a run folder already holds is not done again: the same command goes on where it stopped.
+    Finished jobs in the run folder are not done again: the same command continues a run.
 
-    Exit codes: 0 all done, 1 some job failed, 2 usage, 3 nothing could run, 4 stopped in time
-    with more to do, 130 interrupted.
+    Exit codes: 0 all jobs done, 1 a job failed, 2 wrong usage, 3 nothing could run, 4 stopped
+    with jobs left, 130 interrupted.
     """
-    from ddbench.execution.engines import PRELOAD
     from ddbench.execution.run import jobs_at_once
-    from ddbench.processes.fork_server import ForkServer
     from ddbench.reporting.terminal import at_work
 
     if print_registry:
@@ -71,8 +70,7 @@ def run(
         preset = given["preset"] or DEFAULT_PRESET
         options = run_options(given, given["out"] or Path("runs") / preset)
         choices = choices_of(given, jobs_at_once(options))
-        server = None if options.inline else ForkServer(PRELOAD, options.threads)
-        session = open_session(given, planning=True, server=server)
+        session = open_session(given, planning=True, server=server_of(options))
         with at_work("planning"):
             plan = session.plan(choices)
         if require_all and plan.skipped:
@@ -90,6 +88,14 @@ def stop_of(given: Mapping[str, Any]) -> Stop:
 
     after = given["stop_after"]
     return Stop(parse_duration(after, "--stop-after") if after else None)
+
+
+def server_of(options: RunOptions) -> ForkServer | None:
+    """Return what the processes of a run are forked from, those that answer questions included."""
+    from ddbench.execution.engines import PRELOAD
+    from ddbench.processes.fork_server import ForkServer
+
+    return None if options.inline else ForkServer(PRELOAD, options.threads)
 
 
 def run_options(given: Mapping[str, Any], out: Path) -> RunOptions:
@@ -287,7 +293,7 @@ def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
 @click.argument("path", type=click.Path(path_type=Path), default="registry.toml")
 @explained
 def init_registry(path: Path) -> None:
-    """Write a copy of the default registry, to edit."""
+    """Write a copy of the default registry for editing."""
     from ddbench.planning.registry import default_path
 
     if path.exists():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddbench.cli.completion import completing, datasets_of
-from ddbench.cli.run import carried_out, close, run_options, stop_of
+from ddbench.cli.run import carried_out, close, run_options, server_of, stop_of
 from ddbench.cli.shared import (
     DEFAULT_PRESET,
     ENGINE,
@@ -73,7 +73,7 @@ def evaluate(
     with stop.heard():
         sets = [read_set(path) for path in files]
         options = run_options(given, out or Path("runs") / f"evaluate-{name_of(sets)}")
-        session = open_session(given, planning=True)
+        session = open_session(given, planning=True, server=server_of(options))
         planned = plan_of(session, sets, dataset, given)
         lay_in(RunFolder(options.out), planned)
         close(carried_out(session, planned.plan, options, stop), as_json)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddbench.cli.completion import complete_job
-from ddbench.cli.run import carried_out, run_options, stop_of
+from ddbench.cli.run import carried_out, run_options, server_of, stop_of
 from ddbench.cli.sets import DATASET, SET, name_of, plan_of, read_set
 from ddbench.cli.shared import (
     ENGINE,
@@ -105,10 +105,11 @@ def _of_run(target: Path, jobs: Sequence[str], given: Mapping[str, Any], stop: S
     out = given["out"] or Path("runs") / f"verify-{folder.name}"
     if out.resolve() == folder.root.resolve():
         fail(f"--out {out}: is the run that is to be verified; name another folder")
-    session = open_session(given, planning=True)
+    options = run_options(given, out)
+    session = open_session(given, planning=True, server=server_of(options))
     claims = claims_of(read_run(folder), jobs, session.facts)
     copy_in(RunFolder(out), folder, claims.condensations.values())
-    outcome = carried_out(session, claims.plan, run_options(given, out), stop)
+    outcome = carried_out(session, claims.plan, options, stop)
     claimed = dict(zip((job.id for job in outcome.plan.evaluations), claims.records, strict=True))
 
     def judge(found: EvaluationRecord) -> Verdict:
@@ -142,7 +143,9 @@ def _of_claim(target: Path, given: Mapping[str, Any], stop: Stop) -> Verified:
     spread = given["spread"]
     spread = None if spread is None else _spread_of(spread)
     one = read_set(target)
-    session = open_session(given, planning=True)
+    out = given["out"] or Path("runs") / f"verify-{name_of([one])}"
+    options = run_options(given, out)
+    session = open_session(given, planning=True, server=server_of(options))
     planned = plan_of(session, [one], given["dataset"], given)
     plan = planned.plan
     plan.evaluations = [job for job in plan.evaluations if job.own_recipe == given["own_recipe"]]
@@ -155,9 +158,8 @@ def _of_claim(target: Path, given: Mapping[str, Any], stop: Stop) -> Verified:
             "a claim is of one network by one protocol: name one of each by --evaluate-on"
             f" ({networks}) and --protocol ({protocols})"
         )
-    out = given["out"] or Path("runs") / f"verify-{name_of([one])}"
     lay_in(RunFolder(out), planned)
-    outcome = carried_out(session, plan, run_options(given, out), stop)
+    outcome = carried_out(session, plan, options, stop)
 
     def judge(found: EvaluationRecord) -> Verdict:
         n_test = found.n_test or 1

@@ -1,4 +1,4 @@
-"""Asking methods and architectures what the planner needs to know, in a child process.
+"""Ask methods and architectures what the planner needs to know, in a child process.
 
 Plugins import torch; the planner does not. One child answers all questions of a plan, and its
 answers are kept under a key made of the questions and the fingerprints of the code asked.
@@ -206,14 +206,17 @@ class Child:
         if methods := ", ".join(asked):
             return (
                 f"one of the methods {methods} {lost} when asked about its settings; "
-                "run them one by one to see which"
+                "run them one by one to find it"
             )
         if extensions := ", ".join(self.extensions):
             return (
                 f"one of the extensions {extensions} {lost} when asked for architectures and "
-                "inits; leave them out one by one to see which"
+                "inits; remove them one by one to find it"
             )
-        return f"what answers about architectures and inits {lost}; is torch installed whole?"
+        return (
+            f"the process that describes architectures and inits {lost}; check that "
+            "`import torch` works"
+        )
 
     def _ask(self, request: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
         process, pipe = self._started()

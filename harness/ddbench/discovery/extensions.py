@@ -1,4 +1,4 @@
-"""Extensions: datasets, architectures, inits and observers, the built-in ones among them."""
+"""Load extensions: datasets, architectures, inits and observers, built-in ones included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What methods and architectures answer to the planner's questions, in a process of their own."""
+"""Answer the planner's questions about methods and architectures, in a separate process."""
 
 from __future__ import annotations
 
@@ -152,9 +152,9 @@ def answer(
     extensions: Extensions | None = None,
     files: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Answer a request about `methods` (a str is why one does not load).
+    """Answer a request about `methods` (a string says why one could not be loaded).
 
-    `extensions` None are those installed, and those of `files`.
+    `extensions` is None: use the installed ones and those in `files`.
 
     The request may hold ``describe`` (names), ``configure`` (questions with a ``method``),
     ``architectures`` ([name, shape, classes] each), ``inits`` (any value), ``price`` (jobs with

@@ -1,4 +1,4 @@
-"""What the fork server imports where no jobs follow: torch, and the code that answers questions."""
+"""The imports of a fork server when no jobs follow: torch, and the code that answers questions."""
 
 from ddbench.processes.preloading import preload
 

@@ -1,4 +1,4 @@
-"""Price a plan: count the FLOPs of its jobs without running them.
+"""Estimate the cost of a plan: count the FLOPs of its jobs without running them.
 
 Images and weights are tensors of the device "meta", which have a shape and no content, so a step at
 full width takes a moment. Artifacts are priced by one step of their build. What depends on content

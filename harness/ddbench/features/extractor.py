@@ -1,4 +1,4 @@
-"""The shared feature network: trained once on the real training set, and what it sees in images.
+"""The shared feature network, trained once on the real training set, and its features.
 
 Selection methods and inits look at real images through it. It is an artifact, the same one for
 every condensation seed, so that its cost is paid once and shown once.
@@ -36,7 +36,7 @@ WEIGHTS, ACCURACY = "network.safetensors", "accuracy.json"
 
 
 class FeatureError(RuntimeError):
-    """A feature network that cannot be trained, read or trusted; says why and what to do."""
+    """A feature network that cannot be trained, read or used; says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,15 @@ class TrainedNetwork:
     accuracy: float
     held_out: int
 
-    def measures(self) -> dict[str, float | int | str]:
-        """Return what a synthetic set made with it records in its measures."""
+    def measures(self, role: str = "feature") -> dict[str, float | int | str]:
+        """Return what a synthetic set made with it records in its measures.
+
+        `role` is what the network was: of a "teacher" the accuracy is ``teacher_accuracy``.
+        """
         return {
-            "feature_network": self.architecture,
-            "feature_epochs": self.epochs,
-            "feature_accuracy": self.accuracy,
+            f"{role}_network": self.architecture,
+            f"{role}_epochs": self.epochs,
+            f"{role}_accuracy": self.accuracy,
         }
 
 

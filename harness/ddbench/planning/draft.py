@@ -1,4 +1,4 @@
-"""A plan in the making: what was asked for, what has been found out, what is wrong."""
+"""A plan under construction: the request, what is known so far, and the problems."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPTIONS = {"datasets": "--dataset", "architectures": "--arch", "evaluate_on": "-
 
 
 class MissingData(Exception):
-    """A dataset that is not here; the text is the remedy."""
+    """A dataset whose files are missing; the text is the remedy."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PlanningContext:
 
 @dataclass
 class Draft:
-    """What the steps of the planner share; each adds what it finds out.
+    """The data that the planner's steps share; each step adds its findings.
 
     Attributes:
         registry: With the canonical names of its architectures, once these are known.

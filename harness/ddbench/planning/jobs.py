@@ -1,4 +1,4 @@
-"""What a plan is made of: choices, jobs, and what is left out."""
+"""The parts of a plan: choices, jobs, and skipped rows."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class DatasetFacts:
 
 @dataclass(frozen=True)
 class Choices:
-    """What the command line says about a run; None leaves it to the preset.
+    """The choices on the command line; None takes the value of the preset.
 
     Attributes:
         preset: Name of the preset.

@@ -1,4 +1,4 @@
-"""Registry and choices crossed into jobs."""
+"""Combine the registry and the choices into jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan is made from: the registry, installed methods, data and the cache."""
+"""Open the workspace of a plan: the registry, installed methods, data and the cache."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ def default_cache() -> Path:
     """Return the user's cache folder for ddbench.
 
     Raises:
-        RunError: The user has no home folder: in a container, under a number without a name.
+        RunError: The user has no home folder, as in a container under an unknown user id.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(base) if base else Path.home() / ".cache") / "ddbench"
     except RuntimeError as error:
         raise RunError(
-            "no place for what runs share: neither XDG_CACHE_HOME nor HOME is set, and this user "
-            "has no home folder; name a folder with --cache, or set XDG_CACHE_HOME"
+            "no folder for the cache: XDG_CACHE_HOME and HOME are not set, and this user "
+            "has no home folder; name one with --cache, or set XDG_CACHE_HOME"
         ) from error
 
 
 @dataclass
 class Session:
-    """All that a command needs to plan and run.
+    """Everything that a command needs to plan and run.
 
     Attributes:
         registry: As read.
@@ -148,7 +148,7 @@ class Session:
         return PlanningContext(self.found, self.ask, self._facts, lambda: self.extensions.datasets)
 
     def close(self) -> None:
-        """Let go of the process that answers about methods: nothing is asked while jobs run."""
+        """End the process that answers about methods; no questions follow while jobs run."""
         if isinstance(self.ask, Child):
             self.ask.close()
 

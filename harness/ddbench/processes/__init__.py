@@ -1,1 +1,1 @@
-"""Processes of ddbench: how they are started, and what they owe to the one that started them."""
+"""Start and set up the processes of ddbench."""

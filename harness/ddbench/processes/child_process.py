@@ -1,4 +1,4 @@
-"""What a child process owes to the process that started it."""
+"""Set up a child process: its signals, and what its own child processes find."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fork server: how processes are started, and what they find around them."""
+"""Start processes from a fork server, and set up their environment."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def start_method(system: str = sys.platform) -> Literal["forkserver", "spawn"]:
 class ForkServer:
     """The process that other processes are forked from; where a fork is unsafe, there is none.
 
-    A program has one. It starts with the first process, and ends with the program.
+    A program has one at a time. It starts with the first process, and ends with the program.
 
     Attributes:
         preload: The module that it imports, before any process is forked.
@@ -64,7 +64,7 @@ class ForkServer:
         streams.open_closed()  # the process has what is open here
         # Any: typeshed's BaseContext has no Process
         context: Any = multiprocessing.get_context(start_method())
-        context.set_forkserver_preload([self.preload])
+        let_server_import(self.preload)
         process = context.Process(target=target, args=arguments)
         faults: list[Exception] = []
         try:
@@ -133,6 +133,19 @@ def no_main_module() -> Iterator[None]:
         sys.modules["__main__"], sys.path = main, path
 
 
+def let_server_import(module: str) -> None:
+    """Let the fork server import `module`; a server of ours that has imported another one ends.
+
+    Jobs that were forked from a server without their code would import it themselves, each anew.
+    """
+    server: Any = forkserver._forkserver
+    imported = server._preload_modules
+    if imported != [module] and str(imported[0]).startswith("ddbench."):
+        end_server()
+        server._stop()  # waits for the end, so that the next process starts another
+    multiprocessing.set_forkserver_preload([module])
+
+
 def try_to_start(process: ForkServerProcess | SpawnProcess, faults: list[Exception]) -> None:
     """Start a process; what the system refuses goes into `faults`."""
     try:
@@ -143,7 +156,7 @@ def try_to_start(process: ForkServerProcess | SpawnProcess, faults: list[Excepti
 
 
 def end_server() -> None:
-    """End a fork server that is still loading torch: it would hold the terminal for seconds."""
+    """End the fork server at once: while it loads torch it would hold the terminal for seconds."""
     pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
     if pid is not None:
         with suppress(OSError):

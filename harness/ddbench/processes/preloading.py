@@ -1,4 +1,4 @@
-"""What a fork server does first: it imports the modules that its processes need, once for all.
+"""Import the modules that the processes of a fork server need, once for all of them.
 
 The server must outlive the signals that end a run: batch systems send SIGTERM and SIGUSR1 to every
 process, and its end would be that of the workers, before they have saved. It runs no operation

@@ -1,4 +1,4 @@
-"""Why no process can be started, and what to do about it."""
+"""Errors of starting a process, with their remedies."""
 
 from __future__ import annotations
 

@@ -14,13 +14,13 @@ from ddbench.contract.hookspecs import Reporter, hookimpl
 from ddbench.discovery.extensions import Extensions
 from ddbench.reporting.leaderboard import Leaderboard
 from ddbench.reporting.markdown import PICTURES, provenance
-from ddbench.reporting.markdown.redrawing import marks_in
 from ddbench.store.atomic_files import write_whole
 from ddbench.store.run_folder import RunError
 from ddbench.text.lines import named
 from ddbench.text.suggestions import unknown_at
 
 USUAL = ("md", "html", "csv")  # what a run writes when it ends
+KINDS = (".png", ".svg")  # of pictures
 REPORT = "report"  # the stem of the files in a run folder
 
 
@@ -36,7 +36,6 @@ class Report:
         leaderboard: Of the run.
         title: The run's name, or that of the file.
         pictures: The folder of the pictures, relative to the file.
-        earlier: Pictures of an earlier report by their marks, to be taken again.
         command: That writes the same file again; "" for the file in the run folder.
         files: Pictures so far, by name.
     """
@@ -44,7 +43,6 @@ class Report:
     leaderboard: Leaderboard
     title: str
     pictures: str = PICTURES
-    earlier: Mapping[str, Path] = field(default_factory=dict)
     command: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
 
@@ -164,7 +162,6 @@ def write_report(
         command = provenance.export_command(folder, target, options)
         report = Report(leaderboard, target.stem, target.stem, command=command)
     pictures = path.parent / report.pictures
-    report.earlier = marks_in(folder.root / PICTURES) | marks_in(pictures)
     content = _content(report, reporter)
     if target is not None and report.files:
         _check_pictures(pictures, place)
@@ -196,7 +193,7 @@ def _check_target(target: Path, reporter: Reporter) -> None:
 
 
 def _check_pictures(pictures: Path, place: str) -> None:
-    if pictures.is_dir() and any(path.suffix != ".png" for path in pictures.iterdir()):
+    if pictures.is_dir() and any(path.suffix not in KINDS for path in pictures.iterdir()):
         raise RunError(f"{place}: {pictures} holds other files than pictures; name another")
 
 
@@ -206,7 +203,7 @@ def _write(path: Path, content: bytes, pictures: Path, files: Mapping[str, bytes
     for name, picture in files.items():
         write_whole(pictures / name, picture)
     write_whole(path, content)
-    for old in pictures.glob("*.png") if before else ():
+    for old in sorted(pictures.iterdir()) if before else ():
         address = quote(os.fsencode(f"{pictures.name}/{old.name}")).encode()
         if old.name not in files and address in before:
             old.unlink()

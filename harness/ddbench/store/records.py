@@ -1,4 +1,4 @@
-"""Jobs and their results: what is written into a run folder, read from it, and sent by workers.
+"""Jobs and their results, as run folders hold them and workers send them.
 
 Each record is one dataclass that writer, reader and child process share. A file of JSON is read by
 `read`, which refuses what does not fit by name; `made` makes a record of the values that a job
@@ -35,7 +35,8 @@ class NewerSchemaError(ValueError):
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
-    check_plain(value, depth=1)
+    if value:
+        check_plain(value, depth=1)
     return value
 
 
@@ -218,6 +219,7 @@ class CondensationRecord(Condensation, _Ended):
     metrics: dict[str, Quantity] = field(default_factory=dict)
     chose_on_split: bool = False
     images: Counted | None = None
+    repeated_images: Counted = 0  # of the initial set: of classes with fewer than ipc
     missing_classes: list[Counted] = field(default_factory=list)
     resumed: Counted = 0
     extended_from: str | None = None
@@ -355,7 +357,7 @@ def _read_slowly(content: bytes, kind: str, error: ValidationError) -> Any:  # n
         if values.get("kind") != kind or not isinstance(values.get("id"), str):
             raise ValueError(f"no {kind} record of ddbench")
         if not isinstance(values.get("schema"), int) or isinstance(values["schema"], bool):
-            raise ValueError(f"schema {values.get('schema')!r} is none of ddbench's")
+            raise ValueError(f"schema {values.get('schema')!r} is unknown")
         if values.get("status") not in (DONE, FAILED, SKIPPED):
             raise ValueError(f"status {values.get('status')!r} is none of done, failed, skipped")
     check_plain(values)

@@ -30,6 +30,7 @@ from ddbench.execution.engines.limits import exceeds, relieve_log, shorten_log
 from ddbench.execution.engines.reaper import Reaper, kill_family
 from ddbench.processes.fork_server import (
     end_server,
+    let_server_import,
     no_main_module,
     start_method,
     surroundings,
@@ -117,7 +118,7 @@ class _Local:
         refuse_few_files(len(self.slots))
         # Any: typeshed's BaseContext has no Process
         self.context: Any = multiprocessing.get_context(start_method())
-        self.context.set_forkserver_preload([PRELOAD])
+        let_server_import(PRELOAD)
         streams.open_closed()  # workers have what is open here
         self.reaper = Reaper()
         try:

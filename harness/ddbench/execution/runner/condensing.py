@@ -62,6 +62,7 @@ class Condensing:
         self.run_folder = setting.run
         self.check_folder = setting.run.check_of_presence()
         self.at = Progress()
+        self.repeated = 0  # images that the initial set has more than once
         self.meters = self._meters()
         self.memory = PeakMemory(self.device)
         made_on = provenance(setting)
@@ -129,6 +130,8 @@ class Condensing:
             initial = initial_set(chosen, self.task, self.method.info, config)
             with self.task.off_the_clock():
                 untouched = None if initial is None else _own_tensors(initial)
+            if initial is not None:
+                self.repeated = int(initial.measures.get("repeated_images", 0))
             state = self._call("init", task=self.task, synthetic=initial, config=config)
         self.guard.check("init")
         if state is None:
@@ -399,6 +402,7 @@ class Condensing:
             "chose_on_split": task.chose_on_split,
             "set_sha256": result.sha256(),
             "images": len(result),
+            "repeated_images": self.repeated,
             "missing_classes": [c for c in range(task.num_classes) if c not in present],
             "resumed": self.at.resumed,
             "extended_from": self.at.extended_from,

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 
 from ddbench.contract.hookspecs import Reporter
 from ddbench.reporting.html.document import HtmlDocument
-from ddbench.reporting.leaderboard import Leaderboard, columns, grouped
+from ddbench.reporting.leaderboard import Leaderboard, columns
 from ddbench.reporting.markdown import PICTURES, write_end, write_results
 from ddbench.reporting.markdown.document import escaped
-from ddbench.reporting.markdown.redrawing import marks_in
 
 if TYPE_CHECKING:
     from ddbench.reporting.reporters import Report
 
 __all__ = ["REPORTER", "make_page"]
-DRAWN = 8  # groups whose plots are drawings; of more, the plots of the markdown report are taken
 ALL = tuple(dict.fromkeys((*columns.RANKING, columns.USE, columns.MEMORY, columns.SIZE)))
 RESULTS = "All results"
 CHOICES = ("dataset", "ipc", "architecture", "protocol", "method")
@@ -40,8 +38,6 @@ def make_page(leaderboard: Leaderboard, title: str, export_command: str = "") ->
     run". A reader chooses rows and sections by dataset, ipc, architecture, protocol and method.
     """
     document = HtmlDocument(title, PICTURES)
-    if len(grouped(leaderboard.boards)) > DRAWN:
-        document.plots, document.earlier = "png", marks_in(leaderboard.folder.root / PICTURES)
     write_results(leaderboard, document)
     _all_results(document, leaderboard)
     write_end(leaderboard, document, export_command)

@@ -28,9 +28,7 @@ PICTURES = "report_files"  # the folder of the pictures in a run folder
 
 
 def _written(report: Report) -> str:
-    document = Document(
-        report.title, report.pictures, files=report.files, earlier=dict(report.earlier)
-    )
+    document = Document(report.title, report.pictures, files=report.files)
     return make_report(report.leaderboard, document, report.command).text()
 
 
@@ -93,6 +91,10 @@ def _details(document: Document, leaderboard: Leaderboard, boards: Sequence[Boar
         )
     if len(boards) > 1:
         document.fold("Across architectures", lambda d: rankings.across_section(d, boards))
+    document.fold(
+        "Trained by the sets' own recipes",
+        lambda d: rankings.own_recipe_section(d, boards),
+    )
     statistics_section(document, boards)
     fairness.fair_section(document, leaderboard, boards)
     fairness.equal_cost_section(document, leaderboard, boards)

@@ -199,18 +199,15 @@ def _hardware_rows(leaderboard: Leaderboard) -> list[dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     for record in _records(leaderboard):
         machine, name = record.hardware, record.hardware_class
-        if not machine or not name:
+        if not machine or not name or name in rows:
             continue
-        rows.setdefault(
-            name,
-            {
-                "class of hardware": escaped(name),
-                "processor": escaped(str(machine.get("cpu") or machine.get("device") or "?")),
-                "cores": number_format.number(machine.get("cores")),
-                "memory": number_format.size(_number(machine.get("memory"))),
-                "system": escaped(str(machine.get("system") or "?")),
-            },
-        )
+        rows[name] = {
+            "class of hardware": escaped(name),
+            "processor": escaped(str(machine.get("cpu") or machine.get("device") or "?")),
+            "cores": number_format.number(machine.get("cores")),
+            "memory": number_format.size(_number(machine.get("memory"))),
+            "system": escaped(str(machine.get("system") or "?")),
+        }
     return list(rows.values())
 
 

@@ -93,6 +93,8 @@ def _fitting(
     droppable: list[str],
 ) -> list[str]:
     """Return the columns, without as many as the terminal is too narrow for."""
+    if console.width >= UNCUT:
+        return names
     free = console.options.update(width=UNCUT)
 
     def needed() -> int:
