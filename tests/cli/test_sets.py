@@ -132,6 +132,8 @@ def test_held_out_images_are_held_out_again_and_the_test_set_tests(tmp_path):
     ddbench("evaluate", tmp_path / "mine.safetensors", *ON, "--out", "r")
     [record] = read_run(open_run("r")).evaluations.values()
     assert (record.validate, record.tested_on, record.n_test) == (20, "test", len(toy.test_labels))
+    ddbench("evaluate", tmp_path / "mine.safetensors", "--dataset", "toy", *ON, "--out", "r")
+    assert len(read_run(open_run("r")).evaluations) == 1  # the same data, named
 
 
 @pytest.mark.parametrize(
@@ -161,6 +163,8 @@ def test_a_set_that_says_nothing_of_its_space_or_data_is_not_guessed_at(tmp_path
     assert "does not say of what data it was made; give --dataset" in err
     _, err = ddbench("evaluate", "mine.safetensors", "--dataset", "toy", *ON, code=2)
     assert "does not say how its images were normalised; `ddbench import FILE" in err
+    ddbench("import", "mine.safetensors", "--dataset", "toy", "--space", "normalised")
+    ddbench("evaluate", "mine-imported.safetensors", *ON)
 
 
 def test_a_set_of_other_data_is_evaluated_with_a_word(tmp_path):

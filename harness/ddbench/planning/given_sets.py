@@ -125,12 +125,15 @@ def _add(draft: Draft, one: GivenSet, dataset: str, facts: DatasetFacts) -> str:
 
 
 def choices_for(sets: Sequence[GivenSet], dataset: str | None, **axes: Any) -> Choices:  # noqa: ANN401
-    """Return the choices for some sets: the data that they were made of, unless one is named.
+    """Return the choices for some sets: the data that they were made of, unless others are named.
+
+    Of data whose training images were held out in part, the same part is held out again: the
+    constants of the normalisation depend on it.
 
     Raises:
         RegistryError: They say none, or were made of different data.
     """
-    if dataset is not None:
+    if dataset is not None and any(one.made_of != dataset for one in sets):
         return Choices(datasets=(dataset,), **axes)
     made_of = dict.fromkeys((one.made_of, one.synthetic.provenance.get("validate")) for one in sets)
     unsaid = [f"{one.path}" for one in sets if one.made_of is None]
