@@ -235,12 +235,18 @@ def test_another_set_in_the_place_of_the_claims_is_told(claimed, tmp_path):
     assert json.loads(ddbench("verify", "r", "--json", "--debug", code=1)[0])["holds"] is False
 
 
-def test_jobs_and_files_of_a_run_choose_its_claims(claimed, tmp_path):
+def test_jobs_and_files_of_a_run_choose_its_claims(claimed, tmp_path, monkeypatch):
     [file] = (tmp_path / "r").glob("condensations/*/synthetic.safetensors")
     for words in (("r", "dm"), (file,), (file.parent,), ("r", claimed.stem)):
         assert "holds: 1 of 1" in ddbench("verify", *words, "--debug")[0]
+    monkeypatch.chdir(file.parent)
+    assert "holds: 1 of 1" in ddbench("verify", "synthetic.safetensors", "--debug")[0]
+    monkeypatch.chdir(tmp_path)
     assert "is, or is of, 'gm'" in ddbench("verify", "r", "gm", "--debug", code=2)[1]
     assert "name another folder" in ddbench("verify", "r", "--out", "r", code=2)[1]
+    file.unlink()
+    _, err = ddbench("verify", "r", "--debug", "--out", "other", code=2)
+    assert "is not there, so what is claimed of it cannot be tested" in err
 
 
 @pytest.mark.parametrize(("wrong", "words"), [(0.0, "holds: 1 of 1"), (40.0, "does not hold")])
