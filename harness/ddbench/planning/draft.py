@@ -56,6 +56,7 @@ class Draft:
         fits: (architecture, dataset) -> its canonical name, or why it does not fit.
         inits: Init -> fingerprint of its code, "" where it is of ddbench.
         plan: The plan as far as it goes.
+        recipes: (protocol, the dataset's own augmentation) -> the recipe of an evaluation.
     """
 
     registry: Registry
@@ -71,6 +72,8 @@ class Draft:
     fits: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     inits: dict[str, str] = field(default_factory=dict)
     plan: Plan = field(default_factory=Plan)
+    recipes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    _published: dict[object, dict[str, list[Any]]] = field(default_factory=dict, init=False)
 
     def method_of(self, row: Row) -> str:
         """Return the method behind a row."""
@@ -113,6 +116,12 @@ class Draft:
 
         What the registry's tables say is stronger than what the method says itself.
         """
+        asked = row.method, where, id(self.info_of(row)), id(self.registry)
+        if asked not in self._published:
+            self._published[asked] = self._published_at(row, where)
+        return self._published[asked]
+
+    def _published_at(self, row: Row, where: Where) -> dict[str, list[Any]]:
         settled = {
             name
             for layer in self.registry.layers(row.method, where, published=True)
