@@ -44,7 +44,21 @@ def fill(made):
 class Page(HTMLParser):
     """What a browser would make of a page: elements with attributes, scripts, texts."""
 
-    VOID = {"meta", "img", "br", "input", "link", "hr", "use", "path", "image", "rect", "circle", "polygon", "polyline"}
+    VOID = {
+        "meta",
+        "img",
+        "br",
+        "input",
+        "link",
+        "hr",
+        "use",
+        "path",
+        "image",
+        "rect",
+        "circle",
+        "polygon",
+        "polyline",
+    }
 
     def __init__(self, text):
         super().__init__()
