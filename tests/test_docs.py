@@ -24,6 +24,7 @@ from ddbench.testing import checks, toy_task
 DOCS = Path(__file__).parents[1] / "docs"
 OURS = [
     "writing-a-method", "plugin-api", "extending", "protocols-and-metrics", "registry", "observers",
+    "sets",
 ]  # fmt: skip
 TEXTS = {name: (DOCS / f"{name}.md").read_text() for name in OURS}
 

@@ -15,7 +15,7 @@ from click.shell_completion import BashComplete, ZshComplete
 from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.cli.scaffold import text_of
-from ddbench.discovery.methods import MethodError
+from ddbench.discovery.methods import PACKAGES, MethodError
 from ddbench.planning.jobs import Plan
 from ddbench.planning.prices import Priced
 from ddbench.planning.registry import RegistryError
@@ -36,7 +36,7 @@ def ddbench(*words, code=0):
 def session(monkeypatch):
     """The session that `run` and `plan` open; a test says what it answers."""
     session = SimpleNamespace(plan=lambda choices: Plan([], [], []), shared=lambda plan: [])
-    monkeypatch.setattr("ddbench.cli.run.open_session", lambda *places, planning: session)
+    monkeypatch.setattr("ddbench.cli.run.open_session", lambda *places, **how: session)
     return session
 
 
@@ -304,7 +304,7 @@ def test_plan_exits_as_run_would(session):
 def test_methods_names_the_packages_where_none_is_installed(monkeypatch, tmp_path):
     monkeypatch.setattr("ddbench.planning.workspace.discover", lambda files: {})
     _, said = ddbench("methods", "--cache", tmp_path)
-    assert "pip install ddbench-gm ddbench-dm ddbench-datm ddbench-fedd3 ddbench-coresets" in said
+    assert f"pip install {' '.join(PACKAGES)}" in said
 
 
 EXTENSION = """

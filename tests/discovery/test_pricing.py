@@ -11,7 +11,7 @@ from ddbench.discovery.pricing import artifacts_asked_for, condensation, evaluat
 from ddbench.features.extractor import trained_network
 from ddbench.meter import count_flops
 from ddbench.testing import toy_task
-from ddbench.training.loop import Recipe, fit
+from ddbench.training import Recipe, fit
 
 FACTS = {
     "num_classes": 3,
@@ -159,6 +159,7 @@ FEW = {"network": "convnet-w8-d1", "network_epochs": 1}
          {"experts convnet-w8-d1", "network convnet-w8-d1"}),
         ("dm", "kmeans", {"batch_real": 4}, {"network convnet-w8-d1"}),
         ("fedd3", "real", {"clients": 3}, set()),
+        ("frepo", "real", {"pool": 2, "batch_real": 8}, set()),
         ("herding", "real", FEW, {"network convnet-w8-d1"}),
         ("kcenter", "real", FEW, {"network convnet-w8-d1"}),
         ("kmeans", "real", FEW, {"network convnet-w8-d1"}),

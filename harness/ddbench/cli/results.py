@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ddbench.cli.completion import complete_folder, complete_format, complete_job
+from ddbench.cli.sets import SET, read_set
 from ddbench.cli.shared import FOLDER, JSON, PLUGIN, explained, fail
 
 OLD_CODE = click.option(
@@ -146,17 +147,37 @@ def compare(run_a: Path, run_b: Path, form: str, as_json: bool) -> None:
 
 
 @click.command()
-@FOLDER
+@click.argument(
+    "folder",
+    type=click.Path(path_type=Path),
+    shell_complete=complete_folder,
+    metavar="RUN|FILE",
+)
 @click.argument("job", required=False, shell_complete=complete_job)
 @click.option("--failed", is_flag=True, help="Show every job that failed, with its traceback.")
 @click.option("--last", is_flag=True, help="Show the job that ended last; with --failed, of those.")
+@click.option(
+    "--png", type=click.Path(path_type=Path), help="Write the images of FILE as a picture."
+)
 @JSON
 @explained
-def show(folder: Path, job: str | None, failed: bool, last: bool, as_json: bool) -> None:
-    """Show one job in full; JOB is an id or the beginning of one."""
+def show(
+    folder: Path, job: str | None, failed: bool, last: bool, png: Path | None, as_json: bool
+) -> None:
+    """Show one job of RUN in full; JOB is an id or the beginning of one.
+
+    Or show the set in FILE: what it says of itself, and its images, where the terminal has colours.
+    """
     from ddbench.reporting.terminal import show_failed, show_job, show_last
     from ddbench.store.run_folder import open_run
 
+    if folder.is_file() or (folder / SET).is_file() or folder.suffix == ".safetensors":
+        if job is not None or failed or last:
+            fail(f"{folder}: is one set; a job, --failed and --last are of a run folder")
+        _show_set(folder, png, as_json)
+        return
+    if png is not None:
+        fail(f"--png: is of the file of a set, as {folder}/condensations/ID/{SET}")
     if (job is None) != (failed or last):
         fail("say which job to show: the beginning of its id, --failed or --last")
     run = open_run(folder)
@@ -166,3 +187,18 @@ def show(folder: Path, job: str | None, failed: bool, last: bool, as_json: bool)
         show_last(run, failed=failed, as_json=as_json)
     else:
         show_failed(run, as_json=as_json)
+
+
+def _show_set(path: Path, png: Path | None, as_json: bool) -> None:
+    from ddbench.reporting.terminal import show_set
+
+    given = read_set(path)
+    if png is not None:
+        from ddbench.contract.image_grid import png as as_png
+        from ddbench.store.atomic_files import write_whole
+
+        if png.suffix.lower() != ".png":
+            fail(f"--png {png}: ends otherwise; name a file that ends in .png")
+        write_whole(png, as_png(given.synthetic.show()))
+        click.echo(f"{png} written", err=True)
+    show_set(given.path, given.synthetic, as_json=as_json)

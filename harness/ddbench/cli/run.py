@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ddbench.planning.jobs import Plan
     from ddbench.planning.prices import Priced
     from ddbench.planning.workspace import Session
+    from ddbench.processes.fork_server import ForkServer
 
 
 @click.command()
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 @click.option(
     "--test",
     is_flag=True,
-    help="At the end test what --validate chose: each method's best row, on the test set, once.",
+    help="At the end, evaluate on the test set what --validate chose: the best row of each method.",
 )
-@click.option("--print-registry", is_flag=True, help="Show the registry as resolved and end.")
+@click.option("--print-registry", is_flag=True, help="Print the resolved registry and exit.")
 @explained
 def run(
     as_json: bool,
@@ -53,25 +54,23 @@ def run(
 ) -> None:
     """Condense, evaluate, and write the leaderboard and the report.
 
-    What a run folder already holds is not done again: the same command goes on where it stopped.
+    Finished jobs in the run folder are not done again: the same command continues a run.
 
-    Exit codes: 0 all done, 1 some job failed, 2 usage, 3 nothing could run, 4 stopped in time
-    with more to do, 130 interrupted.
+    Exit codes: 0 all jobs done, 1 a job failed, 2 wrong usage, 3 nothing could run, 4 stopped
+    with jobs left, 130 interrupted.
     """
     from ddbench.execution.run import jobs_at_once
-    from ddbench.execution.signals import Stop
-    from ddbench.planning.option_values import parse_duration
     from ddbench.reporting.terminal import at_work
 
     if print_registry:
         _print_registry(given["registry_path"])
         return
-    after = given["stop_after"]
-    stop = Stop(parse_duration(after, "--stop-after") if after else None)
+    stop = stop_of(given)
     with stop.heard():
-        options = _run_options(given)
+        preset = given["preset"] or DEFAULT_PRESET
+        options = run_options(given, given["out"] or Path("runs") / preset)
         choices = choices_of(given, jobs_at_once(options))
-        session = open_session(given, planning=True)
+        session = open_session(given, planning=True, server=server_of(options))
         with at_work("planning"):
             plan = session.plan(choices)
         if require_all and plan.skipped:
@@ -79,11 +78,28 @@ def run(
             fail("\n  ".join(["--require-all:", *reasons]))
         if test:
             _require_validation(plan)
-        _close(_carry_out(session, plan, options, stop, test), as_json)
+        close(carried_out(session, plan, options, stop, test), as_json)
 
 
-def _run_options(given: Mapping[str, Any]) -> RunOptions:
-    """Return how a plan is carried out, from the values of the options in `RUN`."""
+def stop_of(given: Mapping[str, Any]) -> Stop:
+    """Return what tells a run to stop: a signal, or the time of --stop-after."""
+    from ddbench.execution.signals import Stop
+    from ddbench.planning.option_values import parse_duration
+
+    after = given["stop_after"]
+    return Stop(parse_duration(after, "--stop-after") if after else None)
+
+
+def server_of(options: RunOptions) -> ForkServer | None:
+    """Return what the processes of a run are forked from, those that answer questions included."""
+    from ddbench.execution.engines import PRELOAD
+    from ddbench.processes.fork_server import ForkServer
+
+    return None if options.inline else ForkServer(PRELOAD, options.threads)
+
+
+def run_options(given: Mapping[str, Any], out: Path) -> RunOptions:
+    """Return how a plan is carried out, from the values of the options in `RUN` or `ENGINE`."""
     from ddbench.execution.devices import device_named
     from ddbench.execution.run import RunOptions
     from ddbench.planning.option_values import parse_duration, parse_size
@@ -92,7 +108,7 @@ def _run_options(given: Mapping[str, Any]) -> RunOptions:
     device, gpus = device_named(given["device"], given["gpus"])
     job_time, memory = given["job_time"], given["memory"]
     return RunOptions(
-        out=given["out"] or Path("runs") / preset,
+        out=out,
         device=device,
         jobs=1 if given["exclusive"] else given["jobs"],
         gpus=gpus,
@@ -100,22 +116,22 @@ def _run_options(given: Mapping[str, Any]) -> RunOptions:
         job_s=None if job_time == "none" else parse_duration(job_time, "--job-time"),
         memory=parse_size(memory, "--memory") if memory else None,
         threads=given["threads"],
-        checkpoint_s=parse_duration(given["checkpoint_every"], "--checkpoint-every"),
-        keep_state=given["keep_state"],
+        checkpoint_s=parse_duration(given.get("checkpoint_every", "60s"), "--checkpoint-every"),
+        keep_state=given.get("keep_state", False),
         inline=given["debug"],
-        keep_stale=given["keep_stale"],
+        keep_stale=given.get("keep_stale", False),
         observers=_observers(given["observers"]),
         command=("ddbench", *sys.argv[1:]),
         preset=preset,
     )
 
 
-def _carry_out(
+def carried_out(
     session: Session,
     plan: Plan,
     options: RunOptions,
     stop: Stop,
-    test: bool,
+    test: bool = False,
 ) -> Outcome:
     """Do what is missing of a plan; with `test`, then test what its validations chose."""
     from ddbench.execution.run import carry_out
@@ -152,7 +168,8 @@ def _observers(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
+def close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
+    """Show what a run came to, and end with its exit code."""
     if not outcome.stopped.startswith("SIG"):  # a batch system grants seconds, not a report
         _show(outcome, as_json)
     if outcome.stopped:
@@ -276,7 +293,7 @@ def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
 @click.argument("path", type=click.Path(path_type=Path), default="registry.toml")
 @explained
 def init_registry(path: Path) -> None:
-    """Write a copy of the default registry, to edit."""
+    """Write a copy of the default registry for editing."""
     from ddbench.planning.registry import default_path
 
     if path.exists():

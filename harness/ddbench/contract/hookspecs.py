@@ -1,4 +1,4 @@
-"""The hooks: what a method implements, and what an extension may add.
+"""The hooks that a method implements, and those of extensions.
 
 A method is an object (a module, or an instance) with functions marked `@hookimpl`; it is found
 through the entry-point group ``ddbench.methods``. The harness calls ``init`` once, then
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ddbench.contract.synthetic_set import SyntheticSet
     from ddbench.contract.task import Task
     from ddbench.datasets import Source
+    from ddbench.formations import Formation
 
 HOOK_API = 3  # raised when a hook is added or gains an argument; hooks never lose one
 METHODS_GROUP = "ddbench.methods"
@@ -36,7 +37,7 @@ class Unsupported(Exception):
 
 
 class OptionsError(RuntimeError):
-    """Raised where other options of the method would help: the row's reason ends in them.
+    """Raised if other options of the method would help: the row's reason names them.
 
     Attributes:
         options: Values to try, by option; the harness writes them as `--set` takes them.
@@ -125,7 +126,7 @@ class NoOptions:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a condensation before any work: for `MethodInfo.needs`.
+    """The facts of a condensation before it runs: for `MethodInfo.needs`.
 
     Attributes:
         dataset: Name of the dataset.
@@ -149,7 +150,7 @@ class Facts:
 
 
 class HasData(Protocol):
-    """What `missing_classes` and `shortage` look at: `Facts` at plan time, or a `Task`."""
+    """What `missing_classes` and `shortage` need: a `Facts` or a `Task`."""
 
     @property
     def dataset(self) -> str:
@@ -165,13 +166,13 @@ class HasData(Protocol):
 
 
 def missing_classes(config: object, facts: HasData) -> str | None:
-    """Return that some classes have no training images, or None: a `MethodInfo.needs`."""
+    """Return a message if classes have no training images, else None: a `MethodInfo.needs`."""
     empty = [c for c, count in enumerate(facts.class_counts) if not count]
     return f"{facts.dataset} has no training images of classes {empty}" if empty else None
 
 
 def shortage(config: object, facts: HasData) -> str | None:
-    """Return that a class has fewer than ipc training images, or None: a `MethodInfo.needs`."""
+    """Return a message if a class has fewer than ipc training images, else None."""
     for c, count in enumerate(facts.class_counts):
         if count < facts.ipc:
             return (
@@ -219,7 +220,7 @@ def require(
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """What a method tells about itself; every field is optional.
+    """The description of a method; every field is optional.
 
     Attributes:
         config: A frozen dataclass of options whose defaults are the paper's.
@@ -243,6 +244,8 @@ class MethodInfo:
         canonical: (config, facts) -> the config with every option that leaves the result as it
             is, but for rounding, at one value: such options are never marked as not published.
         published: Whether a publication gives the Config's defaults; None: if `paper` is named.
+        formations: Parts that its sets name and that extensions bring (`register_formations`);
+            their code is part of what determines a result.
         setting: "" where all data are in one place; else what another setting is called, such as
             "federated": its rows have tables of their own.
         balanced: Whether the set has exactly ipc images in every class.
@@ -268,6 +271,7 @@ class MethodInfo:
     published_at: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     published: bool | None = None
     canonical: Callable[[Any, Facts], Any] = lambda config, facts: config
+    formations: tuple[str, ...] = ()
     setting: str = ""
     balanced: bool = True
     needs: Callable[[Any, Facts], str | None] = lambda config, facts: None
@@ -322,7 +326,7 @@ class MethodHooks:
 
     @hookspec(firstresult=True)
     def restore(self, state: Any, tree: Any) -> bool | None:  # noqa: ANN401
-        """Lay a saved tree over the state that `init` made, in place; return True."""
+        """Write a saved tree into the state that `init` made, in place; return True."""
 
 
 class ExtensionHooks:
@@ -339,6 +343,10 @@ class ExtensionHooks:
     @hookspec
     def register_inits(self) -> Mapping[str, Init] | None:
         """Return inits by name."""
+
+    @hookspec
+    def register_formations(self) -> Mapping[str, Formation] | None:
+        """Return parts that sets may name, by name: decoders, views and targets."""
 
     @hookspec
     def register_reporters(self) -> Mapping[str, Reporter] | None:
@@ -360,4 +368,4 @@ class ExtensionHooks:
 
     @hookspec
     def run_finished(self, folder: str) -> None:
-        """Observe that nothing is left to do in this run."""
+        """Observe that the run command ends."""

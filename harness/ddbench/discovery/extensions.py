@@ -1,11 +1,11 @@
-"""Extensions: datasets, architectures, inits and observers, the built-in ones among them."""
+"""Load extensions: datasets, architectures, inits and observers, built-in ones included."""
 
 from __future__ import annotations
 
 import copy
 import functools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ddbench.architectures import Architecture
     from ddbench.contract.hookspecs import Init, Reporter
     from ddbench.datasets import Source
+    from ddbench.formations import Formation
 
 log = logging.getLogger("ddbench")
 
@@ -49,6 +50,13 @@ class BuiltIn:
         from ddbench import inits
 
         return inits.register_inits()
+
+    @hookimpl
+    def register_formations(self) -> Mapping[str, Formation]:
+        """Return the built-in parts of sets."""
+        from ddbench import formations
+
+        return formations.register_formations()
 
 
 def canonical_architecture(name: str) -> str:
@@ -164,6 +172,22 @@ class Extensions:
         """Return the fingerprint of the code that brings an init, "" for a built-in one."""
         return self._code_of("register_inits", self.inits, name)
 
+    def bringers_of(self, parts: Sequence[str]) -> dict[str, str]:
+        """Return which distributions bring parts of sets, but for those of ddbench itself."""
+        if not parts:
+            return {}
+        brought = {part: self._brought.get(("register_formations", part), "") for part in parts}
+        foreign = {part: by for part, by in brought.items() if by not in ("", "ddbench")}
+        dists = {name: point.dist for name, point in _points()} if foreign else {}
+        return {
+            part: f"{dist.metadata['Name']} {dist.version}" if (dist := dists.get(by)) else by
+            for part, by in foreign.items()
+        }
+
+    def code_of_formation(self, name: str) -> str:
+        """Return the fingerprint of the code that brings a part of sets, "" for a built-in one."""
+        return self._code_of("register_formations", self.formations, name)
+
     def code_of_architecture(self, name: str) -> str:
         """Return the fingerprint of the code that brings a network, "" for a built-in one."""
         from ddbench.architectures import family_of
@@ -195,6 +219,11 @@ class Extensions:
     def inits(self) -> dict[str, Init]:
         """Inits by name."""
         return self._collect("register_inits")
+
+    @functools.cached_property
+    def formations(self) -> dict[str, Formation]:
+        """Parts of sets by name."""
+        return self._collect("register_formations")
 
     @functools.cached_property
     def reporters(self) -> dict[str, Reporter]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import ddbench
 from ddbench.store.atomic_files import write_json
+from ddbench.store.records import FROM_FILE
 
 if TYPE_CHECKING:
     from ddbench.execution.run import RunOptions
@@ -46,7 +47,9 @@ def manifest_of(plan: Plan, registry: Registry, options: RunOptions) -> Manifest
         "preset": options.preset,
         "registry": registry.dump(),
         "plan": plan.record(),
-        "code": {job.method: job.code for job in plan.condensations},
+        "code": {
+            job.method: job.code for job in plan.condensations if not job.code.startswith(FROM_FILE)
+        },
         "options": {"device": options.device, "threads": options.threads, "jobs": options.jobs},
         "host": host,
     }

@@ -1,4 +1,4 @@
-"""The FLOPs of a plan, by rows, counted on shapes alone."""
+"""Count the FLOPs of a plan by rows, from tensor shapes alone."""
 
 from __future__ import annotations
 

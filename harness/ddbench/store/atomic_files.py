@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and locks that a dead process gives up."""
+"""Write files atomically, and lock files until the process ends."""
 
 from __future__ import annotations
 
@@ -109,10 +109,10 @@ def _is_plain(value: object, depth: int) -> bool:
 
 
 def check_plain(value: object, place: str = "", depth: int = 0) -> None:
-    """See that `value`, `depth` levels deep in a JSON file, can be written and read again.
+    """Check that `value`, `depth` levels deep in a JSON file, can be written and read again.
 
     Raises:
-        ValueError: It cannot; names the place, what is there, and what would do.
+        ValueError: It cannot; names the place, the value and the remedy.
     """
     if _is_plain(value, depth):
         return

@@ -1,4 +1,4 @@
-"""The run folder: where results are, how they are written, and how any of them is read.
+"""The run folder: its layout, and how records are written and read.
 
 ::
 
@@ -45,13 +45,13 @@ CURVE = "curve.csv"
 
 
 class RunError(Exception):
-    """A folder that is no run, or cannot be one; says which and what to do."""
+    """A folder that is not a run, or cannot be one; the message says what to do."""
 
     exit_code = 2  # of a command that ends so
 
 
 class UnopenedError(ValueError):
-    """A file that the system does not give out now: it may be whole, and open another time."""
+    """A file that cannot be opened now; it may be complete and readable later."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class RunFolder:
             raise RunError(f"--out {self.root}: is a file; name a folder")
         if self.root.is_dir() and any(self.root.iterdir()) and not self.is_run():
             raise RunError(
-                f"--out {self.root}: holds other things than a run of ddbench; name a new folder"
+                f"--out {self.root}: is not empty and not a run folder; name a new folder"
             )
         try:
             for part in ("manifests", "condensations", "evaluations", "claims"):
@@ -146,16 +146,16 @@ class RunFolder:
         }
 
     def is_run(self) -> bool:
-        """Say whether the folder looks like a run; its manifests may have been removed."""
+        """Return whether the folder looks like a run; its manifests may have been removed."""
         others = ("manifests", "evaluations")
         return (self.root / "condensations").is_dir() and any(
             (self.root / name).is_dir() for name in others
         )
 
     def check_there(self) -> None:
-        """See that the folder has not gone while a run was at work in it.
+        """Check that the folder still exists while a run works in it.
 
-        Where a mount is lost, or the folder moved, writing on would make a second run in its place.
+        If a mount is lost or the folder is moved, writing would create a second run in its place.
 
         Raises:
             OSError: It is no run any more.
@@ -265,7 +265,7 @@ def _content(path: Path) -> bytes:
 
 
 def refuse_newer(folder: RunFolder, action: str) -> None:
-    """See that a later ddbench has left nothing in a run folder that `action` might replace.
+    """Check that a run folder holds nothing of a later ddbench that `action` might replace.
 
     Raises:
         RunError: It has; names the files.
@@ -295,7 +295,7 @@ def finished(path: Path, kind: str) -> Any:  # noqa: ANN401  (of the kind that w
 
 
 def stands(folder: RunFolder, id: str) -> bool:
-    """Say whether a condensation is done and its set there.
+    """Return whether a condensation is done and its set exists.
 
     It may be done again, for snapshots that were not asked for then; but failing to do so must not
     replace it.

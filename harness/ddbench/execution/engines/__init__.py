@@ -2,6 +2,6 @@
 
 from ddbench.execution.engines.job_queue import Event, Job, Jobs, Observer
 from ddbench.execution.engines.limits import memory_of_a_job
-from ddbench.execution.engines.local import run_local
+from ddbench.execution.engines.local import PRELOAD, run_local
 
-__all__ = ["Event", "Job", "Jobs", "Observer", "memory_of_a_job", "run_local"]
+__all__ = ["PRELOAD", "Event", "Job", "Jobs", "Observer", "memory_of_a_job", "run_local"]

@@ -22,22 +22,21 @@ from ddbench.execution.engines import worker_channel
 from ddbench.execution.engines.crash_records import (
     INFRASTRUCTURE,
     SERVER_LOST,
-    StartError,
     dead,
     exit_words,
-    refuse_few_files,
-)
-from ddbench.execution.engines.fork_server import (
-    end_server,
-    no_main_module,
-    ready,
-    start_method,
-    surroundings,
-    try_to_start,
 )
 from ddbench.execution.engines.job_queue import Job, Jobs, Observer
 from ddbench.execution.engines.limits import exceeds, relieve_log, shorten_log
 from ddbench.execution.engines.reaper import Reaper, kill_family
+from ddbench.processes.fork_server import (
+    end_server,
+    let_server_import,
+    no_main_module,
+    start_method,
+    surroundings,
+    try_to_start,
+)
+from ddbench.processes.start_errors import StartError, refuse_few_files
 from ddbench.store.atomic_files import is_claimed
 from ddbench.store.records import Condensation
 from ddbench.text import streams
@@ -51,6 +50,7 @@ LOG = logging.getLogger(__name__)
 
 GRACE = 6.0  # seconds a stopped worker has to end its step and save; batch systems allow ten
 CLAIM_WAIT = 1.0  # seconds before a job that another run has claimed is looked at again
+PRELOAD = "ddbench.execution.engines.preload"  # what the fork server of a run imports
 RETRIES = 2  # of a job whose process somebody else has killed
 
 
@@ -118,7 +118,7 @@ class _Local:
         refuse_few_files(len(self.slots))
         # Any: typeshed's BaseContext has no Process
         self.context: Any = multiprocessing.get_context(start_method())
-        self.context.set_forkserver_preload(["ddbench.execution.engines.preload"])
+        let_server_import(PRELOAD)
         streams.open_closed()  # workers have what is open here
         self.reaper = Reaper()
         try:
@@ -140,7 +140,7 @@ class _Local:
         Raises:
             StartError: It cannot be started, or a worker cannot import what it needs.
         """
-        first = self.context.Process(target=ready)
+        first = self.context.Process(target=_ready)
         faults: list[Exception] = []
         starting = threading.Thread(target=try_to_start, args=(first, faults), daemon=True)
         starting.start()
@@ -368,6 +368,11 @@ class _Local:
 def _tell(worker: _Worker, word: str) -> None:
     with suppress(OSError):  # it has just ended by itself
         worker_channel.send(worker.pipe, {"event": word})
+
+
+def _ready() -> None:
+    """Import what a job needs, in a process that shows that the fork server is up."""
+    import ddbench.execution.engines.worker_process  # noqa: F401
 
 
 def _enter(*arguments: Any) -> None:  # noqa: ANN401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import zip_longest
 from math import nan
@@ -75,8 +76,8 @@ def _more(one: Evaluated) -> dict[str, Any]:
 def _costs(of: Condensed | None) -> dict[str, Any]:
     costs = of.record.costs if of else None
     return {
-        "condense_s": of and costs and of.own_s + costs.artifact_s,
-        "own_s": of and costs and of.own_s,
+        "condense_s": of and _known(of.own_s + of.cost("artifact_s")),
+        "own_s": of and _known(of.own_s),
         "artifact_s": costs and costs.artifact_s,
         "own_flops": costs and costs.flops_condense,
         "artifact_flops": costs and costs.flops_artifact,
@@ -84,3 +85,7 @@ def _costs(of: Condensed | None) -> dict[str, Any]:
         "bytes": costs and costs.bytes,
         "images": of and of.record.images,
     }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -12,7 +12,15 @@ from typing import Any
 from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.results import Evaluated, Results, number
 from ddbench.reporting.leaderboard.rows import Entry
-from ddbench.reporting.leaderboard.scores import Costs, Score, Training, costs_of, mean, training_of
+from ddbench.reporting.leaderboard.scores import (
+    Costs,
+    OwnTraining,
+    Score,
+    Training,
+    costs_of,
+    mean,
+    training_of,
+)
 from ddbench.reporting.leaderboard.ties import standings
 from ddbench.store.records import DONE, TEST, VALIDATION, CondensationRecord, EvaluationRecord
 from ddbench.text import number_format
@@ -28,7 +36,9 @@ class RankedRow:
         own: Under the set's own recipe (soft labels, learning rate, augmentation), if it has one.
         costs: By class of hardware.
         training: By class of hardware.
+        own_training: How networks were trained by that recipe.
         bytes: Of the stored set.
+        bytes_ratio: These to ipc float32 images a class.
         images: In the set.
         rank: 1 for the most accurate; None without a score, and for controls; the same for rows
             of the same images.
@@ -48,6 +58,8 @@ class RankedRow:
     training: Mapping[str, Training]
     bytes: float
     images: float
+    bytes_ratio: float = math.nan
+    own_training: OwnTraining = field(default_factory=OwnTraining)
     rank: int | None = None
     below: Difference | None = None
     tied: bool = False
@@ -362,9 +374,11 @@ class _Maker:
                     entry=entry,
                     score=Score.of(ours),
                     own=Score.of(own_by_entry.get(entry.key, [])),
+                    own_training=OwnTraining.of(own_by_entry.get(entry.key, [])),
                     costs=costs_of(sets),
                     training=training_of(ours),
                     bytes=mean(one.cost("bytes") for one in sets),
+                    bytes_ratio=mean(one.cost("bytes_ratio") for one in sets),
                     images=mean(number(one.record.images) for one in sets),
                     trouble=_trouble(entry, ours),
                 )

@@ -171,7 +171,7 @@ def _condensations(records: Records, old_code: bool) -> dict[str, Condensed]:
     for id, record in _in_plan_order(records).items():
         earlier = newest[_job(record)] != id
         repeated = newest_of_code[_job_and_code(record)] != id
-        edited = code.get(record.method, record.code) != record.code
+        edited = not record.from_file and code.get(record.method, record.code) != record.code
         found[id] = Condensed(
             record=record,
             entry=_entry_key(record),

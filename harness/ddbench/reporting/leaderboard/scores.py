@@ -84,6 +84,40 @@ class Score:
 
 
 @dataclass(frozen=True)
+class OwnTraining:
+    """What the set's own recipe makes of one training, means over its evaluations.
+
+    Attributes:
+        regime: "HL", "SL" or "SL+KD": hard labels, a soft label an image, a soft label a view;
+            "" of records that do not say it.
+        steps: Optimizer steps of one network.
+        images_seen: Images that it has seen.
+        flops_targets: Operations of the teachers that it asked.
+    """
+
+    regime: str = ""
+    steps: float = math.nan
+    images_seen: float = math.nan
+    flops_targets: float = math.nan
+
+    @classmethod
+    def of(cls, evaluations: Iterable[Evaluated]) -> OwnTraining:
+        """Return that of some evaluations by their sets' own recipes."""
+        records = [one.record for one in evaluations if one.done]
+        return cls(
+            regime="/".join(dict.fromkeys(record.regime for record in records if record.regime)),
+            steps=mean(number(record.steps_trained) for record in records),
+            images_seen=mean(number(record.images_seen) for record in records),
+            flops_targets=mean(number(record.flops_targets) for record in records),
+        )
+
+    @property
+    def soft(self) -> bool:
+        """Whether networks learn from labels that tell more than the class."""
+        return self.regime not in ("", "HL")
+
+
+@dataclass(frozen=True)
 class Costs:
     """What condensing one entry cost on one class of hardware, means over its seeds.
 

@@ -91,6 +91,10 @@ def _details(document: Document, leaderboard: Leaderboard, boards: Sequence[Boar
         )
     if len(boards) > 1:
         document.fold("Across architectures", lambda d: rankings.across_section(d, boards))
+    document.fold(
+        "Trained by the sets' own recipes",
+        lambda d: rankings.own_recipe_section(d, boards),
+    )
     statistics_section(document, boards)
     fairness.fair_section(document, leaderboard, boards)
     fairness.equal_cost_section(document, leaderboard, boards)

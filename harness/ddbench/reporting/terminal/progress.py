@@ -74,11 +74,17 @@ class Progress:
         for line in data_notes(event["plan"]):
             self._say(line)
         before = f", {self.jobs.kept} done before" if self.jobs.kept else ""
+        blocked = len(self.jobs.blocked)
+        without = f", {blocked} without a set to evaluate" if blocked else ""
         of = f": {words.common}" if words.common else ""
-        self._say(f"{_several(self.jobs.total, 'job')} to do{before}{of}")
+        to_do = _several(self.jobs.total - blocked, "job")
+        self._say(f"{to_do} to do{before}{without}{of}")
         if self.bars:
             total = self.jobs.total
-            self.overall = self.bars.add_task("all jobs", total=total, metrics="", at=f"0/{total}")
+            at = f"{blocked}/{total}"
+            self.overall = self.bars.add_task(
+                "all jobs", total=total, completed=blocked, metrics="", at=at
+            )
 
     def _on_start(self, event: Event) -> None:
         job = event["job"]

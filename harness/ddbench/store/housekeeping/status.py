@@ -1,4 +1,4 @@
-"""What has become of every job of a run: done, running and by whom, failed, missing."""
+"""Tell the status of every job of a run: done, running (and by whom), failed, missing."""
 
 from __future__ import annotations
 
