@@ -161,7 +161,8 @@ def run(
     session = _session(methods, _registry(registry), _places(data, cache, plugins))
     where = RunOptions(
         out=Path("runs") / preset if out is None else Path(out), device=device_named(device)[0],
-        jobs=jobs, inline=bool(session.bound), command=("ddbench.run",), preset=preset,
+        jobs=jobs, engine="inline" if session.bound else "local", command=("ddbench.run",),
+        preset=preset,
     )  # fmt: skip
     several = {
         "datasets": dataset, "architectures": architecture, "evaluate_on": evaluate_on,

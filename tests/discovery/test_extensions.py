@@ -60,7 +60,7 @@ def run(tmp_path, plugins, **choices):
     registry = parse(REGISTRY, Path("registry.toml"))
     session = Session.of(registry, Places(tmp_path), {"still": bind(Still())}, extensions)
     plan = session.plan(Choices(**choices))
-    return carry_out(session, plan, RunOptions(tmp_path / "run", inline=True)), extensions
+    return carry_out(session, plan, RunOptions(tmp_path / "run", engine="inline")), extensions
 
 
 class Recorder:

@@ -102,12 +102,24 @@ def _run_options(given: Mapping[str, Any]) -> RunOptions:
         threads=given["threads"],
         checkpoint_s=parse_duration(given["checkpoint_every"], "--checkpoint-every"),
         keep_state=given["keep_state"],
-        inline=given["debug"],
+        engine="inline" if given["debug"] else given["engine"],
+        engine_options=_engine_options(given),
         keep_stale=given["keep_stale"],
         observers=_observers(given["observers"]),
         command=("ddbench", *sys.argv[1:]),
         preset=preset,
     )
+
+
+def _engine_options(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the engine takes beside the jobs, by name."""
+    options = {} if given["ray_address"] is None else {"address": given["ray_address"]}
+    for text in given["engine_settings"]:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            fail(f"--engine-option {text}: expected NAME=VALUE")
+        options[name] = value
+    return options
 
 
 def _carry_out(
@@ -123,7 +135,7 @@ def _carry_out(
     from ddbench.reporting.leaderboard import load
     from ddbench.reporting.terminal import Progress
 
-    tracebacks = options.inline or debugging()
+    tracebacks = options.engine == "inline" or debugging()
     with Progress(tracebacks=tracebacks) as progress:
         outcome = carry_out(session, plan, options, progress, stop)
     if test and not outcome.stopped:
@@ -156,7 +168,7 @@ def _close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
     if not outcome.stopped.startswith("SIG"):  # a batch system grants seconds, not a report
         _show(outcome, as_json)
     if outcome.stopped:
-        left = len(outcome.jobs.pending)
+        left = outcome.jobs.left_over
         click.echo(
             f"stopped ({outcome.stopped}); {left} jobs left, the same command goes on", err=True
         )

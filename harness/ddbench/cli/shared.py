@@ -304,6 +304,20 @@ RUN = (
     click.option(
         "--require-all", is_flag=True, help="Absent data is an error instead of a skipped row."
     ),
+    click.option(
+        "--engine",
+        default="local",
+        show_default=True,
+        help="What carries out the jobs: local, inline, ray, or an extension's.",
+    ),
+    click.option("--ray-address", help="A Ray cluster for --engine ray, instead of one here."),
+    click.option(
+        "--engine-option",
+        "engine_settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="What the engine takes beside; repeatable.",
+    ),
     click.option("--debug", is_flag=True, help="One job after the other in this process."),
 )
 

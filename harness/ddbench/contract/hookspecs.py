@@ -17,11 +17,12 @@ import pluggy
 
 if TYPE_CHECKING:
     from ddbench.architectures import Architecture
+    from ddbench.contract.engines import Engine
     from ddbench.contract.synthetic_set import SyntheticSet
     from ddbench.contract.task import Task
     from ddbench.datasets import Source
 
-HOOK_API = 2  # raised when a hook is added or gains an argument; hooks never lose one
+HOOK_API = 3  # raised when a hook is added or gains an argument; hooks never lose one
 METHODS_GROUP = "ddbench.methods"
 EXTENSIONS_GROUP = "ddbench.extensions"
 
@@ -292,6 +293,10 @@ class ExtensionHooks:
     @hookspec
     def register_inits(self) -> Mapping[str, Init] | None:
         """Return inits by name."""
+
+    @hookspec
+    def register_engines(self) -> Mapping[str, Engine] | None:
+        """Return engines by name."""
 
     @hookspec
     def job_started(self, job: Mapping[str, Any]) -> None:

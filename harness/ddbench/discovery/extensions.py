@@ -1,4 +1,4 @@
-"""Extensions: datasets, architectures, inits and observers, the built-in ones among them."""
+"""Extensions: datasets, architectures, inits, engines and observers, ours among them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ddbench.text.lines import named
 
 if TYPE_CHECKING:
     from ddbench.architectures import Architecture
+    from ddbench.contract.engines import Engine
     from ddbench.contract.hookspecs import Init
     from ddbench.datasets import Source
 
@@ -123,6 +124,11 @@ class Extensions:
             if not self.manager.has_plugin(name):
                 self._register(name, functools.partial(ours.make, name, folder))
 
+    def bring(self, name: str, plugin: object) -> None:
+        """Add a part of ddbench itself that lies in a room above; once added it stays."""
+        if not self.manager.has_plugin(name):
+            self._register(name, lambda: plugin)
+
     def _register(self, name: str, load: Callable[[], object]) -> None:
         try:
             self.manager.register(load(), name=name)
@@ -193,6 +199,11 @@ class Extensions:
     def inits(self) -> dict[str, Init]:
         """Inits by name."""
         return self._collect("register_inits")
+
+    @functools.cached_property
+    def engines(self) -> dict[str, Engine]:
+        """Engines by name."""
+        return self._collect("register_engines")
 
     def notify(self, hook: str, **arguments: Any) -> None:  # noqa: ANN401
         """Tell the observers; one that raises is told nothing more and costs nothing else.

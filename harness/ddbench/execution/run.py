@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ddbench.execution.devices import cuda_devices
-from ddbench.execution.engines import Jobs, Observer, memory_of_a_job, run_local
+from ddbench.execution.engines import Jobs, Observer, Work, engine_named, memory_of_a_job
+from ddbench.execution.engines.catalogue import INLINE, LOCAL
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.manifest import in_words, manifest_of
 from ddbench.execution.signals import Stop
@@ -36,7 +37,8 @@ class RunOptions:
         jobs_per_gpu: Jobs at once on each of them.
         job_s: Seconds that one job may take.
         memory: Bytes that one job may hold: None is its share of what is free, 0 any.
-        inline: One job after the other in this process.
+        engine: Name of the engine that does the jobs.
+        engine_options: What it takes beside, by name.
         observers: Observers of `ddbench.discovery.observers` that watch the run.
         keep_stale: Keep results of code that has been edited since, marked, instead of doing
             them again.
@@ -53,7 +55,8 @@ class RunOptions:
     jobs_per_gpu: int = 1
     job_s: float | None = None
     memory: int | None = None
-    inline: bool = False
+    engine: str = LOCAL
+    engine_options: Mapping[str, str] = field(default_factory=dict)
     keep_stale: bool = False
     observers: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
@@ -81,7 +84,7 @@ class Outcome:
         """0 all done, 1 some job is not, 3 nothing could run, 4 more to do, 130 interrupted."""
         if self.stopped:
             return 130 if self.stopped == "interrupted" else 4
-        return self.plan.exit_code or int(bool(self.jobs.failed or self.jobs.pending))
+        return self.plan.exit_code or int(bool(self.jobs.failed or self.jobs.left_over))
 
 
 def carry_out(
@@ -97,6 +100,7 @@ def carry_out(
     """
     stop = stop or Stop()
     stop.within(plan.total_s, "--budget-total")
+    engine = engine_named(options.engine, session.extensions, options.engine_options)
     folder = RunFolder(options.out)
     folder.create()
     refuse_newer(folder, "run")
@@ -114,8 +118,11 @@ def carry_out(
     if any(jobs.ready()):  # an engine takes the seconds of importing torch
         context = _job_context(session, options, manifest.content["commit"])
         with stop.heard(gently=True):
-            _work_off(jobs, session, context, options.inline, observe, stop)
-        stopped = stop.reason if jobs.pending else ""
+            work = Work(jobs, context, session.found, observe, stop)
+            work.load, work.extensions = session.method, session.extensions
+            work.options = options.engine_options
+            engine.run(work)
+        stopped = stop.reason if jobs.left_over else ""
     with suppress(OSError):  # a disk that is full, or a folder that has gone, costs no more
         folder.check_there()
         ended = in_words(datetime.now(UTC))
@@ -144,7 +151,7 @@ def stale_results(plan: Plan, folder: RunFolder) -> dict[str, str]:
 
 def _job_context(session: Session, options: RunOptions, commit: str | None) -> JobContext:
     """Return what every job of a run needs beside itself."""
-    device, gpus = (options.device, ()) if options.inline else _gpus(options)
+    device, gpus = (options.device, ()) if options.engine == INLINE else _gpus(options)
     count = jobs_at_once(options)
     return JobContext(
         folder=options.out.resolve(),
@@ -166,23 +173,6 @@ def _job_context(session: Session, options: RunOptions, commit: str | None) -> J
     )
 
 
-def _work_off(
-    jobs: Jobs,
-    session: Session,
-    context: JobContext,
-    inline: bool,
-    observe: Observer,
-    stop: Callable[[], bool],
-) -> None:
-    """Do the jobs, each in a process of its own unless `inline`."""
-    if not inline:
-        run_local(jobs, context, session.found, observe, stop)
-        return
-    from ddbench.execution.engines.inline import run_inline  # which imports torch
-
-    run_inline(jobs, context, session.method, session.extensions, observe, stop)
-
-
 def _gpus(options: RunOptions) -> tuple[str, tuple[str, ...]]:
     """Return the device as jobs see it, and the GPUs to share among them.
 
@@ -197,7 +187,7 @@ def _gpus(options: RunOptions) -> tuple[str, tuple[str, ...]]:
 
 def jobs_at_once(options: RunOptions) -> int:
     """Return how many jobs run side by side."""
-    if options.inline:
+    if options.engine == INLINE:
         return 1
     _, gpus = _gpus(options)
     return options.jobs or len(gpus) * options.jobs_per_gpu or default_jobs(options.threads)
