@@ -21,7 +21,8 @@ from ddbench.discovery.methods import Method, MethodEntry, bind, discover, find,
 from ddbench.discovery.sources import parts_of_file, parts_of_module
 from ddbench.execution.devices import device_named
 from ddbench.execution.job_context import JobContext
-from ddbench.execution.run import RunOptions, carry_out, jobs_at_once
+from ddbench.execution.run import carry_out
+from ddbench.execution.run_options import RunOptions, jobs_at_once
 from ddbench.planning.evaluations import recipe_of
 from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import Protocol, Registry, RegistryError, read

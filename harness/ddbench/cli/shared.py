@@ -384,7 +384,7 @@ def choices_of(given: Mapping[str, Any], workers: int | None = None) -> Choices:
         RegistryError: Nothing is chosen. What is wrong beside that waits for the planner, which
             tells it with all else.
     """
-    from ddbench.execution.run import default_jobs
+    from ddbench.execution.run_options import default_jobs
     from ddbench.planning.jobs import Choices
     from ddbench.planning.option_values import parse_duration, parse_percentage, parse_setting
     from ddbench.planning.registry import RegistryError

@@ -16,7 +16,7 @@ import ddbench
 from ddbench.store.atomic_files import write_json
 
 if TYPE_CHECKING:
-    from ddbench.execution.run import RunOptions
+    from ddbench.execution.run_options import RunOptions
     from ddbench.planning.jobs import Plan
     from ddbench.planning.registry import Registry
 
@@ -33,8 +33,10 @@ class ManifestFile:
         write_json(self.path, {**self.content, **more})
 
 
-def manifest_of(plan: Plan, registry: Registry, options: RunOptions) -> ManifestFile:
-    """Return the manifest of a run that starts now."""
+def manifest_of(
+    plan: Plan, registry: Registry, options: RunOptions, seconds: Mapping[str, float] | None = None
+) -> ManifestFile:
+    """Return the manifest of a run that starts now; `seconds` are foretold of its jobs, by id."""
     started, host = datetime.now(UTC), socket.gethostname()
     commit, dirty = git_commit()
     content = {
@@ -45,7 +47,10 @@ def manifest_of(plan: Plan, registry: Registry, options: RunOptions) -> Manifest
         "versions": {"ddbench": ddbench.__version__, "python": platform.python_version()},
         "preset": options.preset,
         "registry": registry.dump(),
-        "plan": plan.record(),
+        "plan": {
+            **plan.record(),
+            "expected": {id: round(value, 3) for id, value in (seconds or {}).items()},
+        },
         "code": {job.method: job.code for job in plan.condensations},
         "options": {"device": options.device, "threads": options.threads, "jobs": options.jobs},
         "host": host,
