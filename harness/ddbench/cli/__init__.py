@@ -18,6 +18,7 @@ from ddbench.cli import (
     references,
     results,
     run,
+    submit,
 )
 from ddbench.cli.shared import Suggesting
 from ddbench.text import streams
@@ -50,6 +51,7 @@ def main(debug: bool) -> None:
 for command in (
     run.run,
     run.plan,
+    submit.submit,
     run.init_registry,
     datasets.datasets,
     artifacts.artifacts,

@@ -69,25 +69,25 @@ def run(
     after = given["stop_after"]
     stop = Stop(parse_duration(after, "--stop-after") if after else None)
     with stop.heard():
-        options = _run_options(given)
+        options = run_options(given)
         choices = choices_of(given, jobs_at_once(options))
         session = open_session(given, planning=True)
         with at_work("planning"):
             plan = session.plan(choices)
-        _refuse_skipped(plan, require_all)
+        refuse_skipped(plan, require_all)
         if test:
             _require_validation(plan)
         _close(_carry_out(session, plan, options, stop, test), as_json)
 
 
-def _refuse_skipped(plan: Plan, require_all: bool) -> None:
+def refuse_skipped(plan: Plan, require_all: bool) -> None:
     """End where rows are skipped and all are required."""
     if require_all and plan.skipped:
         reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
         fail("\n  ".join(["--require-all:", *reasons]))
 
 
-def _run_options(given: Mapping[str, Any]) -> RunOptions:
+def run_options(given: Mapping[str, Any]) -> RunOptions:
     """Return how a plan is carried out, from the values of the options in `RUN`."""
     from ddbench.execution.devices import device_named
     from ddbench.execution.run_options import RunOptions
@@ -222,12 +222,12 @@ def plan(as_json: bool, price: bool, fit: str | None, require_all: bool, **given
     from ddbench.reporting.terminal import at_work, print_plan
 
     within = parse_duration(fit, "--fit") if fit else None
-    options = _run_options(given)
+    options = run_options(given)
     workers = jobs_at_once(options)
     session = open_session(given, planning=True)
     with at_work("planning"):
         planned = session.plan(choices_of(given, workers))
-        _refuse_skipped(planned, require_all)
+        refuse_skipped(planned, require_all)
         shared = session.shared(planned)
     found = None
     if (price or within is not None) and (planned.condensations or planned.evaluations):

@@ -19,6 +19,7 @@ from ddbench.planning.workspace import Session
 from ddbench.store.history import remember
 from ddbench.store.records import DONE
 from ddbench.store.run_folder import RunFolder, read_run, refuse_newer
+from ddbench.store.shared_locks import seen_by_others
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def carry_out(
     stopped = ""
     if any(jobs.ready()):  # an engine takes the seconds of importing torch
         context = _job_context(session, options, manifest.content["commit"])
-        with stop.heard(gently=True):
+        with stop.heard(gently=True), seen_by_others(folder):
             work = Work(jobs, context, session.found, observe, stop)
             work.load, work.extensions = session.method, session.extensions
             work.options = options.engine_options
