@@ -82,6 +82,7 @@ def carry_out(
             work = Work(jobs, context, session.found, observe, stop)
             work.load, work.extensions = session.method, session.extensions
             work.options = options.engine_options
+            work.memory_is_default = options.memory is None
             engine.run(work)
         stopped = stop.reason if jobs.left_over else ""
     with suppress(OSError):  # a disk that is full, or a folder that has gone, costs no more

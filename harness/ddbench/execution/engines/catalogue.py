@@ -12,7 +12,11 @@ from ddbench.execution.engines.work import Work
 from ddbench.store.run_folder import RunError
 from ddbench.text.suggestions import did_you_mean
 
-INLINE, LOCAL = "inline", "local"
+INLINE, LOCAL, RAY = "inline", "local", "ray"
+RAY_OPTIONS = {
+    "address": "the cluster to join; --ray-address is the same. Without it one is started here",
+    "jobs": "how many jobs are handed to the cluster at once, instead of what it has room for",
+}
 
 
 class BuiltIn:
@@ -23,6 +27,9 @@ class BuiltIn:
         """Return them by name."""
         return {
             INLINE: Engine(INLINE, _inline, "one job after the other in this process"),
+            RAY: Engine(
+                RAY, _ray, "the machines of a Ray cluster (extra ddbench[ray])", RAY_OPTIONS
+            ),
             LOCAL: Engine(LOCAL, run_local, "a process for each job on this machine; the default"),
         }
 
@@ -55,3 +62,9 @@ def _inline(work: Work) -> None:
     from ddbench.execution.engines.inline import run_inline  # which imports torch
 
     run_inline(work)
+
+
+def _ray(work: Work) -> None:
+    from ddbench.execution.engines.on_ray import run_ray
+
+    run_ray(work)

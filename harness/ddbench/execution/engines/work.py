@@ -41,6 +41,7 @@ class Work:
         load: Loads a method into this process, for an engine that does jobs here.
         extensions: Those of this process, likewise.
         options: Of the engine, by name.
+        memory_is_default: Whether the limit of a job's memory is its share of this machine's.
         switched_off: Extensions that have raised, and what.
     """
 
@@ -56,6 +57,7 @@ class Work:
         self.jobs, self.context, self.found = jobs, context, found
         self.observe, self.stop = observe, stop
         self.options: Mapping[str, str] = {}
+        self.memory_is_default = False
         self.load: LoadMethod | None = None
         self.extensions: Extensions | None = None
         self.slots = slots(context)

@@ -84,6 +84,10 @@ class Progress:
             total = self.jobs.total
             self.overall = self.bars.add_task("all jobs", total=total, metrics="", at=f"0/{total}")
 
+    def _on_workers(self, event: Event) -> None:
+        if self.eta:
+            self.eta.workers = max(1, event["jobs_at_once"])
+
     def _on_start(self, event: Event) -> None:
         job = event["job"]
         self.started[job.id] = time.monotonic()
