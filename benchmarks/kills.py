@@ -202,7 +202,7 @@ def _forking(execute):
         pid = os.fork()
         if pid:
             return pid
-        from ddbench.execution.engines.preload import outlive_signals
+        from ddbench.processes.preloading import outlive_signals
 
         outlive_signals()
         kept = sorted({0, 1, 2, *descriptors})

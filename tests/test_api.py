@@ -13,9 +13,9 @@ from ddbench.datasets import load, space_of
 from ddbench.datasets.tensors import prepare
 from ddbench.planning.registry import Protocol, RegistryError
 from ddbench.store.run_folder import RunError, open_run, read_run
+from ddbench.training import Recipe
 from ddbench.training.evaluation import RealImages
 from ddbench.training.evaluation import evaluate as train_and_test
-from ddbench.training.loop import Recipe
 
 REGISTRY = """
 [protocols.short]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ddbench
 import pytest
+from ddbench.contract.hookspecs import EXTENSIONS_GROUP, METHODS_GROUP
 from packaging.requirements import Requirement
 
 ROOT = Path(ddbench.__file__).parent
@@ -26,6 +27,7 @@ LAYERS = [
     {"inits"},
     {"features"},
     {"training"},
+    {"formations"},
     {"contract"},
     {"datasets"},
     {"architectures", "augment", "meter"},
@@ -38,7 +40,6 @@ ONLY = {
     "click": {"cli"},
     "rich": {"reporting"},
     "pandas": {"reporting", "api"},
-    "matplotlib": {"reporting"},
     "fvcore": {"meter"},
     "scipy": {"reporting"},
     "sklearn": {"features"},
@@ -103,7 +104,8 @@ def test_libraries_stay_where_they_belong(path):
 
 
 def test_the_core_imports_no_plugin():
-    plugins = {"ddbench_gm", "ddbench_dm", "ddbench_datm", "ddbench_fedd3", "ddbench_coresets"}
+    plugins = {path.name for path in REPOSITORY.glob("plugins/*/ddbench_*")}
+    assert plugins >= {"ddbench_gm", "ddbench_coresets"}
     for path in FILES:
         assert not {name.split(".")[0] for name, _ in imports(path)} & plugins
 
@@ -165,6 +167,7 @@ def listed_names():
 
 
 PUBLIC = listed_names()
+GROUPS = (METHODS_GROUP, EXTENSIONS_GROUP)  # of entry points: names, not modules
 
 
 def uses(text):
@@ -189,6 +192,7 @@ def uses(text):
             isinstance(node, ast.Constant)
             and isinstance(node.value, str)
             and re.fullmatch(r"ddbench(\.\w+)+", node.value)  # import_module("ddbench.…")
+            and node.value not in GROUPS
         ):
             yield node.value, None
     for node in ast.walk(tree):
@@ -224,6 +228,7 @@ FOREIGN = sorted(
     path
     for pattern in (
         "plugins/*/ddbench_*/**/*.py",
+        "plugins/*/tests/*.py",
         "docs/examples/**/*.py",
         "harness/ddbench/**/scaffold/*plugin.py.txt",
     )
@@ -282,7 +287,7 @@ def test_light_commands_import_no_torch(command):
     code = (
         "import sys\nfrom ddbench.cli import main\n"
         f"try:\n    main({command.split()!r})\nexcept SystemExit as end:\n    assert not end.code\n"
-        "heavy = {'torch', 'torchvision', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'torch', 'torchvision', 'pandas'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
@@ -294,7 +299,7 @@ def test_no_help_imports_torch():
         "import sys, click\nfrom ddbench.cli import main\n"
         "def show(words, group, context):\n"
         "    main([*words, '--help'], standalone_mode=False)\n"
-        "    heavy = {'torch', 'torchvision', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "    heavy = {'torch', 'torchvision', 'pandas'} & set(sys.modules)\n"
         "    assert not heavy, (words, heavy)\n"
         "    for name in group.list_commands(context) if isinstance(group, click.Group) else ():\n"
         "        show([*words, name], group.resolve_command(context, [name])[1], context)\n"

@@ -24,6 +24,7 @@ from ddbench.testing import checks, toy_task
 DOCS = Path(__file__).parents[1] / "docs"
 OURS = [
     "writing-a-method", "plugin-api", "extending", "protocols-and-metrics", "registry", "observers",
+    "sets",
 ]  # fmt: skip
 TEXTS = {name: (DOCS / f"{name}.md").read_text() for name in OURS}
 
@@ -133,7 +134,10 @@ def test_the_parts_shown_in_extending_can_be_registered(tmp_path, monkeypatch):
     )
     assert network.embed(torch.zeros(2, 1, 8, 8)).shape == (2, 16)
     dataset = load("stripes", cache=tmp_path, sources=extensions.datasets)
-    assert dataset.shape == (1, 8, 8) and dataset.num_classes == 2 and not extensions.failures
+    assert dataset.shape == (1, 8, 8) and dataset.num_classes == 2
+    run = types.SimpleNamespace(title="mine", rows=[{"rank": 1, "row": "dm", "accuracy": 0.825}])
+    assert extensions.reporters["text"].write(run) == "mine\n1 dm 82.5%\n"
+    assert not extensions.failures
 
 
 def test_the_tracker_shown_in_observers_sees_a_run(tmp_path, monkeypatch):

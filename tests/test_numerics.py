@@ -7,8 +7,8 @@ from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.discovery.extensions import Extensions
 from ddbench.store.hashing import seed_of
 from ddbench.testing import toy_task
+from ddbench.training import LRDrop, Recipe
 from ddbench.training.evaluation import RealImages, evaluate
-from ddbench.training.loop import LRDrop, Recipe
 
 GOLDEN = {
     "numerics": 1,

@@ -12,7 +12,7 @@ import torch
 from ddbench.execution.engines import Work, limits
 from ddbench.execution.engines.job_queue import Jobs
 from ddbench.execution.job_context import JobContext
-from ddbench.execution.run import default_jobs
+from ddbench.execution.run_options import default_jobs
 from ddbench.machine import cpu_model, usable_cores
 from ddbench.meter import memory
 from ddbench.meter.hardware import hardware
@@ -111,7 +111,7 @@ def test_without_glibc_and_linux_calls_memory_signals_and_logs_work(monkeypatch,
     limits.relieve_log(path, most=1000)  # cut at once instead
     assert path.stat().st_size < 1200 and path.read_bytes().endswith(b"c" * 100)
     code = (
-        "import ctypes\nfrom ddbench.discovery.child_process import leave_signals_to_parent\n"
+        "import ctypes\nfrom ddbench.processes.child_process import leave_signals_to_parent\n"
         "class Bare:\n    def __init__(self, *a, **o): pass\n"
         "ctypes.CDLL = Bare\nleave_signals_to_parent()\n"
     )

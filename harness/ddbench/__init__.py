@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ddbench.contract.hookspecs import Init as Init
     from ddbench.contract.hookspecs import MethodInfo as MethodInfo
     from ddbench.contract.hookspecs import OptionsError as OptionsError
+    from ddbench.contract.hookspecs import Reporter as Reporter
     from ddbench.contract.hookspecs import Unsupported as Unsupported
     from ddbench.contract.hookspecs import hookimpl as hookimpl
     from ddbench.contract.hookspecs import missing_classes as missing_classes
@@ -58,6 +59,7 @@ _HOMES = {
     "MethodInfo": "ddbench.contract.hookspecs",
     "Network": "ddbench.architectures",
     "OptionsError": "ddbench.contract.hookspecs",
+    "Reporter": "ddbench.contract.hookspecs",
     "Run": "ddbench.api",
     "SyntheticSet": "ddbench.contract.synthetic_set",
     "Task": "ddbench.contract.task",

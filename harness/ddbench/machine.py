@@ -1,4 +1,4 @@
-"""What the machine offers this process, on Linux and on macOS."""
+"""Find the cores and the processor that this process may use, on Linux and macOS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SYSCTL = ("/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string")  # macOS
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use; where the system does not tell, all there are."""
+    """Return the number of cores that this process may use, or all if the system does not tell."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

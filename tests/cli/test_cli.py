@@ -16,7 +16,7 @@ from click.shell_completion import BashComplete, ZshComplete
 from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.cli.scaffold import text_of
-from ddbench.discovery.methods import MethodError
+from ddbench.discovery.methods import PACKAGES, MethodError
 from ddbench.execution.costs import Cost, Costs
 from ddbench.planning.forecasts import Machine
 from ddbench.planning.jobs import Plan
@@ -315,7 +315,7 @@ def test_plan_exits_as_run_would(session):
 def test_methods_names_the_packages_where_none_is_installed(monkeypatch, tmp_path):
     monkeypatch.setattr("ddbench.planning.workspace.discover", lambda files: {})
     _, said = ddbench("methods", "--cache", tmp_path)
-    assert "pip install ddbench-gm ddbench-dm ddbench-datm ddbench-fedd3 ddbench-coresets" in said
+    assert f"pip install {' '.join(PACKAGES)}" in said
 
 
 EXTENSION = """
@@ -395,7 +395,7 @@ def test_debug_shows_the_traceback_behind_a_message(session, tmp_path, caplog):
     _, err = ddbench("--debug", *run, code=2)
     assert "ImportError: no module" in err and err.endswith(plain)
     logging.getLogger("ddbench").setLevel(logging.NOTSET)
-    assert not logging.getLogger("matplotlib").isEnabledFor(logging.DEBUG)
+    assert not logging.getLogger("PIL").isEnabledFor(logging.DEBUG)
 
 
 # -- completion ------------------------------------------------------------------------------------

@@ -39,6 +39,14 @@ BAD = {
         "quick is 5",
     ),
     "ends-it-all": ("import os\nos._exit(7)\n", "ended the process (exit code 7)"),
+    "ends-the-fork-server": (
+        "import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(5)\n",
+        "ended the process (exit code",
+    ),
+    "closes-all-files": (
+        "import os, time\nos.closerange(3, 1024)\ntime.sleep(600)\n",
+        "closed all files of the process",
+    ),
     "hangs": ("import time\ntime.sleep(600)\n", "did not answer for"),
 }
 
@@ -163,20 +171,22 @@ def test_extensions_of_this_process_are_known_to_what_is_asked(tmp_path):
 
 
 DESCRIPTION = {
-    "options": {}, "steps": {"1": 5}, "inits": [], "default_init": "real", "step": "step",
-    "quick": {}, "labels": "hard", "own_recipe": False, "published_at": {}, "published": True,
+    "options": {}, "steps": {"1": 5}, "inits": [], "formations": [], "default_init": "real",
+    "step": "step", "quick": {}, "labels": "hard", "own_recipe": False, "published_at": {},
+    "published": True,
     "setting": "", "balanced": True, "controls": [], "paper": "", "bibtex": "",
 }  # fmt: skip
-WHOLE = {"describe": {"random": DESCRIPTION}, "inits": {}}
+EMPTY = {"describe": {}, "inits": {}, "formations": {}, "configure": [], "architectures": []}
+WHOLE = {"describe": {"random": DESCRIPTION}, "inits": {}, "formations": {}}
 WHOLE |= {"configure": [], "architectures": []}
 
 
 @pytest.mark.parametrize(
     "content",
     ["[" * 100_000, "[1]", '{"describe": {"random": 5}}', "{", "{}", "\udc80",
-     '{"describe": {"random": 5}, "inits": {}, "configure": [], "architectures": []}',
-     '{"describe": {}, "inits": {}, "configure": [], "architectures": []}',
-     '{"describe": {"random": {}}, "inits": {}, "configure": [], "architectures": []}',
+     json.dumps(EMPTY | {"describe": {"random": 5}}),
+     json.dumps(EMPTY),
+     json.dumps(EMPTY | {"describe": {"random": {}}}),
      json.dumps(WHOLE | {"describe": {"random": {"step": "step"}}}),
      json.dumps(WHOLE | {"inits": {"real": 5}})],
 )  # fmt: skip
@@ -203,7 +213,7 @@ def test_kept_answers_that_are_none_are_asked_for_again(tmp_path, monkeypatch, c
 )
 def test_what_is_kept_are_answers_without_an_error(tmp_path, monkeypatch, about, kept):
     child = Child({"random": MethodEntry("random", "random", "random", "1", "code")}, tmp_path)
-    whole = {"describe": {"random": about}, "configure": [], "architectures": [], "inits": {}}
+    whole = EMPTY | {"describe": {"random": about}}
     monkeypatch.setattr(child, "_answers", lambda request, asked: whole)
     assert child({"describe": ["random"]}) == whole
     assert bool([*tmp_path.rglob("*.json")]) == kept
@@ -212,7 +222,7 @@ def test_what_is_kept_are_answers_without_an_error(tmp_path, monkeypatch, about,
 @pytest.mark.parametrize("key", ["configure", "architectures"])
 def test_answers_with_an_error_in_a_list_are_not_kept(tmp_path, monkeypatch, key):
     child = Child({"random": MethodEntry("random", "random", "random", "1", "code")}, tmp_path)
-    whole = {"describe": {}, "configure": [], "architectures": [], "inits": {}}
+    whole = {"describe": {}, "configure": [], "architectures": [], "inits": {}, "formations": {}}
     whole[key] = [{"error": "no"}]
     monkeypatch.setattr(child, "_answers", lambda request, asked: whole)
     child({key: []})
@@ -233,6 +243,7 @@ def test_kept_answers_with_something_missing_are_none(request_, damaged):
     sound = {
         "describe": {},
         "inits": {"real": ""},
+        "formations": {},
         "configure": [configured()] * len(request_.get("configure", ())),
         "architectures": [{"canonical": "mlp"}] * len(request_.get("architectures", ())),
     }
@@ -244,7 +255,7 @@ def test_the_keys_of_answers_are_those_that_are_demanded(described):
     assert [*described["sound"]] == [*Described.model_fields] == [*DESCRIPTION]
     assert [*configured()] == [*Configured.model_fields]
     refused = configured({**QUESTION, "options": {"x": 1}})
-    answers = {"describe": {}, "inits": {}, "configure": [refused], "architectures": []}
+    answers = EMPTY | {"configure": [refused]}
     assert asking._answers_to({"configure": [QUESTION]}, json.dumps(answers).encode())
 
 
@@ -267,7 +278,7 @@ def test_without_extensions_none_is_blamed(tmp_path, monkeypatch):
         raise asking._Lost("ended the process (exit code 9)")
 
     monkeypatch.setattr(child, "_ask", lost)
-    with pytest.raises(MethodError, match="architectures and inits ended the process"):
+    with pytest.raises(MethodError, match="describes architectures and inits ended the process"):
         child({"inits": True})
 
 

@@ -12,7 +12,7 @@ from ddbench.discovery.pricing import artifacts_asked_for, condensation, evaluat
 from ddbench.features.extractor import trained_network
 from ddbench.meter import count_flops
 from ddbench.testing import toy_task
-from ddbench.training.loop import Recipe, fit
+from ddbench.training import Recipe, fit
 
 FACTS = {
     "num_classes": 3,

@@ -16,10 +16,11 @@ import pytest
 from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.discovery import asking
+from ddbench.discovery.asking import Child
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import load
 from ddbench.execution.engines import Jobs, Work, crash_records, local
-from ddbench.execution.engines.crash_records import StartError
 from ddbench.execution.engines.inline import run_inline
 from ddbench.execution.engines.limits import free_memory, memory_of_a_job, relieve_log, shorten_log
 from ddbench.execution.engines.work import slots
@@ -27,6 +28,8 @@ from ddbench.execution.job_context import JobContext
 from ddbench.execution.run import Outcome
 from ddbench.execution.runner import Control, Stopped
 from ddbench.planning.jobs import Plan
+from ddbench.processes.fork_server import ForkServer
+from ddbench.processes.start_errors import StartError
 from ddbench.store.atomic_files import claimed
 from ddbench.store.run_folder import RunFolder, read_run
 
@@ -200,7 +203,7 @@ def test_a_method_that_is_edited_after_the_plan_is_not_run(kills, tmp_path):
     jobs, setting, found = left(kills, tmp_path / "run")
     do_inline(jobs, setting, {"steady": replace(found["steady"], code="of before")})
     [record] = jobs.failed
-    assert "edited since the plan was made; the same command plans anew" in record.reason
+    assert "edited after the plan was made; run the same command again" in record.reason
     assert states(tmp_path / "run") == []
     jobs, setting, found = left(kills, tmp_path / "run")
     do_inline(jobs, setting, found)
@@ -454,6 +457,30 @@ def test_a_job_whose_process_cannot_start_waits_for_another_to_end(kills, tmp_pa
 )
 def test_why_no_process_starts_comes_with_a_remedy(error, words):
     assert words in str(StartError.of(error))
+
+
+def test_what_answers_about_methods_and_what_works_are_forked_from_one_server(
+    kills, tmp_path, monkeypatch
+):
+    parents, method = tmp_path / "parents", tmp_path / "steady.py"
+    note = f"import os\nwith open({str(parents)!r}, 'a') as file: print(os.getppid(), file=file)\n"
+    method.write_text(kills.METHOD.read_text() + note)
+    monkeypatch.setattr(kills, "METHOD", method)
+    plan, found = kills.plan_of(1, 1)
+
+    def asked_of(server, cache):
+        child = Child(found, cache, server=server)
+        child({"describe": ["steady"]})
+        child.close()
+
+    asked_of(asking.SERVER, tmp_path / "light")
+    asked_of(ForkServer(local.PRELOAD), tmp_path / "cache")
+    run = RunFolder(tmp_path / "run")
+    run.create()
+    local.run_local(Jobs.left(plan, run), JobContext(run.root, tmp_path / "cache"), found)
+    light, asked, worked = parents.read_text().split()
+    assert asked == worked != str(os.getpid())
+    assert light != asked  # a server without the workers' code is no use to jobs
 
 
 def test_jobs_that_are_left_are_no_success(kills, tmp_path):

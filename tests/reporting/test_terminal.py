@@ -362,6 +362,17 @@ def test_a_job_is_shown_with_its_evaluations_and_curve(made, capsys):
     assert "loss in 3 steps" in out and "┤" in out
 
 
+def test_a_chosen_learning_rate_is_shown_where_there_was_a_choice(made, capsys):
+    id = made.condensation("dm")
+    made.evaluation(id, [0.8], id="e-1")
+    show_job(made.folder, id)
+    assert "learning rate" not in capsys.readouterr().out
+    made.evaluation(id, [0.8], id="e-2", chosen_lr=0.03)
+    show_job(made.folder, id)
+    out = capsys.readouterr().out
+    assert "learning rate" in out and "0.03" in out
+
+
 def test_a_failed_job_is_shown_with_its_traceback(made, capsys):
     id = made.condensation("dm", status="failed", reason="boom", traceback="Traceback [x]\n  boom")
     show_job(made.folder, id)
@@ -490,6 +501,16 @@ def test_a_pipe_gets_one_plain_line_for_each_job(capsys):
     assert lines[2] == "[2/2] evaluate dm, seed 0: accuracy 81.0 ± 1.4%, 0.0 s"
     assert lines[3] == "1 evaluation has no set to evaluate: failed"
     assert len(lines) == 4
+
+
+def test_jobs_without_a_set_to_evaluate_are_not_to_do(capsys):
+    progress = Progress()
+    jobs = FakeJobs(total=3, kept=0, blocked={"e-1": "failed", "e-2": "failed"})
+    with progress:
+        progress({"event": "plan", "jobs": jobs, "plan": Plan([condensation()], [], [])})
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("1 job to do, 2 without a set to evaluate")
+    assert last == "2 evaluations have no set to evaluate: failed"
 
 
 def test_lines_say_of_a_job_what_tells_it_from_the_others():

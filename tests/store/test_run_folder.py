@@ -40,7 +40,10 @@ def test_a_record_comes_back_as_written(run):
     good(run)
     record = read_run(run).condensations["a"].record()
     for name, value in (WHOLE | {"id": "a"}).items():
-        assert record[name] == (tuple(value) if name == "snapshots" else value)
+        if name == "costs":  # later versions add to them
+            assert value.items() <= record[name].items()
+        else:
+            assert record[name] == (tuple(value) if name == "snapshots" else value)
     assert record["schema"] == SCHEMA and record["costs"]["steps_done"] == 2
 
 
@@ -174,7 +177,7 @@ def test_values_of_subclasses_come_back_as_plain_ones(run):
 
 def test_a_folder_of_other_things_is_not_taken(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunError, match="holds other things than a run of ddbench"):
+    with pytest.raises(RunError, match="is not empty and not a run folder"):
         RunFolder(tmp_path).create()
     assert os.listdir(tmp_path) == ["thesis.tex"]
 

@@ -154,6 +154,12 @@ BROKEN_SETS = {
 }
 
 
+BROKEN_SETS["unused payload"] = (
+    lambda state, task: SyntheticSet(state.images, state.labels, payload={"more": torch.ones(1)}),
+    "which no part of a formation uses",
+)
+
+
 @pytest.mark.parametrize("name", BROKEN_SETS)
 def test_a_wrong_set_is_found(name):
     make, words = BROKEN_SETS[name]
@@ -164,6 +170,16 @@ def test_a_wrong_set_is_found(name):
 def test_a_set_that_shares_memory_with_the_state_is_found():
     plugin = exporting(lambda state, task: SyntheticSet(state.images, state.labels))
     assert "it changed" in failed(plugin, only="a set of its own")["a set of its own"]
+
+
+def test_a_payload_that_shares_memory_with_the_state_is_found():
+    plugin = exporting(
+        lambda state, task: SyntheticSet(
+            state.images.clone(), state.labels.clone(), payload={"more": state.images}
+        )
+    )
+    found = failed(plugin, only="a set of its own")["a set of its own"]
+    assert "it changed: payload 'more' differ" in found
 
 
 def test_an_export_that_advances_the_state_is_found():
@@ -526,13 +542,13 @@ def test_a_method_that_converges_at_once_passes():
     assert all(finding.passed for finding in check_method(Selection()))
 
 
-def test_a_failure_says_what_was_expected_what_came_and_where_it_is_explained():
+def test_a_failure_says_what_was_expected_what_it_got_and_where_it_is_explained():
     plugin = exporting(lambda state, task: SyntheticSet(state.images[1:], state.labels[1:]))
     with pytest.raises(CheckFailed) as caught:
         check_method(plugin)
     text = str(caught.value)
     assert "method 'exporting' fails" in text
-    assert all(word in text for word in ("expected ", "came ", "see docs/plugin-api.md#"))
+    assert all(word in text for word in ("expected ", "got ", "see docs/plugin-api.md#"))
 
 
 def test_every_check_is_shown_to_fail():

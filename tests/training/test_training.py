@@ -9,15 +9,7 @@ import torch
 import torch.nn.functional as F
 from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.testing import toy_task
-from ddbench.training.evaluation import (
-    CHOOSING,
-    RealImages,
-    balanced_accuracy,
-    evaluate,
-    held_out,
-    own_recipe,
-)
-from ddbench.training.loop import (
+from ddbench.training import (
     LRDrop,
     Recipe,
     accuracy,
@@ -25,6 +17,14 @@ from ddbench.training.loop import (
     fit,
     new_optimizer,
     predict,
+)
+from ddbench.training.evaluation import (
+    CHOOSING,
+    RealImages,
+    balanced_accuracy,
+    evaluate,
+    held_out,
+    own_recipe,
 )
 
 PROTOCOLS = tomllib.loads((Path(__file__).parents[2] / "registry.toml").read_text())["protocols"]
@@ -116,6 +116,21 @@ def test_the_drop_begins_with_fresh_momentum(steps):
     ]  # fmt: skip
 
 
+def test_two_trainings_with_one_optimizer_are_one_of_both(monkeypatch):
+    """Its momentum goes on."""
+    recipe, generator = Recipe(epochs=1, lr=0.1, batch=2), torch.Generator()
+    images, labels = images_of(4)
+    once, twice, forgetful = linear(), linear(), linear()
+    monkeypatch.setattr(torch, "randperm", lambda count, generator: torch.arange(count))
+    fit(once, images, labels, recipe, generator)
+    optimizer = new_optimizer(twice, recipe, recipe.lr)
+    for part in (slice(0, 2), slice(2, 4)):
+        fit(twice, images[part], labels[part], recipe, generator, optimizer=optimizer)
+        fit(forgetful, images[part], labels[part], recipe, generator)
+    assert torch.equal(once[1].weight, twice[1].weight)
+    assert not torch.equal(once[1].weight, forgetful[1].weight)
+
+
 def test_a_drop_may_keep_the_momentum(steps):
     train(linear(), Recipe(epochs=4, lr=0.1, drop=LRDrop(2, 0.5, reset_momentum=False)), count=2)
     assert steps == [(0, 0.1, False), (0, 0.1, True), (0, 0.05, True), (0, 0.05, True)]
@@ -171,7 +186,7 @@ def test_soft_labels_are_the_softmax_of_their_logits():
 
 def test_an_unknown_optimizer_names_those_there_are():
     assert isinstance(new_optimizer(linear(), Recipe(1, "adam"), 0.1), torch.optim.Adam)
-    with pytest.raises(ValueError, match="'lion'; available: adam, sgd"):
+    with pytest.raises(ValueError, match="'lion'; available: adam, adamw, sgd"):
         new_optimizer(linear(), Recipe(1, "lion"), 0.1)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ddbench.execution.signals import Stop
     from ddbench.planning.jobs import Plan
     from ddbench.planning.workspace import Session
+    from ddbench.processes.fork_server import ForkServer
 
 
 @click.command()
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 @click.option(
     "--test",
     is_flag=True,
-    help="At the end test what --validate chose: each method's best row, on the test set, once.",
+    help="At the end, evaluate on the test set what --validate chose: the best row of each method.",
 )
-@click.option("--print-registry", is_flag=True, help="Show the registry as resolved and end.")
+@click.option("--print-registry", is_flag=True, help="Print the resolved registry and exit.")
 @explained
 def run(
     as_json: bool,
@@ -53,31 +54,29 @@ def run(
 ) -> None:
     """Condense, evaluate, and write the leaderboard and the report.
 
-    What a run folder already holds is not done again: the same command goes on where it stopped.
+    Finished jobs in the run folder are not done again: the same command continues a run.
 
-    Exit codes: 0 all done, 1 some job failed, 2 usage, 3 nothing could run, 4 stopped in time
-    with more to do, 130 interrupted.
+    Exit codes: 0 all jobs done, 1 a job failed, 2 wrong usage, 3 nothing could run, 4 stopped
+    with jobs left, 130 interrupted.
     """
     from ddbench.execution.run_options import jobs_at_once
-    from ddbench.execution.signals import Stop
-    from ddbench.planning.option_values import parse_duration
     from ddbench.reporting.terminal import at_work
 
     if print_registry:
         _print_registry(given["registry_path"])
         return
-    after = given["stop_after"]
-    stop = Stop(parse_duration(after, "--stop-after") if after else None)
+    stop = stop_of(given)
     with stop.heard():
-        options = run_options(given)
+        preset = given["preset"] or DEFAULT_PRESET
+        options = run_options(given, given["out"] or Path("runs") / preset)
         choices = choices_of(given, jobs_at_once(options))
-        session = open_session(given, planning=True)
+        session = open_session(given, planning=True, server=server_of(options))
         with at_work("planning"):
             plan = session.plan(choices)
         refuse_skipped(plan, require_all)
         if test:
             _require_validation(plan)
-        _close(_carry_out(session, plan, options, stop, test), as_json)
+        close(carried_out(session, plan, options, stop, test), as_json)
 
 
 def refuse_skipped(plan: Plan, require_all: bool) -> None:
@@ -87,8 +86,25 @@ def refuse_skipped(plan: Plan, require_all: bool) -> None:
         fail("\n  ".join(["--require-all:", *reasons]))
 
 
-def run_options(given: Mapping[str, Any]) -> RunOptions:
-    """Return how a plan is carried out, from the values of the options in `RUN`."""
+def stop_of(given: Mapping[str, Any]) -> Stop:
+    """Return what tells a run to stop: a signal, or the time of --stop-after."""
+    from ddbench.execution.signals import Stop
+    from ddbench.planning.option_values import parse_duration
+
+    after = given["stop_after"]
+    return Stop(parse_duration(after, "--stop-after") if after else None)
+
+
+def server_of(options: RunOptions) -> ForkServer | None:
+    """Return what the processes of a run are forked from, those that answer questions included."""
+    from ddbench.execution.engines import PRELOAD
+    from ddbench.processes.fork_server import ForkServer
+
+    return ForkServer(PRELOAD, options.threads) if options.engine == "local" else None
+
+
+def run_options(given: Mapping[str, Any], out: Path) -> RunOptions:
+    """Return how a plan is carried out, from the values of the options in `RUN` or `ENGINE`."""
     from ddbench.execution.devices import device_named
     from ddbench.execution.run_options import RunOptions
     from ddbench.planning.option_values import parse_duration, parse_size
@@ -97,7 +113,7 @@ def run_options(given: Mapping[str, Any]) -> RunOptions:
     device, gpus = device_named(given["device"], given["gpus"])
     job_time, memory = given["job_time"], given["memory"]
     return RunOptions(
-        out=given["out"] or Path("runs") / preset,
+        out=out,
         device=device,
         jobs=1 if given["exclusive"] else given["jobs"],
         gpus=gpus,
@@ -105,11 +121,11 @@ def run_options(given: Mapping[str, Any]) -> RunOptions:
         job_s=None if job_time == "none" else parse_duration(job_time, "--job-time"),
         memory=parse_size(memory, "--memory") if memory else None,
         threads=given["threads"],
-        checkpoint_s=parse_duration(given["checkpoint_every"], "--checkpoint-every"),
-        keep_state=given["keep_state"],
-        engine="inline" if given["debug"] else given["engine"],
+        checkpoint_s=parse_duration(given.get("checkpoint_every", "60s"), "--checkpoint-every"),
+        keep_state=given.get("keep_state", False),
+        engine="inline" if given["debug"] else given.get("engine", "local"),
         engine_options=_engine_options(given),
-        keep_stale=given["keep_stale"],
+        keep_stale=given.get("keep_stale", False),
         observers=_observers(given["observers"]),
         command=("ddbench", *sys.argv[1:]),
         preset=preset,
@@ -118,8 +134,9 @@ def run_options(given: Mapping[str, Any]) -> RunOptions:
 
 def _engine_options(given: Mapping[str, Any]) -> dict[str, str]:
     """Return what the engine takes beside the jobs, by name."""
-    options = {} if given["ray_address"] is None else {"address": given["ray_address"]}
-    for text in given["engine_settings"]:
+    address = given.get("ray_address")
+    options = {} if address is None else {"address": address}
+    for text in given.get("engine_settings", ()):
         name, equals, value = text.partition("=")
         if not (name and equals):
             fail(f"--engine-option {text}: expected NAME=VALUE")
@@ -127,12 +144,12 @@ def _engine_options(given: Mapping[str, Any]) -> dict[str, str]:
     return options
 
 
-def _carry_out(
+def carried_out(
     session: Session,
     plan: Plan,
     options: RunOptions,
     stop: Stop,
-    test: bool,
+    test: bool = False,
 ) -> Outcome:
     """Do what is missing of a plan; with `test`, then test what its validations chose."""
     from ddbench.execution.run import carry_out
@@ -169,7 +186,8 @@ def _observers(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
+def close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
+    """Show what a run came to, and end with its exit code."""
     if not outcome.stopped.startswith("SIG"):  # a batch system grants seconds, not a report
         _show(outcome, as_json)
     if outcome.stopped:
@@ -181,17 +199,20 @@ def _close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
 
 
 def _show(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
-    from ddbench.reporting.html import write_page
     from ddbench.reporting.leaderboard import load
-    from ddbench.reporting.markdown import write_report
+    from ddbench.reporting.reporters import USUAL, Reporters, write_report
     from ddbench.reporting.terminal import print_leaderboard
     from ddbench.store.run_folder import RunError
 
+    leaderboard = load(outcome.folder)
     try:  # first, for whoever reads the leaderboard may close the pipe
-        said = f"report: {write_report(outcome.folder)}, {write_page(outcome.folder).name}"
+        known = Reporters()
+        paths = [write_report(leaderboard, known.named(name)) for name in USUAL]
+        said = ", ".join([str(paths[0]), *(path.name for path in paths[1:])])
+        said = f"report: {said}"
     except (OSError, RunError) as error:
         said = f"ddbench: the report cannot be written: {error}"
-    print_leaderboard(load(outcome.folder), as_json=as_json)
+    print_leaderboard(leaderboard, as_json=as_json)
     click.echo(said, err=True)
 
 
@@ -222,7 +243,7 @@ def plan(as_json: bool, price: bool, fit: str | None, require_all: bool, **given
     from ddbench.reporting.terminal import at_work, print_plan
 
     within = parse_duration(fit, "--fit") if fit else None
-    options = run_options(given)
+    options = run_options(given, given["out"] or Path("runs") / (given["preset"] or DEFAULT_PRESET))
     workers = jobs_at_once(options)
     session = open_session(given, planning=True)
     with at_work("planning"):
@@ -245,7 +266,7 @@ def plan(as_json: bool, price: bool, fit: str | None, require_all: bool, **given
 @click.argument("path", type=click.Path(path_type=Path), default="registry.toml")
 @explained
 def init_registry(path: Path) -> None:
-    """Write a copy of the default registry, to edit."""
+    """Write a copy of the default registry for editing."""
     from ddbench.planning.registry import default_path
 
     if path.exists():

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ddbench.cli.run import refuse_skipped, run, run_options
-from ddbench.cli.shared import choices_of, explained, fail, open_session
+from ddbench.cli.shared import DEFAULT_PRESET, choices_of, explained, fail, open_session
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ddbench.execution.slurm import Array
     from ddbench.planning.jobs import Plan
 
@@ -89,7 +88,8 @@ def _planned(given: dict[str, Any], with_gpus: bool, status: Any) -> tuple[Plan,
     require_all = given.pop("require_all")
     # the machine that submits may have no GPU
     here = {**given, "device": "cpu" if with_gpus else given["device"], "gpus": None}
-    options = run_options(here)
+    preset = given["preset"] or DEFAULT_PRESET
+    options = run_options(here, given["out"] or Path("runs") / preset)
     session = open_session(given, planning=True)
     with status:
         plan = session.plan(choices_of(given, options.jobs))

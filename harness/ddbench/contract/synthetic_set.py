@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
-from ddbench import augment
+from ddbench.contract import set_metadata
+from ddbench.contract.recipes import recipe_faults
 from ddbench.store.atomic_files import write_whole
 
-FORMAT = 1
+if TYPE_CHECKING:
+    from torch.utils.data import TensorDataset
+
+    from ddbench.datasets.tensors import Whitening
+
+FORMAT = 2
+PLAIN_FORMAT = 1  # of a set without payload and formation: earlier versions read it too
 RECORDS = ("recipe", "measures", "provenance")
+KINDS = ("index", "logits", "probabilities", "regression")
+
+# What `payload` may hold; safetensors knows more types, and training needs none of them.
+PAYLOAD_TYPES = (
+    torch.float16, torch.float32, torch.uint8, torch.bool, torch.int16, torch.int32, torch.int64
+)  # fmt: skip
+SUM_WITHIN = 1e-4  # of 1, for rows of probabilities
+_PAYLOAD_NAME = re.compile(r"[a-z0-9_./-]+")
 
 
 # What reading a file of somebody else can end in, metadata nested without end among them.
@@ -36,18 +51,27 @@ class NewerFormatError(SetError):
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """Synthetic images with their labels, and the recipe they want to be trained by.
+    """Synthetic images with their labels, and all else that training on them needs.
+
+    A plain set is images and labels. `formation` says how stored images become what a network is
+    trained on, by the names of parts (see `ddbench.formations`); `payload` holds the further
+    tensors that these parts need. A set never holds code.
 
     Attributes:
         images: (N, ch, H, W) float32, in the normalised (or whitened) space of the dataset.
         labels: (N,) int64 class indices, or (N, C) float32 label logits (soft labels are their
-            softmax at temperature 1).
+            softmax at temperature 1). Other kinds of (N, C) labels are said in `formation`.
         recipe: What the set's own evaluation changes in a protocol: any of ``lr`` (float),
-            ``batch`` (int), ``epochs`` (int), ``augment`` (a strategy), ``labels``
-            ("hard" or "soft": "hard" trains on the largest logit of soft labels).
+            ``batch`` (int), ``epochs`` or ``steps`` (int), ``augment`` (a strategy), ``labels``
+            ("hard" or "soft": "hard" trains on the largest logit of soft labels), ``optimizer``,
+            ``momentum``, ``weight_decay``, ``decay_matrices_only``, and ``schedule``, ``mix`` and
+            ``loss``, tables of the fields of `contract.recipes.Schedule`, `Mix` and `Loss`.
         columns: Side columns, one value an image, (N, ...) each: ``client_id`` for instance.
         measures: Numbers or words about how the set came to be, for the leaderboard.
         provenance: Strings: dataset, preprocessing, method, versions. Filled in by the harness.
+        payload: Further tensors by name, of `PAYLOAD_TYPES`: latents, views, labels of views,
+            the weights of a teacher. They count as bytes of the set.
+        formation: Stage ("decode", "views", "targets") -> {"name": a part, **its options}.
     """
 
     images: torch.Tensor
@@ -56,18 +80,29 @@ class SyntheticSet:
     columns: Mapping[str, torch.Tensor] = field(default_factory=dict)
     measures: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    payload: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    formation: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.images)
+        """Return the number of stored images, each of which has one label."""
+        return len(self.labels)
+
+    @property
+    def label_kind(self) -> str:
+        """What the labels are, one of `KINDS`."""
+        targets = self.formation.get("targets", {})
+        kind = targets.get("kind") if isinstance(targets, Mapping) else None
+        if kind is not None and targets.get("name") == "stored":
+            return str(kind)
+        return "logits" if self.soft else "index"
 
     @property
     def soft(self) -> bool:
-        """Whether the labels are logits rather than class indices."""
+        """Whether an image's label is a row of numbers rather than one class index."""
         return self.labels.ndim == 2
 
     def hard_labels(self) -> torch.Tensor:
-        """Return one class index an image, (N,) int64: the largest logit where labels are soft."""
+        """Return one class index an image, (N,) int64: of soft labels that of the largest."""
         return self.labels.argmax(1) if self.soft else self.labels
 
     def class_indices(self, c: int) -> torch.Tensor:
@@ -76,35 +111,52 @@ class SyntheticSet:
 
     def to(self, device: torch.device | str) -> SyntheticSet:
         """Return the set with its tensors on `device`."""
-        columns = {name: column.to(device) for name, column in self.columns.items()}
+        return self.with_tensors(lambda tensor: tensor.to(device))
+
+    def with_tensors(self, change: Callable[[torch.Tensor], torch.Tensor]) -> SyntheticSet:
+        """Return the set with every tensor of it changed."""
         return replace(
-            self, images=self.images.to(device), labels=self.labels.to(device), columns=columns
+            self,
+            images=change(self.images),
+            labels=change(self.labels),
+            columns={name: change(column) for name, column in self.columns.items()},
+            payload={name: change(tensor) for name, tensor in self.payload.items()},
         )
 
     @property
     def bytes(self) -> int:
-        """Bytes of the stored images and labels (soft labels count; side columns do not)."""
-        return self.images.nbytes + self.labels.nbytes
+        """Bytes of images, labels and payload as stored, before decoding; side columns aside."""
+        payload = sum(tensor.nbytes for tensor in self.payload.values())
+        return self.images.nbytes + self.labels.nbytes + payload
 
     def sha256(self) -> str:
-        """Return the hash of images, labels and recipe: what an evaluation depends on."""
+        """Return the hash of images, labels, recipe, payload and formation.
+
+        What an evaluation depends on.
+        """
         digest = hashlib.sha256()
         for tensor in (self.images, self.labels):
-            tensor = tensor.detach().cpu().contiguous()
-            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.numpy().tobytes())
-        recipe = json.loads(json.dumps(dict(self.recipe)))  # as it will be read: keys are strings
-        digest.update(json.dumps(recipe, sort_keys=True).encode())
+            _add_tensor(digest, tensor)
+        digest.update(_as_read(self.recipe).encode())
+        if self.payload or self.formation:
+            for name in sorted(self.payload):
+                digest.update(name.encode())
+                _add_tensor(digest, self.payload[name])
+            digest.update(_as_read(self.formation).encode())
         return digest.hexdigest()
 
     def save(self, path: Path | str) -> None:
         """Write the set to one safetensors file, whole or not at all."""
         tensors = {"images": self.images, "labels": self.labels}
         tensors |= {f"columns.{name}": column for name, column in self.columns.items()}
+        tensors |= {f"payload.{name}": tensor for name, tensor in self.payload.items()}
         tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         records = {name: dict(getattr(self, name)) for name in RECORDS}
+        plain = not (self.payload or self.formation)
+        records |= {} if plain else {"formation": dict(self.formation)}
         # one entry, because safetensors writes several in no fixed order
-        metadata = {"ddbench": json.dumps({"format": FORMAT, **records})}
+        number = PLAIN_FORMAT if plain else FORMAT
+        metadata = {"ddbench": json.dumps({"format": number, **records})}
         write_whole(Path(path), to_safetensors(tensors, metadata))
 
     @classmethod
@@ -121,17 +173,48 @@ class SyntheticSet:
                 _check_format(path, metadata["format"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             records = {name: dict(metadata[name]) for name in RECORDS}
+            formation = dict(metadata.get("formation", {}))
             images, labels = tensors.pop("images"), tensors.pop("labels")
-            _check_form(images, labels)
+            _check_form(images, labels, decoded="decode" in formation)
         except (FileNotFoundError, NewerFormatError):
             raise
         except _NOT_OURS as error:
             raise SetError(
-                f"{path}: not a synthetic set written by ddbench ({error}); "
-                "condense it again, or restore the file"
+                f"{path}: not a synthetic set written by ddbench ({error}); condense it again, or "
+                "restore the file; `ddbench import` reads those of other programs"
             ) from error
-        columns = {name.removeprefix("columns."): tensor for name, tensor in tensors.items()}
-        return cls(images, labels, columns=columns, **records)
+        kept: dict[str, dict[str, torch.Tensor]] = {"columns": {}, "payload": {}}
+        for name, tensor in tensors.items():
+            place, _, own = name.partition(".")
+            kept["payload" if place == "payload" else "columns"][own or name] = tensor
+        return cls(images, labels, formation=formation, **kept, **records)
+
+    def dataset(self) -> TensorDataset:
+        """Return the set as a torch Dataset, to train on in one's own code.
+
+        Pairs of an image, (ch, H, W) float32 in the set's own space, and its label: a class index,
+        int64, or for soft labels (C,) float32 probabilities. `F.cross_entropy` takes either.
+        Labels for regression are the numbers as they are.
+
+        Raises:
+            NotPlainError: What a network sees is made of the stored tensors, see `formation`.
+        """
+        return set_metadata.torch_dataset(self)
+
+    def unnormalised(self, whitening: Whitening | None = None) -> torch.Tensor:
+        """Return the images as pixels, (N, ch, H, W) uint8 on the CPU.
+
+        `whitening` is that of the data, for a whitened (zca) set alone.
+
+        Raises:
+            UnknownSpaceError: The set does not say how its images were normalised, or they are
+                whitened and no `whitening` is given.
+        """
+        return set_metadata.unnormalised(self, whitening)
+
+    def __repr__(self) -> str:
+        """Return what the set is and where it comes from, in three lines."""
+        return set_metadata.three_lines(self)
 
     def show(self, columns: int = 10) -> Any:  # noqa: ANN401  (PIL.Image, not imported here)
         """Return the images as one picture, a PIL image, row by row in class order."""
@@ -154,12 +237,25 @@ def _check_format(path: Path | str, number: object) -> None:
         )
 
 
-def _check_form(images: torch.Tensor, labels: torch.Tensor) -> None:
-    """See that tensors of a file can be images and labels."""
+def _add_tensor(digest: Any, tensor: torch.Tensor) -> None:  # noqa: ANN401  (of hashlib)
+    tensor = tensor.detach().cpu().contiguous()
+    digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    digest.update(tensor.numpy().tobytes())
+
+
+def _as_read(values: Mapping[str, Any]) -> str:
+    """Return plain values as sorted JSON, with keys as they will be read: strings."""
+    return json.dumps(json.loads(json.dumps(dict(values))), sort_keys=True)
+
+
+def _check_form(images: torch.Tensor, labels: torch.Tensor, decoded: bool) -> None:
+    """See that tensors of a file can be images and labels; `decoded` ones may be none at all."""
     if images.ndim != 4 or images.dtype != torch.float32:
         raise ValueError(f"images are {images.dtype} of shape {tuple(images.shape)}")
     kinds = {1: torch.int64, 2: torch.float32}
-    if kinds.get(labels.ndim) != labels.dtype or len(labels) != len(images):
+    if kinds.get(labels.ndim) != labels.dtype or not (
+        len(labels) == len(images) or (decoded and not len(images))
+    ):
         raise ValueError(f"labels are {labels.dtype} of shape {tuple(labels.shape)}")
 
 
@@ -194,24 +290,18 @@ def check(
 def check_fit(result: SyntheticSet, *, num_classes: int, shape: tuple[int, int, int]) -> list[str]:
     """Return why networks for `num_classes` and images of `shape` cannot train on a set; [] if so.
 
-    `shape` is (ch, H, W). One sentence each.
+    `shape` is (ch, H, W). One sentence each. Parts that the set names are not looked at: see
+    `ddbench.formations.problems`.
     """
     problems = _check_kinds(result)
-    return problems or _check_images(result.images, shape) + _check_labels(result, num_classes)
+    return problems or _check_images(result, shape) + _check_labels(
+        result, num_classes
+    ) + _check_payload(result.payload)
 
 
 def check_recipe(result: SyntheticSet) -> list[str]:
     """Return what is wrong with a set's own recipe, one sentence each; [] if nothing."""
-    problems = []
-    for key, value in result.recipe.items():
-        if key not in _RECIPE:
-            near = difflib.get_close_matches(str(key), _RECIPE, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            problems.append(
-                f"the recipe has the unknown key {key!r}{hint} (known: {', '.join(_RECIPE)})"
-            )
-        elif fault := _RECIPE[key](value):
-            problems.append(f"the recipe's {key} is {value!r}; {fault}")
+    problems = recipe_faults(result.recipe)
     if result.recipe.get("labels") == "soft" and not result.soft:
         problems.append("the recipe's labels are 'soft', but the set's are class indices: 'hard'")
     return problems
@@ -255,89 +345,78 @@ def _near(found: object, expected: Sequence[float]) -> bool:
     )
 
 
-def _rate_fault(value: object) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return "" if number and 0 < value < math.inf else "expected a finite number above 0"  # type: ignore[operator]
-
-
-def _count_fault(value: object) -> str:
-    # bool is a kind of int
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return "" if whole and value >= 1 else "expected a whole number of at least 1"  # type: ignore[operator]
-
-
-def _strategy_fault(value: object) -> str:
-    if not isinstance(value, str):
-        return "expected the name of a strategy, such as task.strategy or 'none'"
-    try:
-        augment.operations(value)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
-def _labels_fault(value: object) -> str:
-    return "" if value in ("hard", "soft") else "expected 'hard' or 'soft'"
-
-
-# What is wrong with a value of each key of a recipe, "" if nothing.
-_RECIPE: Mapping[str, Callable[[Any], str]] = {
-    "lr": _rate_fault,
-    "batch": _count_fault,
-    "epochs": _count_fault,
-    "augment": _strategy_fault,
-    "labels": _labels_fault,
-}
-
-
 def _check_kinds(result: SyntheticSet) -> list[str]:
     """Return what is no mapping, or no tensor with rows that can be read."""
     problems = [
         f"{name} is {type(value).__name__}; expected a dict"
-        for name in (*RECORDS, "columns")
+        for name in (*RECORDS, "columns", "payload", "formation")
         if not isinstance(value := getattr(result, name), Mapping)
     ]
     tensors: dict[str, object] = {"images": result.images, "labels": result.labels}
     if isinstance(result.columns, Mapping):
         tensors |= {f"column {name!r}": column for name, column in result.columns.items()}
+    if isinstance(result.payload, Mapping):
+        tensors |= {f"payload {name!r}": tensor for name, tensor in result.payload.items()}
     for name, tensor in tensors.items():
-        verb = "is" if name.startswith("column") else "are"
+        verb = "is" if name.startswith(("column", "payload")) else "are"
         if not isinstance(tensor, torch.Tensor):
             problems.append(f"{name} {verb} {type(tensor).__name__}; expected a torch.Tensor")
         elif tensor.layout != torch.strided:
             problems.append(f"{name} {verb} {tensor.layout}; export a dense tensor: .to_dense()")
         elif tensor.is_meta:
             problems.append(f"{name} {verb} on the device meta, which holds no numbers")
-        elif not tensor.ndim:
+        elif not tensor.ndim and not name.startswith("payload"):
             problems.append(f"{name} {verb} a single number; expected a row for each image")
     return problems
 
 
-def _check_images(images: torch.Tensor, shape: tuple[int, int, int]) -> list[str]:
+def _check_payload(payload: Mapping[str, torch.Tensor]) -> list[str]:
     problems = []
-    if images.ndim != 4 or tuple(images.shape[1:]) != tuple(shape):
+    for name, tensor in payload.items():
+        if not _PAYLOAD_NAME.fullmatch(str(name)):
+            problems.append(
+                f"payload {name!r}: a name has lower-case letters, digits and the signs _ . / -"
+            )
+        if tensor.dtype not in PAYLOAD_TYPES:
+            known = ", ".join(str(one).removeprefix("torch.") for one in PAYLOAD_TYPES)
+            problems.append(f"payload {name!r} is {tensor.dtype}; expected one of {known}")
+        elif tensor.requires_grad:
+            problems.append(f"payload {name!r} still requires grad; export a detached copy")
+        elif tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            problems.append(f"payload {name!r} holds NaN or infinite values")
+    return problems
+
+
+def _check_images(result: SyntheticSet, shape: tuple[int, int, int]) -> list[str]:
+    """Return what is wrong with the stored images; those that are decoded may have any shape."""
+    problems = []
+    images, decoded = result.images, "decode" in result.formation
+    if images.ndim != 4 or (not decoded and tuple(images.shape[1:]) != tuple(shape)):
         problems.append(f"images have shape {tuple(images.shape)}; expected (N, {shape})")
     if images.dtype != torch.float32:
         problems.append(f"images are {images.dtype}; expected torch.float32")
     if images.requires_grad:
         problems.append("images still require grad; export a detached copy: .detach().clone()")
     if not images.numel():
-        problems.append("the set is empty")
+        if not decoded or not len(result.labels):
+            problems.append("the set is empty")
     elif not torch.isfinite(images.detach()).all():
         problems.append("images hold NaN or infinite values")
     return problems
 
 
 def _check_labels(result: SyntheticSet, num_classes: int) -> list[str]:
-    labels = result.labels
-    if len(labels) != len(result.images):
+    labels, images = result.labels, result.images
+    if len(labels) != len(images) and not ("decode" in result.formation and not len(images)):
         return [f"{len(labels)} labels for {len(result.images)} images"]
     if labels.requires_grad:
         return ["labels still require grad; export a detached copy: .detach().clone()"]
     if labels.ndim == 2 and labels.dtype == torch.float32:
         if labels.shape[1] != num_classes:
             return [f"soft labels have {labels.shape[1]} columns; expected {num_classes}"]
-        return [] if torch.isfinite(labels).all() else ["labels hold NaN or infinite values"]
+        if not torch.isfinite(labels).all():
+            return ["labels hold NaN or infinite values"]
+        return _check_kind_of_rows(result)
     if labels.ndim != 1 or labels.dtype != torch.int64:
         return [
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}; expected (N,) int64 "
@@ -345,4 +424,19 @@ def _check_labels(result: SyntheticSet, num_classes: int) -> list[str]:
         ]
     if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
         return [f"labels run from {labels.min()} to {labels.max()}; expected 0..{num_classes - 1}"]
+    return []
+
+
+def _check_kind_of_rows(result: SyntheticSet) -> list[str]:
+    """Return why rows of numbers are not labels of the kind that the set says."""
+    kind, labels = result.label_kind, result.labels
+    if kind == "index":
+        return ["the set says that its labels are class indices, but they are rows of numbers"]
+    if kind == "probabilities":
+        sums = labels.sum(1)
+        if (labels < 0).any() or ((sums - 1).abs() > SUM_WITHIN).any():
+            return [
+                f"labels are said to be probabilities; their rows sum to {sums.min():g} to"
+                f" {sums.max():g}, and the least is {labels.min():g}"
+            ]
     return []

@@ -1,4 +1,4 @@
-"""Find a dataset by name, load it, and say what is there; fetch and import what is not."""
+"""Find datasets by name, load and list them; download or import missing ones."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def find(name: str, sources: Sources | None = None) -> Source:
 
 
 def suggested_path(name: str, known: Iterable[str]) -> str:
-    """Return what a path alone may mean, such as `folder:/path`; "" where `name` is no path.
+    """Return the name that a bare path may mean, such as `folder:/path`; "" if it is no path.
 
-    A folder with a table and without folders for classes is meant as that table.
+    A folder with a table and without class folders means that table.
     """
     path = Path(name).expanduser()
     if not (path.exists() or os.sep in name) or ":" in name:
@@ -162,7 +162,7 @@ def fingerprint(
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is known of a dataset's arrays.
+    """The known sizes of a dataset's arrays.
 
     Attributes:
         num_classes: C.
@@ -392,7 +392,7 @@ def _subset(dataset: Dataset, per_class: int) -> Dataset:
 
 
 def locate(name: str, *, roots: Iterable[Path] = (), sources: Sources | None = None) -> Presence:
-    """Say whether a dataset's files are there, where, and what would make them be.
+    """Return whether a dataset's files are present, where, and how to get them.
 
     Raises:
         DatasetError: An unknown name.
@@ -402,7 +402,7 @@ def locate(name: str, *, roots: Iterable[Path] = (), sources: Sources | None = N
 
 @dataclass(frozen=True)
 class Listing:
-    """One line of `ddbench datasets`; None where only the files tell."""
+    """One line of `ddbench datasets`; None where only the files have the answer."""
 
     name: str
     summary: str
@@ -452,8 +452,8 @@ def fetch(
 ) -> Path | None:
     """Download a dataset into the data root; return where it is (None where no files are needed).
 
-    The files are downloaded beside, checked by loading them, and moved into place when whole. One
-    that is there already is left as it is.
+    The files are downloaded to a temporary folder, checked by loading them, and then moved into
+    place. A dataset that is present already stays as it is.
 
     Raises:
         DatasetError: Nothing to download, no network, or a file that is not what it should be.

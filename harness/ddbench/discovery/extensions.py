@@ -1,11 +1,11 @@
-"""Extensions: datasets, architectures, inits, engines and observers, ours among them."""
+"""Load extensions: datasets, architectures, inits, engines, observers, built-in ones included."""
 
 from __future__ import annotations
 
 import copy
 import functools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -21,8 +21,9 @@ from ddbench.text.lines import named
 if TYPE_CHECKING:
     from ddbench.architectures import Architecture
     from ddbench.contract.engines import Engine
-    from ddbench.contract.hookspecs import Init
+    from ddbench.contract.hookspecs import Init, Reporter
     from ddbench.datasets import Source
+    from ddbench.formations import Formation
 
 log = logging.getLogger("ddbench")
 
@@ -50,6 +51,13 @@ class BuiltIn:
         from ddbench import inits
 
         return inits.register_inits()
+
+    @hookimpl
+    def register_formations(self) -> Mapping[str, Formation]:
+        """Return the built-in parts of sets."""
+        from ddbench import formations
+
+        return formations.register_formations()
 
 
 def canonical_architecture(name: str) -> str:
@@ -95,6 +103,7 @@ class Extensions:
         folder: Path = Path(),
         silenced: Iterable[str] = (),
         files: Iterable[Path] = (),
+        built_in: Mapping[str, object] | None = None,
     ) -> Extensions:
         """Return the built-in extension, every installed one, and those of `files`.
 
@@ -103,9 +112,10 @@ class Extensions:
             folder: The run folder, for them to write into.
             silenced: Those that are to be told nothing: they have raised before.
             files: Python files; one that is a method is passed over.
+            built_in: Parts of ddbench that higher rooms bring, by name.
         """
         files = list(dict.fromkeys(Path(file).resolve() for file in files))
-        extensions = cls()
+        extensions = cls(built_in)
         extensions.silenced |= set(silenced)
         extensions._code |= installed_code(files)
         for name, point in _points():
@@ -168,6 +178,22 @@ class Extensions:
         """Return the fingerprint of the code that brings an init, "" for a built-in one."""
         return self._code_of("register_inits", self.inits, name)
 
+    def bringers_of(self, parts: Sequence[str]) -> dict[str, str]:
+        """Return which distributions bring parts of sets, but for those of ddbench itself."""
+        if not parts:
+            return {}
+        brought = {part: self._brought.get(("register_formations", part), "") for part in parts}
+        foreign = {part: by for part, by in brought.items() if by not in ("", "ddbench")}
+        dists = {name: point.dist for name, point in _points()} if foreign else {}
+        return {
+            part: f"{dist.metadata['Name']} {dist.version}" if (dist := dists.get(by)) else by
+            for part, by in foreign.items()
+        }
+
+    def code_of_formation(self, name: str) -> str:
+        """Return the fingerprint of the code that brings a part of sets, "" for a built-in one."""
+        return self._code_of("register_formations", self.formations, name)
+
     def code_of_architecture(self, name: str) -> str:
         """Return the fingerprint of the code that brings a network, "" for a built-in one."""
         from ddbench.architectures import family_of
@@ -202,8 +228,18 @@ class Extensions:
 
     @functools.cached_property
     def engines(self) -> dict[str, Engine]:
-        """Engines by name."""
+        """Engines by name; ddbench's own are brought by `execution`."""
         return self._collect("register_engines")
+
+    @functools.cached_property
+    def formations(self) -> dict[str, Formation]:
+        """Parts of sets by name."""
+        return self._collect("register_formations")
+
+    @functools.cached_property
+    def reporters(self) -> dict[str, Reporter]:
+        """Formats of reports by name; ddbench's own are brought by `reporting`."""
+        return self._collect("register_reporters")
 
     def notify(self, hook: str, **arguments: Any) -> None:  # noqa: ANN401
         """Tell the observers; one that raises is told nothing more and costs nothing else.

@@ -1,4 +1,4 @@
-"""What can be wrong with the MethodInfo that a method gives of itself."""
+"""Check the MethodInfo that a method returns."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ddbench.text.suggestions import unknown_at
 
 
 def wrong_fields(info: MethodInfo, method: str) -> Iterator[str]:
-    """Go through what the MethodInfo of `method` holds that cannot be, in words.
+    """Yield a sentence for each invalid field in the MethodInfo of `method`.
 
-    The first is the one to tell: what comes after it takes it for mended.
+    Report the first one only: later checks assume that earlier fields are valid.
     """
     yield from _wrong_types(info)
     yield from _unstorable(info)
@@ -49,7 +49,9 @@ _TYPES: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "canonical": (callable, "a function, as in lambda config, facts: config"),
     "needs": (callable, "a function, as in lambda config, facts: None"),
     "own_init": (callable, "a function, as in lambda config: None"),
-    "inits": (_is_row_of(str), "a tuple of names, as in ('real',)"),
+    **dict.fromkeys(
+        ("inits", "formations"), (_is_row_of(str), "a tuple of names, as in ('real',)")
+    ),
     "controls": (_is_row_of(Mapping), "a tuple of dicts"),
     **dict.fromkeys(("quick", "check", "published_at"), (_is_table, "a dict")),
 }  # fmt: skip

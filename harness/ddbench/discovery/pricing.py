@@ -1,4 +1,4 @@
-"""Price a plan: count the FLOPs of its jobs without running them.
+"""Estimate the cost of a plan: count the FLOPs of its jobs without running them.
 
 Images and weights are tensors of the device "meta", which have a shape and no content, so a step at
 full width takes a moment. Artifacts are priced by one step of their build. What depends on content
@@ -31,8 +31,8 @@ from ddbench.discovery.methods import Method
 from ddbench.inits import initial_set
 from ddbench.meter import count_flops, forward_macs
 from ddbench.text.lines import named, shortened
+from ddbench.training import Recipe, fit, predict
 from ddbench.training.evaluation import CHOOSING
-from ddbench.training.loop import Recipe, fit, predict
 
 META = torch.device("meta")
 TEST_BATCH = 256  # images that are tested at once

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddbench.execution.engines.fork_server import surroundings
 from ddbench.execution.engines.limits import memory_of_a_job
 from ddbench.execution.run_options import RunOptions, gpus_of, jobs_at_once
 from ddbench.machine import cpu_model, gpu_models
@@ -27,6 +26,7 @@ from ddbench.planning.forecasts import (
 )
 from ddbench.planning.jobs import Plan
 from ddbench.planning.prices import Priced
+from ddbench.processes.fork_server import surroundings
 from ddbench.store.artifact_folders import DONE, state_of
 from ddbench.store.atomic_files import write_json
 from ddbench.store.hashing import hash_of_text

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import ddbench
 from ddbench.store.atomic_files import write_json
+from ddbench.store.records import FROM_FILE
 
 if TYPE_CHECKING:
     from ddbench.execution.run_options import RunOptions
@@ -51,7 +52,9 @@ def manifest_of(
             **plan.record(),
             "expected": {id: round(value, 3) for id, value in (seconds or {}).items()},
         },
-        "code": {job.method: job.code for job in plan.condensations},
+        "code": {
+            job.method: job.code for job in plan.condensations if not job.code.startswith(FROM_FILE)
+        },
         "options": {"device": options.device, "threads": options.threads, "jobs": options.jobs},
         "host": host,
     }

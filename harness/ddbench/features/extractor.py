@@ -1,4 +1,4 @@
-"""The shared feature network: trained once on the real training set, and what it sees in images.
+"""The shared feature network, trained once on the real training set, and its features.
 
 Selection methods and inits look at real images through it. It is an artifact, the same one for
 every condensation seed, so that its cost is paid once and shown once.
@@ -24,7 +24,7 @@ from ddbench.contract.task import Split, Task, build_network
 from ddbench.store.atomic_files import write_json, write_whole
 from ddbench.store.hashing import seed_of
 from ddbench.store.tensor_trees import load_tree, save_tree
-from ddbench.training.loop import Recipe, cross_entropy, new_optimizer, predict
+from ddbench.training import Recipe, cross_entropy, new_optimizer, predict
 
 SEED = 0  # not the condensation's: all seeds share one network
 RECIPE = Recipe(epochs=20, optimizer="sgd", lr=0.01, momentum=0.9, weight_decay=0.0, batch=256)
@@ -36,7 +36,7 @@ WEIGHTS, ACCURACY = "network.safetensors", "accuracy.json"
 
 
 class FeatureError(RuntimeError):
-    """A feature network that cannot be trained, read or trusted; says why and what to do."""
+    """A feature network that cannot be trained, read or used; says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,15 @@ class TrainedNetwork:
     accuracy: float
     held_out: int
 
-    def measures(self) -> dict[str, float | int | str]:
-        """Return what a synthetic set made with it records in its measures."""
+    def measures(self, role: str = "feature") -> dict[str, float | int | str]:
+        """Return what a synthetic set made with it records in its measures.
+
+        `role` is what the network was: of a "teacher" the accuracy is ``teacher_accuracy``.
+        """
         return {
-            "feature_network": self.architecture,
-            "feature_epochs": self.epochs,
-            "feature_accuracy": self.accuracy,
+            f"{role}_network": self.architecture,
+            f"{role}_epochs": self.epochs,
+            f"{role}_accuracy": self.accuracy,
         }
 
 

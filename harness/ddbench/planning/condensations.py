@@ -1,4 +1,4 @@
-"""The condensations of a plan: each cell asked of its method, and what comes of it."""
+"""The condensations of a plan: ask the method about each cell, and use its answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Answered = Sequence[tuple[Question, Mapping[str, Any]]]
 
 
 def add_condensations(draft: Draft, cells: Sequence[Cell]) -> None:
-    """Ask the methods about the cells, and add those to the plan that can be."""
+    """Ask the methods about the cells, and add the possible ones to the plan."""
     ready = [question_about(draft, cell) for cell in cells if _is_possible(draft, cell)]
     answered = list(zip(ready, answers_to(draft, ready), strict=True))
     if draft.choices.budget_total is not None and draft.budget is None:
@@ -50,7 +50,7 @@ def add_condensations(draft: Draft, cells: Sequence[Cell]) -> None:
 
 
 def _is_possible(draft: Draft, cell: Cell) -> bool:
-    """Return whether a cell can be asked of its method; else it is left out."""
+    """Return whether the method can be asked about a cell; if not, leave the cell out."""
     obstacle = _obstacle(draft, cell)
     if obstacle is not None:
         leave_out(draft, cell, *obstacle)
@@ -58,7 +58,7 @@ def _is_possible(draft: Draft, cell: Cell) -> bool:
 
 
 def _obstacle(draft: Draft, cell: Cell) -> tuple[str, Blame] | None:
-    """Return why a cell cannot be, and who is to blame, before its method is asked."""
+    """Return why a cell is impossible and who caused it, before its method is asked."""
     method = draft.method_of(cell.row)
     info = draft.info.get(method)
     if info is None:
@@ -159,7 +159,7 @@ def _condensation(draft: Draft, cell: Cell, answer: Mapping[str, Any]) -> Conden
         paper=info["paper"],
         bibtex=info["bibtex"],
         snapshots=snapshots_of(draft, answer["steps"], budget),
-        extensions=draft.extensions(cell.architecture, cell.dataset, cell.init),
+        extensions=draft.extensions(cell.architecture, cell.dataset, cell.init, info["formations"]),
         validate=facts.validate,
     )
     return with_ids(job)
@@ -190,7 +190,7 @@ def _reduced(
 
 
 def _stands_in(draft: Draft, value: object, axis: str, values: Sequence[object]) -> bool:
-    """Return whether a value of an axis is one of some; a dataset may have several names."""
+    """Return whether a value of an axis is among `values`; a dataset may have several names."""
     if axis == "dataset":
         return _data(draft, str(value)) in [_data(draft, str(name)) for name in values]
     return value in values

@@ -1,4 +1,4 @@
-"""A plan in the making: what was asked for, what has been found out, what is wrong."""
+"""A plan under construction: the request, what is known so far, and the problems."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from ddbench.discovery.asking import Answer
 from ddbench.discovery.methods import MethodEntry
 from ddbench.planning.jobs import Choices, DatasetFacts, Plan
 from ddbench.planning.registry import Preset, Registry, Where
+from ddbench.store.records import Condensation
 
 # What the command line calls the axes of a preset.
 OPTIONS = {"datasets": "--dataset", "architectures": "--arch", "evaluate_on": "--evaluate-on"}
 
 
 class MissingData(Exception):
-    """A dataset that is not here; the text is the remedy."""
+    """A dataset whose files are missing; the text is the remedy."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class PlanningContext:
 
 @dataclass
 class Draft:
-    """What the steps of the planner share; each adds what it finds out.
+    """The data that the planner's steps share; each step adds its findings.
 
     Attributes:
         registry: With the canonical names of its architectures, once these are known.
@@ -55,7 +56,9 @@ class Draft:
         absent: Dataset -> why it is not here.
         fits: (architecture, dataset) -> its canonical name, or why it does not fit.
         inits: Init -> fingerprint of its code, "" where it is of ddbench.
+        formations: The same of the parts that sets may name.
         plan: The plan as far as it goes.
+        own_recipe: Condensation of a set that is at hand -> whether it has a recipe of its own.
     """
 
     registry: Registry
@@ -70,7 +73,15 @@ class Draft:
     absent: dict[str, str] = field(default_factory=dict)
     fits: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     inits: dict[str, str] = field(default_factory=dict)
+    formations: dict[str, str] = field(default_factory=dict)
     plan: Plan = field(default_factory=Plan)
+    own_recipe: dict[str, bool] = field(default_factory=dict)
+
+    def has_own_recipe(self, job: Condensation) -> bool:
+        """Say whether the set of a condensation is evaluated by its own recipe too."""
+        if job.id in self.own_recipe:
+            return self.own_recipe[job.id]
+        return bool(self.info[job.method]["own_recipe"])
 
     def method_of(self, row: Row) -> str:
         """Return the method behind a row."""
@@ -122,8 +133,11 @@ class Draft:
         own = {name: values for name, values in said.items() if name not in settled}
         return own | self.registry.published_at(row.method, where)
 
-    def extensions(self, architecture: str, dataset: str, init: str = "") -> dict[str, str]:
+    def extensions(
+        self, architecture: str, dataset: str, init: str = "", parts: Iterable[str] = ()
+    ) -> dict[str, str]:
         """Return the code fingerprints of what others registered, by its name."""
         code = {architecture: self.fits[architecture, dataset].get("code", "")}
         code |= {init: self.inits[init]} if init else {}
+        code |= {part: self.formations.get(part, "") for part in parts}
         return {name: fingerprint for name, fingerprint in code.items() if fingerprint}

@@ -1,4 +1,4 @@
-"""Ids: the hash of all that determines a job's result."""
+"""Compute the id of a job: the hash of everything that determines its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ddbench.text.lines import slug
 
 
 def with_ids(job: Condensation) -> Condensation:
-    """Return the job with the ids of all that determines its result."""
+    """Return the job with its ids: hashes of everything that determines its result."""
     options = {
         "method": job.method,
         "config": job.config,
@@ -43,7 +43,7 @@ def with_ids(job: Condensation) -> Condensation:
 
 
 def with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:
-    """Return the job with its id; `of` None: it is about the whole training set."""
+    """Return the job with its id; `of` is None for the whole training set."""
     record = {
         "condensation": of.id if of else job.dataset_fingerprint,
         "snapshot": job.snapshot,
@@ -65,7 +65,7 @@ def with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:
 
 
 def adopting(plan: Plan, condensations: Iterable[str], evaluations: Iterable[str]) -> Plan:
-    """Return the plan with jobs under the ids that a run folder has them by.
+    """Return the plan with the ids under which a run folder already holds its jobs.
 
     What determines a result is in the hash; the readable part in front of it may have been made
     otherwise, from a variant's name, or by an earlier version with the options of `--set` in it.
@@ -99,7 +99,7 @@ def _hash(id: str) -> str:
 
 
 def keeping(plan: Plan, stale: Mapping[str, str]) -> Plan:
-    """Return the plan with results of other code in place: planned id -> the one kept."""
+    """Return the plan that keeps results of other code; `kept` maps planned ids to kept ones."""
     kept = {  # without the snapshots: other code could not take them of what is kept
         job.id: replace(job, id=stale[job.id], snapshots=()) if job.id in stale else job
         for job in plan.condensations

@@ -1,4 +1,4 @@
-"""The FLOPs and the memory of a plan, by rows, counted on shapes alone."""
+"""Count the FLOPs and the memory of a plan by rows, from tensor shapes alone."""
 
 from __future__ import annotations
 

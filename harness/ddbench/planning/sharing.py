@@ -1,4 +1,4 @@
-"""Which artifacts the rows of a plan share, told before anything runs."""
+"""Find the artifacts that the rows of a plan share, before anything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hashes: of text, of plain values, of files. SHA-256 everywhere, cut where an id is shown."""
+"""Hash text, plain values and files with SHA-256; ids show the first digits."""
 
 from __future__ import annotations
 

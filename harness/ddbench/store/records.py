@@ -1,4 +1,4 @@
-"""Jobs and their results: what is written into a run folder, read from it, and sent by workers.
+"""Jobs and their results, as run folders hold them and workers send them.
 
 Each record is one dataclass that writer, reader and child process share. A file of JSON is read by
 `read`, which refuses what does not fit by name; `made` makes a record of the values that a job
@@ -23,6 +23,7 @@ SCHEMA = 1
 PRECISION = "float32"
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 TEST, VALIDATION = "test", "validation"  # whose images an evaluation tests on
+FROM_FILE = "file:"  # before the code of a set that a file brought: not of what is installed
 
 _STRICT = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 _HALVES = re.compile("[\ud800-\udfff]")
@@ -34,7 +35,8 @@ class NewerSchemaError(ValueError):
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
-    check_plain(value, depth=1)
+    if value:
+        check_plain(value, depth=1)
     return value
 
 
@@ -144,22 +146,26 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What a condensation cost. Seconds are of the wall clock; FLOPs 2 for a multiply-add."""
+    """What a condensation cost. Seconds are of the wall clock; FLOPs 2 for a multiply-add.
+
+    None is unknown: of a set that a file brought without saying it.
+    """
 
     __pydantic_config__ = _STRICT
 
-    init_s: Quantity
-    condense_s: Quantity
-    export_s: Quantity
-    artifact_s: Quantity
+    init_s: Quantity | None
+    condense_s: Quantity | None
+    export_s: Quantity | None
+    artifact_s: Quantity | None
     waited_s: Quantity = 0.0
     flops_condense: Quantity | None  # of init, steps and export together; None is unknown
     flops_init: Quantity | None = None  # earlier records have it in the steps
     flops_export: Quantity | None = None
-    flops_artifact: Quantity
+    flops_artifact: Quantity | None
     flops_lower_bound: bool = False
     peak_memory: Counted | None = None  # bytes
     bytes: Counted
+    bytes_ratio: Quantity | None = None  # to ipc float32 images a class
     steps_done: Counted
     declared_flops: dict[str, Counted] = field(default_factory=dict)
 
@@ -213,11 +219,13 @@ class CondensationRecord(Condensation, _Ended):
     metrics: dict[str, Quantity] = field(default_factory=dict)
     chose_on_split: bool = False
     images: Counted | None = None
+    repeated_images: Counted = 0  # of the initial set: of classes with fewer than ipc
     missing_classes: list[Counted] = field(default_factory=list)
     resumed: Counted = 0
     extended_from: str | None = None
     converged: bool = False
     ended_by: str | None = None
+    from_file: str = ""  # that brought the set; "" where it was condensed here
 
     @property
     def steps_done(self) -> int:
@@ -233,6 +241,7 @@ class EvaluationRecord(Evaluation, _Ended):
 
     kind: Literal["evaluation"] = "evaluation"
     labels: str = "hard"
+    regime: str = ""  # of a set's own recipe: HL, SL or SL+KD
     chosen_lr: Quantity | None = None  # of the recipe's learning rates, on training images
     accuracies: list[Share] = field(default_factory=list)
     balanced_accuracies: list[Share] = field(default_factory=list)
@@ -244,6 +253,10 @@ class EvaluationRecord(Evaluation, _Ended):
     peak_memory: Counted | None = None
     n_test: AboveZero | None = None
     images: Counted | None = None
+    decoded_images: Counted | None = None  # that a network sees in an epoch
+    steps_trained: Counted | None = None  # of one network
+    images_seen: Counted | None = None
+    flops_targets: Counted | None = None  # teachers' part of flops_train
     chance: Share | None = None
     majority: Share | None = None
     validation: str = ""  # how the images were held out that it was tested on
@@ -345,7 +358,7 @@ def _read_slowly(content: bytes, kind: str, error: ValidationError) -> Any:  # n
         if values.get("kind") != kind or not isinstance(values.get("id"), str):
             raise ValueError(f"no {kind} record of ddbench")
         if not isinstance(values.get("schema"), int) or isinstance(values["schema"], bool):
-            raise ValueError(f"schema {values.get('schema')!r} is none of ddbench's")
+            raise ValueError(f"schema {values.get('schema')!r} is unknown")
         if values.get("status") not in (DONE, FAILED, SKIPPED):
             raise ValueError(f"status {values.get('status')!r} is none of done, failed, skipped")
     check_plain(values)

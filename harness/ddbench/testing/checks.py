@@ -1,7 +1,7 @@
-"""What is checked of a method: one function a promise, each yielding what breaks it.
+"""The checks of the contract: one function for each promise, which yields what breaks it.
 
-A check yields (expected, came) pairs, in words. It may raise Unsupported, which is a refusal, and
-whatever else it raises is the method's.
+A check yields (expected, got) pairs, in words. It may raise Unsupported, which is a refusal;
+any other error is a fault of the method.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ddbench import formations
 from ddbench.contract import synthetic_set as sets
 from ddbench.contract.hookspecs import Unsupported
 from ddbench.contract.synthetic_set import SyntheticSet
@@ -50,7 +51,7 @@ STEP_S = 5.0  # what one step on toy data may take, so that budgets and checkpoi
 
 @dataclass(frozen=True)
 class Check:
-    """One promise of a method.
+    """A check of one promise of the contract.
 
     Attributes:
         name: Two or three words.
@@ -76,6 +77,11 @@ def check(name: str, docs: str, full: bool = False) -> Any:  # noqa: ANN401
         return function
 
     return add
+
+
+def extensions_of(subject: Subject) -> Extensions:
+    """Return the extensions that the method's sets need: the installed ones, or none but ours."""
+    return Extensions.installed() if subject.method.info.formations else Extensions()
 
 
 # -- what it says of itself ------------------------------------------------------------------
@@ -119,6 +125,12 @@ def _faults_of(result: Any, subject: Subject, when: str = "") -> Faults:  # noqa
         shape=(shape.channels, SIZE, SIZE),
         ipc=shape.ipc,
         balanced=info.balanced,
+    )
+    problems = problems or formations.problems(
+        result,
+        num_classes=shape.classes,
+        shape=(shape.channels, SIZE, SIZE),
+        parts=extensions_of(subject).formations,
     )
     for problem in problems:
         yield f"{when}a set of {shape}", problem
@@ -260,7 +272,7 @@ def _planned(subject: Subject, folder: Path) -> tuple[Plan, JobContext]:
     tables = {subject.name: dict(subject.options)}
     registry = replace(parse(text, Path("registry.toml")), methods=tables, own=tables)
     places = Places(subject.store.parent)
-    session = Session.of(registry, places, {subject.name: subject.method}, Extensions())
+    session = Session.of(registry, places, {subject.name: subject.method}, extensions_of(subject))
     rows, inits = (subject.name,), (subject.init,)
     plan = session.plan(Choices(preset="check", rows=rows, inits=inits, steps=subject.steps))
     setting = JobContext(
@@ -278,7 +290,7 @@ def _condense(
     job: Condensation, setting: JobContext, subject: Subject, stops: tuple[int, ...] = ()
 ) -> dict[str, Any]:
     """Return the record of a condensation that is stopped after each of `stops` steps."""
-    extensions = Extensions()
+    extensions = extensions_of(subject)
     for after in stops:
         taken: list[Any] = []
         control = Control(lambda taken=taken, n=after: len(taken) >= n, taken.append)  # type: ignore[misc]
@@ -308,7 +320,7 @@ def runs(subject: Subject) -> Faults:
         for evaluation in plan.evaluations:
             if evaluation.condensation != job.id:  # of a control that MethodInfo asks for
                 continue
-            scored = run_evaluation(evaluation, setting, Extensions(), Control())
+            scored = run_evaluation(evaluation, setting, extensions_of(subject), Control())
             if scored["status"] != DONE:
                 by = "its own recipe" if evaluation.own_recipe else "hard labels"
                 yield f"a network to train on its set by {by}", str(scored["reason"])

@@ -1,4 +1,4 @@
-"""A device that is not there: shows on any machine whether code would run on a GPU.
+"""A simulated device, which shows on any machine whether code would run on a GPU.
 
 Tensors that are moved `elsewhere` compute on the CPU, and behave as on another device: an
 operation that mixes them with tensors of the CPU raises, as CUDA would, and so does a tensor made

@@ -1,7 +1,8 @@
-"""The method under check: how the checks start it, step it and compare what comes out."""
+"""The method under test: the checks start it, step it, and compare its results."""
 
 from __future__ import annotations
 
+import json
 import random
 import traceback
 from collections.abc import Iterator, Mapping
@@ -152,37 +153,34 @@ def run(subject: Subject, seed: int = 0) -> SyntheticSet:
 
 def copied(result: SyntheticSet) -> SyntheticSet:
     """Return a copy that shares nothing with `result`."""
-    columns = {name: column.clone() for name, column in result.columns.items()}
-    return replace(
-        result,
-        images=result.images.detach().clone(),
-        labels=result.labels.detach().clone(),
-        columns=columns,
-    )
+    return result.with_tensors(lambda tensor: tensor.detach().clone())
 
 
 def difference(one: SyntheticSet, other: SyntheticSet) -> str | None:
-    """Return where two sets differ, in words, or None where every bit is the same."""
+    """Return in words where two sets differ, or None if every bit is the same."""
     tensors = {"images": (one.images, other.images), "labels": (one.labels, other.labels)}
-    tensors |= {
-        f"column {name!r}": (one.columns[name], other.columns[name])
-        for name in one.columns.keys() & other.columns.keys()
-    }
+    for place, these, those in (
+        ("column", one.columns, other.columns),
+        ("payload", one.payload, other.payload),
+    ):
+        if these.keys() != those.keys():
+            return f"{place}s have the names {sorted(these)} and {sorted(those)}"
+        tensors |= {f"{place} {name!r}": (these[name], those[name]) for name in these}
     for name, (a, b) in tensors.items():
         if a.shape != b.shape or a.dtype != b.dtype:
             return f"{name} are {a.dtype} {tuple(a.shape)} and {b.dtype} {tuple(b.shape)}"
         if not torch.equal(a, b):
             most = (a.detach().double() - b.detach().double()).abs().max().item()
             return f"{name} differ by up to {most:.3g}"
-    if one.columns.keys() != other.columns.keys():
-        return f"columns are {sorted(one.columns)} and {sorted(other.columns)}"
-    if dict(one.recipe) != dict(other.recipe):
-        return f"recipes are {dict(one.recipe)} and {dict(other.recipe)}"
+    for name in ("recipe", "formation"):
+        these, those = (json.loads(json.dumps(dict(getattr(s, name)))) for s in (one, other))
+        if these != those:  # as files hold them, with lists for tuples
+            return f"{name}s are {these} and {those}"
     return None
 
 
 def global_state() -> dict[str, Any]:
-    """Return what a method has no business with, by name, in comparable form."""
+    """Return the global state that a method must not change, by name, in comparable form."""
     numpy_state = np.random.get_state(legacy=False)
     return {
         "the random state of torch": torch.get_rng_state().numpy().tobytes(),

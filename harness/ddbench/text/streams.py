@@ -1,4 +1,4 @@
-"""The standard streams: open whatever a program was started with, and data apart from talk."""
+"""Prepare the standard streams, and keep data on standard output apart from messages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Lasting(io.FileIO):
 
 
 def open_closed() -> None:
-    """Open nothing in the place of each standard stream that is closed.
+    """Open /dev/null in place of each standard stream that is closed.
 
     Else the next file that is opened gets its number, and what is printed goes into that file.
     """
@@ -99,7 +99,7 @@ def data_alone() -> Iterator[None]:
 
 
 def speaks_unicode(stream: TextIO) -> bool:
-    """Say whether a stream can take every character."""
+    """Return whether a stream can encode every character."""
     return (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
 
 

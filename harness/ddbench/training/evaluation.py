@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ddbench.contract.recipes import Recipe
 from ddbench.contract.synthetic_set import SetError, SyntheticSet, check_recipe
 from ddbench.contract.task import build_network
 from ddbench.datasets.splits import split_by_share
+from ddbench.formations.batches import Batches, drawn_batches
+from ddbench.formations.decoding import decode
+from ddbench.formations.own import HARD, own_batches, regime
+from ddbench.formations.parts import Decoded, Fit, Own, Parts
 from ddbench.meter import StepMeter, Stopwatch, forward_macs
 from ddbench.store.hashing import seed_of
-from ddbench.training.loop import Recipe, accuracy, fit, predict
+from ddbench.training.loop import accuracy, predict, train
 
 if TYPE_CHECKING:
     from ddbench.architectures import Architecture
@@ -40,6 +45,12 @@ class Scores:
         recipe: The recipe as used.
         labels: "hard" or "soft".
         chosen_lr: The learning rate that was chosen of the recipe's; None without a choice.
+        regime: Of the set's own recipe: "HL" (hard labels), "SL" (a soft label an image), "SL+KD"
+            (a soft label a view); "" under the protocol's recipe.
+        decoded_images: Images that a network sees in an epoch.
+        steps_trained: Optimizer steps of one network.
+        images_seen: Images that one network has seen.
+        flops_targets: Part of `flops_train` that teachers take, by fvcore's count.
     """
 
     accuracies: list[float]
@@ -52,6 +63,11 @@ class Scores:
     recipe: Recipe
     labels: str
     chosen_lr: float | None = None
+    regime: str = ""
+    decoded_images: int = 0
+    steps_trained: int = 0
+    images_seen: int = 0
+    flops_targets: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,25 +116,45 @@ class RealImages:
     choose_by: HeldOut | None = None
 
 
-def own_recipe(recipe: Recipe, synthetic: SyntheticSet) -> Recipe:
+@dataclass(frozen=True)
+class Registered:
+    """What extensions bring; None is what is built in.
+
+    Attributes:
+        architectures: Architecture families by name.
+        formations: Parts of sets by name.
+    """
+
+    architectures: Mapping[str, Architecture] | None = None
+    formations: Parts | None = None
+
+
+def own_recipe(recipe: Recipe, synthetic: SyntheticSet, images: int | None = None) -> Recipe:
     """Return the protocol's recipe with the set's own learning rate, batch, ... laid over it.
 
     When the number of epochs changes, the drop moves with it, to just past the half as in the
-    published protocols (E // 2 + 1).
+    published protocols (E // 2 + 1); a schedule takes its place. `images` are those that networks
+    see, the stored ones where the set has no decoder.
 
     Raises:
         SetError: The set's recipe has an unknown key or a wrong value.
     """
     if problems := check_recipe(synthetic):
         raise SetError("; ".join(problems))
-    names = ("epochs", "lr", "batch", "augment")
-    given = {name: synthetic.recipe[name] for name in names if name in synthetic.recipe}
+    said = {name: value for name, value in synthetic.recipe.items() if name != "labels"}
+    own = Recipe.of({"epochs": recipe.epochs, **said})
+    given: dict[str, Any] = {name: getattr(own, name) for name in said}
     if "lr" in given:
         given["learning_rates"] = ()  # the set's own is no choice
-    if "epochs" in given and recipe.drop:
-        half = replace(recipe.drop, after_epochs=(given["epochs"] - 1) // 2 + 2)
-        return replace(recipe, **given, drop=half)
-    return replace(recipe, **given)
+    if "schedule" in given:
+        given["drop"] = None
+    if synthetic.formation.get("views", {}).get("name") == "replay":
+        given["augment"] = "none"  # the views are stored
+    changed = replace(recipe, **given)
+    if changed.drop and given.keys() & {"epochs", "steps"}:
+        epochs = changed.epochs_of(len(synthetic) if images is None else images)
+        return replace(changed, drop=replace(changed.drop, after_epochs=(epochs - 1) // 2 + 2))
+    return changed
 
 
 def evaluate(
@@ -129,10 +165,13 @@ def evaluate(
     recipe: Recipe,
     networks: int,
     own: bool = False,
-    catalogue: Mapping[str, Architecture] | None = None,
+    registered: Registered = Registered(),
     progress: Progress = lambda done, total: None,
 ) -> Scores:
     """Train `networks` fresh networks on `synthetic` and test each after its last epoch.
+
+    Networks are trained on the decoded images. Under the protocol's recipe they learn hard labels
+    of views that the protocol draws; by its own recipe a set brings views and targets as well.
 
     Args:
         synthetic: The set, on the device to compute on.
@@ -140,26 +179,34 @@ def evaluate(
         architecture: Name of the networks' architecture.
         recipe: How each is trained.
         networks: K. Network k starts from the same weights for every set and method.
-        own: Take the set's own recipe and labels, where it has any; else hard labels.
-        catalogue: Architecture families beside the built-in ones.
+        own: Take the set's own recipe, views and targets, where it has any; else hard labels.
+        registered: What extensions bring.
         progress: Told the epochs done.
 
     Raises:
         ValueError: The recipe has learning rates, and nothing to choose by.
+        SetError: The set cannot be trained on.
     """
+    data = _Data.of(synthetic, real.num_classes, registered, own)
     if own:
-        recipe = own_recipe(recipe, synthetic)
-    hard = not own or synthetic.recipe.get("labels") == "hard"
-    labels = synthetic.hard_labels() if hard else synthetic.labels
-    fresh = _Networks(architecture, synthetic, real.num_classes, catalogue, progress)
-    fresh.total = (networks + CHOOSING * len(recipe.learning_rates)) * recipe.epochs
-    chosen = _chosen(fresh, labels, recipe, real.choose_by) if recipe.learning_rates else None
+        recipe = own_recipe(recipe, synthetic, len(data.decoded.images))
+    fresh = _Networks(architecture, data, registered.architectures, progress)
+    epochs = recipe.epochs_of(len(data.decoded.images))
+    fresh.total = (networks + CHOOSING * len(recipe.learning_rates)) * epochs
+    chosen = _chosen(fresh, recipe, real.choose_by) if recipe.learning_rates else None
     used = recipe if chosen is None else replace(recipe, lr=chosen)
+    scores = _scores(fresh, used, real, networks)
+    return replace(scores, recipe=recipe, chosen_lr=chosen, regime=data.regime if own else "")
+
+
+def _scores(fresh: _Networks, recipe: Recipe, real: RealImages, networks: int) -> Scores:
+    """Train and test each of the networks."""
+    data = fresh.data
     scores: dict[str, list[float]] = {"accuracy": [], "balanced": [], "train": [], "test": []}
     counted = StepMeter(fresh.device)
     for k in range(networks):
         meter = counted if k == 0 else StepMeter(fresh.device, count=False)
-        network = fresh.trained("evaluation", k, synthetic.images, labels, used, meter)
+        network = fresh.trained("evaluation", k, data, recipe, meter)
         watch = Stopwatch(fresh.device)
         with watch("test"):
             predicted = predict(network, real.images).argmax(1)
@@ -167,6 +214,7 @@ def evaluate(
         scores["balanced"].append(balanced_accuracy(predicted, real.labels, real.num_classes))
         scores["train"].append(meter.seconds)
         scores["test"].append(watch.seconds["test"])
+    count = len(data.decoded.images)
     return Scores(
         accuracies=scores["accuracy"],
         balanced_accuracies=scores["balanced"],
@@ -176,9 +224,53 @@ def evaluate(
         lower_bound=counted.lower_bound,
         forward_macs=forward_macs(network, fresh.shape),
         recipe=recipe,
-        labels="soft" if labels.ndim == 2 else "hard",
-        chosen_lr=chosen,
+        labels="hard" if data.regime == HARD else "soft",
+        decoded_images=count,
+        steps_trained=recipe.steps_of(count),
+        images_seen=recipe.images_seen(count),
+        flops_targets=fresh.target_flops * recipe.images_seen(count),
     )
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What networks are trained on: images and hard labels, or what a set's formation gives."""
+
+    synthetic: SyntheticSet
+    decoded: Decoded
+    labels: torch.Tensor  # (M,) or (M, C)
+    fit: Fit
+    parts: Parts | None = None
+    regime: str = HARD
+    formed: bool = False  # whether the set brings views or targets of its own
+
+    @classmethod
+    def of(
+        cls, synthetic: SyntheticSet, num_classes: int, registered: Registered, own: bool
+    ) -> _Data:
+        """Return what a set gives under a protocol, or by its own recipe."""
+        decoded = decode(synthetic, registered.formations)
+        _, channels, height, width = decoded.images.shape
+        shape = (channels, height, width)
+        fit = Fit(num_classes, shape, len(decoded.images), registered.architectures)
+        hard = not own or synthetic.recipe.get("labels") == "hard"
+        labels = synthetic.hard_labels() if hard else synthetic.labels
+        return cls(
+            synthetic,
+            decoded,
+            labels[decoded.source],
+            fit,
+            registered.formations,
+            HARD if hard else regime(synthetic),
+            formed=not hard and bool(synthetic.formation),
+        )
+
+    def batches(self, recipe: Recipe, generator: torch.Generator) -> tuple[Batches, int]:
+        """Return the batches, and the FLOPs of making the targets of one image."""
+        if self.formed:
+            own = Own(self.synthetic, self.decoded, recipe, generator, self.fit)
+            return own_batches(own, self.parts)
+        return drawn_batches(self.decoded.images, self.labels, recipe, generator), 0
 
 
 class _Networks:
@@ -187,34 +279,28 @@ class _Networks:
     def __init__(
         self,
         architecture: str,
-        synthetic: SyntheticSet,
-        num_classes: int,
+        data: _Data,
         catalogue: Mapping[str, Architecture] | None,
         progress: Progress,
     ) -> None:
-        _, channels, height, width = synthetic.images.shape
-        self.shape = (channels, height, width)
-        self.device = synthetic.images.device
-        self.architecture, self.num_classes, self.catalogue = architecture, num_classes, catalogue
-        self.synthetic = synthetic
+        self.shape, self.num_classes = data.fit.shape, data.fit.num_classes
+        self.device = data.decoded.images.device
+        self.architecture, self.catalogue = architecture, catalogue
+        self.data = data
         self.progress, self.done, self.total = progress, 0, 0
+        self.target_flops = 0
 
     def trained(
-        self,
-        purpose: str,
-        k: int,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        recipe: Recipe,
-        meter: StepMeter,
+        self, purpose: str, k: int, data: _Data, recipe: Recipe, meter: StepMeter
     ) -> torch.nn.Module:
-        """Return network k of a purpose, trained on a set."""
+        """Return network k of a purpose, trained on some data."""
         network = build_network(
             self.architecture, self.shape, self.num_classes, seed_of(purpose, k), self.device,
             self.catalogue,
         )  # fmt: skip
         generator = torch.Generator().manual_seed(seed_of(purpose, "order", k))
-        fit(network, images, labels, recipe, generator, meter, self._epoch_done)
+        batches, self.target_flops = data.batches(recipe, generator)
+        train(network, batches, len(data.decoded.images), recipe, meter, self._epoch_done)
         return network
 
     def _epoch_done(self, epoch: int) -> None:
@@ -222,20 +308,18 @@ class _Networks:
         self.progress(self.done, self.total)
 
 
-def _chosen(
-    fresh: _Networks, labels: torch.Tensor, recipe: Recipe, choose_by: HeldOut | None
-) -> float:
+def _chosen(fresh: _Networks, recipe: Recipe, choose_by: HeldOut | None) -> float:
     """Return the learning rate of the recipe's that is best on held-out training images."""
     if choose_by is None:
         raise ValueError("a recipe with learning rates needs held-out images to choose by")
-    images = fresh.synthetic.images
+    data = fresh.data
     if choose_by.rest is not None:
-        images, labels = choose_by.rest.images, choose_by.rest.labels
+        data = _Data.of(choose_by.rest, data.fit.num_classes, Registered(), own=False)
     right: dict[float, float] = {}
     for lr in recipe.learning_rates:
         accuracies = [
             accuracy(
-                fresh.trained("choosing", k, images, labels, replace(recipe, lr=lr),
+                fresh.trained("choosing", k, data, replace(recipe, lr=lr),
                               StepMeter(fresh.device, count=False)),
                 choose_by.images,
                 choose_by.labels,

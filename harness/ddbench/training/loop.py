@@ -2,87 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
-from ddbench import augment
-
-
-@dataclass(frozen=True)
-class LRDrop:
-    """One drop of the learning rate: after `after_epochs` epochs, times `factor`."""
-
-    after_epochs: int
-    factor: float = 0.1
-    reset_momentum: bool = True  # the reference code builds a new optimizer (momentum lost)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained: every constant of it.
-
-    Attributes:
-        epochs: Passes over the set; 301 in the papers' "300 epochs", which count from 0 to 300.
-        optimizer: "sgd" or "adam".
-        lr: Learning rate.
-        momentum: Of SGD; ignored by Adam.
-        weight_decay: L2 penalty on all parameters.
-        batch: Images a step; the last batch of an epoch may be smaller.
-        drop: The drop of the learning rate, or None.
-        augment: Augmentation of each training batch: a strategy of `ddbench.augment`, or "none".
-        learning_rates: Of which an evaluation takes the one that is best on held-out training
-            images, in place of `lr`; () takes `lr`.
-    """
-
-    epochs: int
-    optimizer: str = "sgd"
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    batch: int = 256
-    drop: LRDrop | None = None
-    augment: str = "none"
-    learning_rates: tuple[float, ...] = ()
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Recipe:
-        """Return the recipe of plain values, as jobs and records hold them."""
-        drop = values.get("drop")
-        rates = tuple(values.get("learning_rates", ()))
-        given = {**values, "drop": LRDrop(**drop) if drop else None, "learning_rates": rates}
-        return cls(**given)
-
-    def plain(self) -> dict[str, Any]:
-        """Return the recipe as plain values; without learning rates where there is no choice."""
-        values = {**vars(self), "drop": vars(self.drop) if self.drop else None}
-        rates = values.pop("learning_rates")
-        return values | ({"learning_rates": list(rates)} if rates else {})
+from ddbench.contract.recipes import LRDrop, Recipe
+from ddbench.formations.batches import Batches, drawn_batches
+from ddbench.formations.losses import loss_of
 
 
 def new_optimizer(network: torch.nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
     """Return the recipe's optimizer over all parameters of `network`."""
+    decay = recipe.weight_decay
+    parameters: Any = network.parameters()
+    if recipe.decay_matrices_only:
+        every = [*network.parameters()]
+        parameters = [
+            {"params": [p for p in every if p.ndim > 1], "weight_decay": decay},
+            {"params": [p for p in every if p.ndim <= 1], "weight_decay": 0.0},
+        ]
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(network.parameters(), lr=lr, weight_decay=recipe.weight_decay)
+        return torch.optim.Adam(parameters, lr=lr, weight_decay=decay)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay)
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            network.parameters(), lr=lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
-    raise ValueError(f"optimizer is {recipe.optimizer!r}; available: adam, sgd")
-
-
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy of (B, C) logits with class indices (B,) or logits (B, C).
-
-    Soft labels are the softmax of the label logits at temperature 1 (DATM, section 3).
-    """
-    if labels.ndim == 1:
-        return F.cross_entropy(logits, labels)
-    return -(F.softmax(labels, 1) * F.log_softmax(logits, 1)).sum(1).mean()
+        return torch.optim.SGD(parameters, lr=lr, momentum=recipe.momentum, weight_decay=decay)
+    raise ValueError(f"optimizer is {recipe.optimizer!r}; available: adam, adamw, sgd")
 
 
 def fit(
@@ -93,25 +40,51 @@ def fit(
     generator: torch.Generator,
     step: AbstractContextManager | None = None,
     epoch_done: Callable[[int], None] = lambda epoch: None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
     """Train `network` in place on (N, ch, H, W) `images` with hard (N,) or soft (N, C) `labels`.
 
     `generator` (CPU) draws the order of the images and the augmentation. `step` is entered once
-    per optimizer step (a StepMeter, say). Evaluation protocol of Zhao et al. 2021, appendix.
+    per optimizer step (a StepMeter, say). `optimizer` is one of `new_optimizer` to go on with, with
+    its momentum; None makes a new one. Evaluation protocol of Zhao et al. 2021, appendix.
+    """
+    batches = drawn_batches(images, labels, recipe, generator)
+    train(network, batches, len(images), recipe, step, epoch_done, optimizer)
+
+
+def train(
+    network: torch.nn.Module,
+    batches: Batches,
+    count: int,
+    recipe: Recipe,
+    step: AbstractContextManager | None = None,
+    epoch_done: Callable[[int], None] = lambda epoch: None,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> None:
+    """Train `network` in place on `batches` of `count` images, as the recipe says.
+
+    `step` is entered once per optimizer step, with the making of its batch. `optimizer` is one to
+    go on with; None makes a new one.
     """
     network.train()
-    optimizer = new_optimizer(network, recipe, recipe.lr)
-    for epoch in range(recipe.epochs):
+    optimizer = optimizer or new_optimizer(network, recipe, recipe.lr)
+    steps, epochs, done = recipe.steps_of(count), recipe.epochs_of(count), 0
+    for epoch in range(epochs):
         if recipe.drop and epoch == recipe.drop.after_epochs:
             optimizer = _dropped(optimizer, network, recipe, recipe.drop)
-        order = torch.randperm(len(images), generator=generator).to(images.device)
-        for chosen in order.split(recipe.batch):
+        for make in batches(epoch):
+            if done == steps:
+                break
             with step or nullcontext():
-                batch = augment.augment(recipe.augment, generator, images[chosen])
-                loss = cross_entropy(network(batch), labels[chosen])
+                if recipe.schedule:
+                    share = recipe.schedule.share(epoch, epochs, done, steps)
+                    _set_lr(optimizer, recipe.lr * share)
+                batch = make()
+                loss = loss_of(recipe.loss, network(batch.shown.images), batch)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+            done += 1
         epoch_done(epoch)
 
 
@@ -121,9 +94,13 @@ def _dropped(
     lr = recipe.lr * drop.factor
     if drop.reset_momentum:
         return new_optimizer(network, recipe, lr)
+    _set_lr(optimizer, lr)
+    return optimizer
+
+
+def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr
-    return optimizer
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The budget of images, and what stands in the way of sharing it among the clients."""
+"""Share the budget of images among the clients, or say why that is not possible."""
 
 from __future__ import annotations
 

@@ -20,23 +20,22 @@ from ddbench.execution.engines import worker_channel
 from ddbench.execution.engines.crash_records import (
     INFRASTRUCTURE,
     SERVER_LOST,
-    StartError,
     dead,
     exit_words,
-    refuse_few_files,
-)
-from ddbench.execution.engines.fork_server import (
-    end_server,
-    no_main_module,
-    ready,
-    start_method,
-    surroundings,
-    try_to_start,
 )
 from ddbench.execution.engines.job_queue import Job
 from ddbench.execution.engines.limits import exceeds, relieve_log, shorten_log
 from ddbench.execution.engines.reaper import Reaper, kill_family
 from ddbench.execution.engines.work import RETRIES, Work
+from ddbench.processes.fork_server import (
+    end_server,
+    let_server_import,
+    no_main_module,
+    start_method,
+    surroundings,
+    try_to_start,
+)
+from ddbench.processes.start_errors import StartError, refuse_few_files
 from ddbench.store.records import Condensation
 from ddbench.text import streams
 
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 GRACE = 6.0  # seconds a stopped worker has to end its step and save; batch systems allow ten
+PRELOAD = "ddbench.execution.engines.preload"  # what the fork server of a run imports
 
 
 @dataclass
@@ -86,7 +86,7 @@ class _Local:
         refuse_few_files(self.work.jobs_at_once)
         # Any: typeshed's BaseContext has no Process
         self.context: Any = multiprocessing.get_context(start_method())
-        self.context.set_forkserver_preload(["ddbench.execution.engines.preload"])
+        let_server_import(PRELOAD)
         streams.open_closed()  # workers have what is open here
         self.reaper = Reaper()
         try:
@@ -108,7 +108,7 @@ class _Local:
         Raises:
             StartError: It cannot be started, or a worker cannot import what it needs.
         """
-        first = self.context.Process(target=ready)
+        first = self.context.Process(target=_ready)
         faults: list[Exception] = []
         starting = threading.Thread(target=try_to_start, args=(first, faults), daemon=True)
         starting.start()
@@ -309,6 +309,11 @@ class _Local:
 def _tell(worker: _Worker, word: str) -> None:
     with suppress(OSError):  # it has just ended by itself
         worker_channel.send(worker.pipe, {"event": word})
+
+
+def _ready() -> None:
+    """Import what a job needs, in a process that shows that the fork server is up."""
+    import ddbench.execution.engines.worker_process  # noqa: F401
 
 
 def _enter(*arguments: Any) -> None:  # noqa: ANN401

@@ -25,12 +25,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ddbench.discovery.child_process import SIGNALS
 from ddbench.discovery.methods import discover
 from ddbench.execution.engines.job_queue import Event, Job
 from ddbench.execution.engines.limits import memory_of_a_job
 from ddbench.execution.engines.work import CLAIMED, Assignment, Work
 from ddbench.execution.job_context import JobContext
+from ddbench.processes.child_process import SIGNALS
 from ddbench.store.atomic_files import claimed, write_whole
 from ddbench.store.records import Condensation
 from ddbench.store.run_folder import RESULT, RunError, RunFolder

@@ -13,17 +13,19 @@ from typing import Any
 
 import torch
 
+from ddbench import formations
 from ddbench.contract import synthetic_set as sets
 from ddbench.contract.config import make_config
 from ddbench.contract.hookspecs import Converged
+from ddbench.contract.set_metadata import about_data, about_job
 from ddbench.contract.synthetic_set import SyntheticSet
-from ddbench.datasets import space_of
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import Method
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner.callbacks import Control, Stopped
 from ddbench.execution.runner.checkpoint import Checkpoint, Progress, holds_set_of, take_over
 from ddbench.execution.runner.guard import Guard, MisbehavedError
+from ddbench.execution.runner.provenance import provenance
 from ddbench.inits import initial_set
 from ddbench.meter import PeakMemory, StepMeter, warm_up
 from ddbench.store.atomic_files import check_plain, write_whole
@@ -60,8 +62,11 @@ class Condensing:
         self.run_folder = setting.run
         self.check_folder = setting.run.check_of_presence()
         self.at = Progress()
+        self.repeated = 0  # images that the initial set has more than once
         self.meters = self._meters()
         self.memory = PeakMemory(self.device)
+        made_on = provenance(setting)
+        self.made_on = {name: made_on[name] for name in ("hardware_class", "versions")}
 
     def _meters(self) -> dict[str, StepMeter]:
         return {
@@ -94,7 +99,7 @@ class Condensing:
         self.whitening = self.setting.whitening(dataset)
         self.lent = (data.train_images, data.train_labels)
         self.checksum = _checksum(*self.lent)
-        self.about_data = {"dataset": job.dataset, **space_of(dataset)}
+        self.about = {**about_data(job.dataset, dataset, job.validate), **about_job(job)}
         self.task = self.setting.task(job, dataset, data, self.extensions)
         self.task.on_build = self.control.report
         warm_up(self.device)
@@ -125,6 +130,8 @@ class Condensing:
             initial = initial_set(chosen, self.task, self.method.info, config)
             with self.task.off_the_clock():
                 untouched = None if initial is None else _own_tensors(initial)
+            if initial is not None:
+                self.repeated = int(initial.measures.get("repeated_images", 0))
             state = self._call("init", task=self.task, synthetic=initial, config=config)
         self.guard.check("init")
         if state is None:
@@ -248,16 +255,23 @@ class Condensing:
         return self._checked(result)
 
     def _checked(self, result: Any) -> SyntheticSet:  # noqa: ANN401
+        classes, shape = self.task.num_classes, self.task.shape
         problems = sets.check(
             result,
-            num_classes=self.task.num_classes,
-            shape=self.task.shape,
+            num_classes=classes,
+            shape=shape,
             ipc=self.job.ipc,
             balanced=self.job.balanced,
+        ) or formations.problems(
+            result,
+            num_classes=classes,
+            shape=shape,
+            parts=self.extensions.formations,
+            catalogue=self.extensions.architectures,
         )
         if problems:
             raise MisbehavedError("the exported set is not right: " + "; ".join(problems))
-        for name in ("recipe", "measures", "provenance"):
+        for name in ("recipe", "measures", "provenance", "formation"):
             try:
                 check_plain(dict(getattr(result, name)), name, depth=1)
             except ValueError as error:
@@ -266,8 +280,9 @@ class Condensing:
 
     def _complete(self, result: SyntheticSet) -> SyntheticSet:
         """Return the set with what training on it elsewhere needs to know."""
-        made_by = {"method": self.job.method, "source": self.job.source, "id": self.job.id}
-        return replace(result, provenance={**result.provenance, **self.about_data, **made_by})
+        parts = self.extensions.bringers_of(formations.part_names(result))
+        about = self.about | ({"parts": parts} if parts else {})
+        return replace(result, provenance={**result.provenance, **about})
 
     def _snapshot(self, state: Any) -> None:  # noqa: ANN401
         """Keep the set as it stands, if asked to."""
@@ -367,7 +382,9 @@ class Condensing:
         except ValueError as error:
             raise MisbehavedError(f"the result cannot be stored: {error}") from error
         self.check_folder()
-        result.save(self.run_folder.set_file(self.job.id))
+        cost = {"costs": fields["costs"], **self.made_on}
+        whole = replace(result, provenance={**result.provenance, **cost})
+        whole.save(self.run_folder.set_file(self.job.id))
         write_whole(self.run_folder.condensation(self.job.id) / CURVE, _csv(self.at.curve))
         return fields
 
@@ -385,12 +402,18 @@ class Condensing:
             "chose_on_split": task.chose_on_split,
             "set_sha256": result.sha256(),
             "images": len(result),
+            "repeated_images": self.repeated,
             "missing_classes": [c for c in range(task.num_classes) if c not in present],
             "resumed": self.at.resumed,
             "extended_from": self.at.extended_from,
             "converged": self.at.converged,
             "ended_by": self._ended_by(),
         }
+
+    def _plain_bytes(self) -> int:
+        """Return the bytes of ipc float32 images a class, which ratios of bytes are against."""
+        task = self.task
+        return 4 * task.num_classes * task.ipc * math.prod(task.shape)
 
     def _costs(self, result: SyntheticSet, peak: int | None) -> dict[str, Any]:
         meters, artifacts = self.meters.values(), self.task.artifacts_used.values()
@@ -410,6 +433,7 @@ class Condensing:
             or any(artifact.lower_bound for artifact in artifacts),
             "peak_memory": peak,
             "bytes": result.bytes,
+            "bytes_ratio": result.bytes / self._plain_bytes(),
             "steps_done": self.at.step,
             "declared_flops": declared,
         }
@@ -417,9 +441,7 @@ class Condensing:
 
 def _own_tensors(synthetic: SyntheticSet) -> SyntheticSet:
     """Return the set with tensors that the method does not get to see."""
-    return replace(
-        synthetic, images=synthetic.images.detach().clone(), labels=synthetic.labels.clone()
-    )
+    return synthetic.with_tensors(lambda tensor: tensor.detach().clone())
 
 
 def _numbers(metrics: Any) -> dict[str, float]:  # noqa: ANN401

@@ -6,16 +6,17 @@ from typing import Any
 
 import torch
 
+from ddbench import formations
+from ddbench.contract.recipes import Recipe
 from ddbench.contract.synthetic_set import SetError, SyntheticSet
-from ddbench.datasets import chance, facts_of, majority_accuracy
+from ddbench.datasets import Dataset, chance, facts_of, majority_accuracy
 from ddbench.discovery.extensions import Extensions
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner.callbacks import Control, Stopped
 from ddbench.meter import PeakMemory, warm_up
 from ddbench.store.records import VALIDATION, Evaluation
 from ddbench.store.run_folder import hash_of_set
-from ddbench.training.evaluation import RealImages, evaluate, held_out
-from ddbench.training.loop import Recipe
+from ddbench.training.evaluation import RealImages, Registered, Scores, evaluate, held_out
 
 
 def evaluate_set(
@@ -32,6 +33,7 @@ def evaluate_set(
         dataset = dataset.validating()
     data = setting.tensors(dataset)
     synthetic, sha256 = _set_of(job, setting, data.train_images, data.train_labels)
+    _check_formation(synthetic, dataset, extensions)
 
     def progress(done: int, total: int) -> None:
         control.report({"step": done, "of": total, "metrics": {}})
@@ -52,10 +54,25 @@ def evaluate_set(
             recipe=Recipe.of(job.recipe),
             networks=job.networks,
             own=job.own_recipe,
-            catalogue=extensions.architectures,
+            registered=Registered(extensions.architectures, extensions.formations),
             progress=progress,
         )
-    about = facts_of(dataset)
+    return {
+        **_of_scores(scores),
+        "peak_memory": memory.bytes,
+        "n_test": len(data.test_labels),
+        "validation": validation,
+        "images": len(synthetic),
+        "chance": chance(dataset),
+        "majority": majority_accuracy(dataset),
+        "class_counts_test": facts_of(dataset)["test_counts"],
+        **facts_of(dataset),
+        "set_sha256": sha256,
+    }
+
+
+def _of_scores(scores: Scores) -> dict[str, Any]:
+    """Return the fields of a record that tell of training and testing."""
     return {
         "accuracies": scores.accuracies,
         "balanced_accuracies": scores.balanced_accuracies,
@@ -67,16 +84,24 @@ def evaluate_set(
         "recipe": scores.recipe.plain(),
         "chosen_lr": scores.chosen_lr,
         "labels": scores.labels,
-        "peak_memory": memory.bytes,
-        "n_test": len(data.test_labels),
-        "validation": validation,
-        "images": len(synthetic),
-        "chance": chance(dataset),
-        "majority": majority_accuracy(dataset),
-        "class_counts_test": about["test_counts"],
-        **about,
-        "set_sha256": sha256,
+        "regime": scores.regime,
+        "decoded_images": scores.decoded_images,
+        "steps_trained": scores.steps_trained,
+        "images_seen": scores.images_seen,
+        "flops_targets": scores.flops_targets,
     }
+
+
+def _check_formation(synthetic: SyntheticSet, dataset: Dataset, extensions: Extensions) -> None:
+    """See that the parts that a set names are here, and fit it."""
+    if problems := formations.problems(
+        synthetic,
+        num_classes=dataset.num_classes,
+        shape=dataset.shape,
+        parts=extensions.formations,
+        catalogue=extensions.architectures,
+    ):
+        raise SetError("; ".join(problems))
 
 
 def _set_of(

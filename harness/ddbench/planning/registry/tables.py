@@ -1,4 +1,4 @@
-"""A registry in memory: what its tables say of a method at a dataset, architecture and ipc."""
+"""A registry in memory: the settings of a method for a dataset, architecture and ipc."""
 
 from __future__ import annotations
 

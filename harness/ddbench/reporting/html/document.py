@@ -22,7 +22,6 @@ class HtmlDocument(Document):
         headings: Ids and texts of the second level, for the list of contents.
     """
 
-    plots: str = "svg"
     choices: dict[str, dict[str, None]] = field(default_factory=dict)
     headings: dict[str, str] = field(default_factory=dict)
 

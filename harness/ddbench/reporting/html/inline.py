@@ -17,7 +17,6 @@ MARKED = re.compile(r"[\\`*_\[\]<>&!~]")
 KNOWN = re.compile(r"</?sub>|<br>")  # the tags that sections write, beside images
 IMAGE = re.compile(r'<img src="([^"<>]*)" width="(\d+)" alt="([^"<>]*)">')
 NOTE = re.compile(r"<blockquote>\s*<p>\[!NOTE\]\s*")
-ID = re.compile(r'(\bid="|href="#|url\(#)')
 
 
 def block(markdown: str, files: Files) -> str:
@@ -86,7 +85,7 @@ def picture(address: str, alt: str, files: Files, width: int | None = None) -> s
     content = files.get(name, b"")
     if content.lstrip().startswith(b"<?xml"):
         label = html.escape(alt)
-        return f'<span class="plot" role="img" aria-label="{label}">{_svg(name, content)}</span>'
+        return f'<span class="plot" role="img" aria-label="{label}">{_svg(content)}</span>'
     if not content.startswith(b"\x89PNG"):
         return html.escape(alt)
     data = base64.b64encode(content).decode()
@@ -95,8 +94,7 @@ def picture(address: str, alt: str, files: Files, width: int | None = None) -> s
     return image if width else f'<span class="plot">{image}</span>'
 
 
-def _svg(name: str, content: bytes) -> str:
-    """Return a drawing to stand inside a page, its ids unlike those of others."""
+def _svg(content: bytes) -> str:
+    """Return a drawing to stand inside a page."""
     text = content.decode()
-    text = " ".join(text[text.index("<svg") :].split())
-    return ID.sub(rf"\g<1>{name.removesuffix('.png')}-", text)
+    return text[text.index("<svg") :].strip()

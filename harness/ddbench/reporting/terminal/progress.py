@@ -78,11 +78,17 @@ class Progress:
             self._say(line)
         self.eta = Eta(self.jobs, event.get("seconds") or {}, event.get("jobs_at_once", 1))
         before = f", {self.jobs.kept} done before" if self.jobs.kept else ""
+        blocked = len(self.jobs.blocked)
+        without = f", {blocked} without a set to evaluate" if blocked else ""
         of = f": {words.common}" if words.common else ""
-        self._say(f"{_several(self.jobs.total, 'job')} to do{before}{of}{self._left()}")
+        to_do = _several(self.jobs.total - blocked, "job")
+        self._say(f"{to_do} to do{before}{without}{of}{self._left()}")
         if self.bars:
             total = self.jobs.total
-            self.overall = self.bars.add_task("all jobs", total=total, metrics="", at=f"0/{total}")
+            at = f"{blocked}/{total}"
+            self.overall = self.bars.add_task(
+                "all jobs", total=total, completed=blocked, metrics="", at=at
+            )
 
     def _on_workers(self, event: Event) -> None:
         if self.eta:
