@@ -88,7 +88,7 @@ class Work:
                 continue
             if standing := record_of(job, self.jobs.folder):
                 self.jobs.note(job, standing)
-                self.observe({"event": "end", "job": job, "record": standing.record()})
+                self.observe({"event": "end", "job": job, "record": vars(standing)})  # not copied
             elif is_claimed(self.jobs.folder.claim(job.id)):
                 self._not_before[job.id] = now + CLAIM_WAIT
             else:
