@@ -40,7 +40,7 @@ SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else `uv run` uploads the project for every worker
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "0",  # --memory is the limit, and what exceeds it is a row
-    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_worker_niceness": "0",  # by default workers give way to all else, and times are wrong
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 PACKAGES = ("ddbench", "torch", "torchvision", "numpy")
