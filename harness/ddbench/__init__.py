@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ddbench.architectures import Network as Network
     from ddbench.architectures import has_batchnorm as has_batchnorm
     from ddbench.contract.artifacts import BuildContext as BuildContext
+    from ddbench.contract.engines import Engine as Engine
+    from ddbench.contract.engines import Work as Work
     from ddbench.contract.hookspecs import Converged as Converged
     from ddbench.contract.hookspecs import Facts as Facts
     from ddbench.contract.hookspecs import Init as Init
@@ -52,6 +54,7 @@ _HOMES = {
     "Architecture": "ddbench.architectures",
     "Converged": "ddbench.contract.hookspecs",
     "Dataset": "ddbench.datasets",
+    "Engine": "ddbench.contract.engines",
     "Facts": "ddbench.contract.hookspecs",
     "Init": "ddbench.contract.hookspecs",
     "MethodInfo": "ddbench.contract.hookspecs",
@@ -61,6 +64,7 @@ _HOMES = {
     "Run": "ddbench.api",
     "SyntheticSet": "ddbench.contract.synthetic_set",
     "Task": "ddbench.contract.task",
+    "Work": "ddbench.contract.engines",
     "Unsupported": "ddbench.contract.hookspecs",
     "BuildContext": "ddbench.contract.artifacts",
     "canonical_architecture": "ddbench.discovery.extensions",

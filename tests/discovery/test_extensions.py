@@ -60,7 +60,7 @@ def run(tmp_path, plugins, **choices):
     registry = parse(REGISTRY, Path("registry.toml"))
     session = Session.of(registry, Places(tmp_path), {"still": bind(Still())}, extensions)
     plan = session.plan(Choices(**choices))
-    return carry_out(session, plan, RunOptions(tmp_path / "run", inline=True)), extensions
+    return carry_out(session, plan, RunOptions(tmp_path / "run", engine="inline")), extensions
 
 
 class Recorder:
@@ -455,7 +455,8 @@ def test_a_decoder_of_an_extension_is_run_recorded_and_part_of_the_jobs_id(tmp_p
 
     def ids_of(name, plugins):
         done = CliRunner().invoke(
-            main, ["run", "--preset", "quick", "--registry", str(registry), "--jobs", "1", "--out", str(tmp_path / name),
+            main, ["run", "--preset", "quick", "--registry", str(registry), "--jobs", "1",
+                   "--out", str(tmp_path / name),
                    "--cache", str(tmp_path / "cache"),
                    *(part for file in plugins for part in ("--plugin", str(file)))],
         )  # fmt: skip

@@ -186,7 +186,7 @@ def _verified(
     from ddbench.store.records import DONE
 
     if outcome.stopped:
-        left = len(outcome.jobs.pending)
+        left = outcome.jobs.left_over
         fail(
             f"stopped ({outcome.stopped}); {left} jobs left, the same command goes on",
             outcome.exit_code,

@@ -1,4 +1,4 @@
-"""Load extensions: datasets, architectures, inits and observers, built-in ones included."""
+"""Load extensions: datasets, architectures, inits, engines, observers, built-in ones included."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from ddbench.architectures import Architecture
+    from ddbench.contract.engines import Engine
     from ddbench.contract.hookspecs import Init, Reporter
     from ddbench.datasets import Source
     from ddbench.formations import Formation
@@ -152,6 +153,11 @@ class Extensions:
             if not self.manager.has_plugin(name):
                 self._register(name, functools.partial(ours.make, name, folder))
 
+    def bring(self, name: str, plugin: object) -> None:
+        """Add a part of ddbench itself that lies in a room above; once added it stays."""
+        if not self.manager.has_plugin(name):
+            self._register(name, lambda: plugin)
+
     def _register(self, name: str, load: Callable[[], object]) -> None:
         try:
             self.manager.register(load(), name=name)
@@ -238,6 +244,11 @@ class Extensions:
     def inits(self) -> dict[str, Init]:
         """Inits by name."""
         return self._collect("register_inits")
+
+    @functools.cached_property
+    def engines(self) -> dict[str, Engine]:
+        """Engines by name; ddbench's own are brought by `execution`."""
+        return self._collect("register_engines")
 
     @functools.cached_property
     def formations(self) -> dict[str, Formation]:
