@@ -106,7 +106,11 @@ def _check(target: Path, claim: Claim) -> str:
 
 
 def _target(path: Path) -> Path:
-    return path / "images_best.safetensors" if path.is_dir() else path.with_suffix(".safetensors")
+    if path.is_dir():
+        return path / "images_best.safetensors"
+    if path.suffix == ".safetensors":
+        return path.with_name(f"{path.stem}-imported.safetensors")
+    return path.with_suffix(".safetensors")
 
 
 def _data(session: Session, name: str) -> RealData:

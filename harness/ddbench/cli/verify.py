@@ -118,7 +118,7 @@ def _of_run(target: Path, jobs: Sequence[str], given: Mapping[str, Any], stop: S
 
 def _run_of(target: Path, jobs: Sequence[str]) -> tuple[Path, Sequence[str]]:
     """Return the run folder and the jobs that a target means: a run, or a set that lies in one."""
-    place = target.parent if target.name == SET else target
+    place = (target.parent if target.name == SET else target).resolve()
     if place.parent.name != "condensations":
         if target.is_file():
             fail(
@@ -186,7 +186,7 @@ def _verified(
     from ddbench.store.records import DONE
 
     if outcome.stopped:
-        left = len(outcome.jobs.pending)
+        left = outcome.jobs.left_over
         fail(
             f"stopped ({outcome.stopped}); {left} jobs left, the same command goes on",
             outcome.exit_code,

@@ -6,15 +6,8 @@ from importlib.metadata import entry_points
 import ddbench_frepo.method as frepo
 import pytest
 import torch
-from ddbench import Facts, OptionsError, SyntheticSet
-from ddbench.testing import (
-    bind,
-    built_init,
-    condense,
-    load_checkpoint,
-    save_checkpoint,
-    toy_task,
-)
+from ddbench import Facts, OptionsError
+from ddbench.testing import bind, built_init, load_checkpoint, save_checkpoint, toy_task
 from ddbench.training import Recipe
 from ddbench_frepo.lamb import lamb_step, zero_moments
 from ddbench_frepo.method import Config, centred_labels, share_at, train_steps_of
@@ -24,8 +17,7 @@ SMALL = Config(iterations=20, batch_real=16, pool=2, lr_images=0.02, train_steps
 
 
 def start(task, config=SMALL):
-    synthetic = built_init(task)
-    return frepo.init(task=task, synthetic=synthetic, config=config)
+    return frepo.init(task=task, synthetic=built_init(task), config=config)
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -272,11 +264,11 @@ def test_stopped_and_taken_up_again_it_ends_the_same(tmp_path):
     state = start(task, config)
     for step in range(6):
         if step == 4:
-            save_checkpoint(tmp_path / "tree", state, task)
+            save_checkpoint(tmp_path / "state", state, task)
         frepo.condense_step(state=state, task=task, step=step)
     other_task = toy_task(ipc=2, architecture="convnet-w4-d1-bn")
     other = start(other_task, config)
-    load_checkpoint(tmp_path / "tree", other, other_task)
+    load_checkpoint(tmp_path / "state", other, other_task)
     for step in (4, 5):
         frepo.condense_step(state=other, task=other_task, step=step)
     assert torch.equal(other.images, state.images) and torch.equal(other.labels, state.labels)
@@ -313,24 +305,6 @@ def test_what_is_exported_does_not_change_with_later_steps():
     frepo.condense_step(state=state, task=task, step=0)
     assert torch.equal(exported.images, images) and torch.equal(exported.labels, labels)
     assert not torch.equal(state.labels, labels)
-
-
-def test_networks_learn_the_set_by_its_own_recipe_and_hard_labels_ignore_its_targets():
-    from ddbench.training.evaluation import RealImages, evaluate
-
-    task = toy_task(size=16, per_class=10)
-    synthetic = condense(frepo, task, SMALL, steps=10)
-    real = RealImages(task.images, task.labels, 3)
-    how = {"architecture": "convnet-w8-d1", "recipe": Recipe(4), "networks": 2}
-    own = evaluate(synthetic, real, own=True, **how)
-    assert (own.regime, own.labels, own.steps_trained) == ("SL", "soft", 8)
-    assert own.recipe.loss.name == "mse"
-    common = evaluate(synthetic, real, **how)
-    other = SyntheticSet(
-        synthetic.images, 3 * synthetic.labels, synthetic.recipe, formation=synthetic.formation
-    )
-    assert common.labels == "hard"
-    assert evaluate(other, real, **how).accuracies == common.accuracies
 
 
 # -- what is said --------------------------------------------------------------------------------
