@@ -84,7 +84,7 @@ def describe() -> MethodInfo:
     return MethodInfo(
         config=Config,
         steps=lambda config, ipc: config.iterations,
-        quick={"iterations": 200, "lr_images": 0.01, "batch_real": 64, "pool": 4,
+        quick={"iterations": 300, "lr_images": 0.01, "batch_real": 64, "pool": 4,
                "train_steps": 150},
         labels="soft",
         published_at={
