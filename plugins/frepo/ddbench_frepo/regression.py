@@ -22,12 +22,14 @@ def predict(
         ridge: Relative to the mean diagonal of K; `LEAST` at least.
 
     Raises:
-        torch.linalg.LinAlgError: K is not positive definite, or not finite.
+        FloatingPointError: K is not positive definite, or not finite.
     """
     real, synthetic, labels = real.double(), synthetic.double(), labels.double()
     kernel = synthetic @ synthetic.T
     ridges = (ridge * kernel.diagonal().mean()).clamp(min=LEAST).expand(len(kernel))
-    factor = torch.linalg.cholesky(kernel + ridges.diag())
+    factor, failed = torch.linalg.cholesky_ex(kernel + ridges.diag())
+    if failed or not factor.isfinite().all():
+        raise FloatingPointError("the kernel of the synthetic images is not positive definite")
     weights = synthetic.T @ torch.cholesky_solve(labels, factor)  # (d, C)
     return real @ weights  # the kernel of real with synthetic, (B, n), is never made
 
