@@ -32,9 +32,12 @@ GRID = {
     "gm": {"lr_images": (0.3, 1.0, 3.0)},
     "dsa": {"lr_images": (0.5, 2.0, 8.0)},
     "dm": {"lr_images": (1.0, 3.0, 10.0)},
+    "idc": {"lr_images": (0.03, 0.1, 0.3)},
+    "idc-dm": {"lr_images": (3.0, 10.0, 30.0)},
     "mtt": {"lr_images": (50.0, 150.0)},
     "datm": {"lr_images": (50.0, 150.0)},
     "fedd3": {"lr_images": (0.004, 0.02)},
+    "frepo": {"lr_images": (0.003, 0.01, 0.03)},
     "herding": {"network_epochs": (2, 4)},
 }
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -127,11 +128,17 @@ def in_process(tmp_path, method, out="run", rows=("pull",), **choices):
         Extensions(),
     )
     plan = session.plan(Choices(rows=rows, **choices))
-    return carry_out(session, plan, RunOptions(tmp_path / out, inline=True))
+    return carry_out(session, plan, RunOptions(tmp_path / out, engine="inline"))
 
 
 def sets_of(folder):
-    return {p.parent.name: p.read_bytes() for p in folder.glob("condensations/*/synthetic.*")}
+    """Return the hash of each set, with all that its file says but what it cost here."""
+    files = {p.parent.name: p for p in folder.glob("condensations/*/synthetic.*")}
+    sets = {id: SyntheticSet.load(path) for id, path in files.items()}
+    measured = ("costs", "hardware_class")
+    about = {id: {k: v for k, v in one.provenance.items() if k not in measured}
+             for id, one in sets.items()}  # fmt: skip
+    return {id: f"{one.sha256()} {about[id]} {one.measures}" for id, one in sets.items()}
 
 
 def accuracies_of(folder):
@@ -303,6 +310,15 @@ def test_the_set_on_disk_says_how_it_was_prepared(tmp_path):
     assert synthetic.provenance["dataset"] == "toy"
     assert len(synthetic.provenance["mean"]) == len(synthetic.provenance["std"]) == 1
     assert synthetic.provenance["method"] == "pull"
+    [record] = read_run(outcome.folder).condensations.values()
+    assert synthetic.sha256() == record.set_sha256
+    about = synthetic.provenance
+    assert about["costs"] == asdict(record.costs) and about["versions"] == record.versions
+    for name in ("row", "init", "ipc", "seed", "steps", "architecture", "code", "hardware_class"):
+        assert about[name] == getattr(record, name)
+    assert about["options"] == record.config and about["classes"] == [f"blob {c}" for c in range(4)]
+    assert "255 * (x * std + mean)" in about["inverse"]
+    assert synthetic.unnormalised().shape == synthetic.images.shape
 
 
 def test_evaluation_networks_start_alike_for_every_method(tmp_path):
@@ -324,7 +340,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, registry, plugin):
     (tmp_path / "home" / "thesis.tex").write_text("precious")
     _, err = ddbench("run", "--registry", registry, "--plugin", plugin, "--method", "pull",
                      "--cache", tmp_path / "cache", "--out", tmp_path / "home", code=2)  # fmt: skip
-    assert "holds other things than a run" in err
+    assert "is not empty and not a run folder" in err
     assert (tmp_path / "home" / "thesis.tex").read_text() == "precious"
     _, err = ddbench("leaderboard", tmp_path / "home", code=2)
     assert "is not a run folder" in err

@@ -100,6 +100,17 @@ def test_a_class_with_too_few_images_is_refused(name, store):
         build(name, toy_task(per_class=2, ipc=3, store=store))
 
 
+def test_fill_takes_every_image_before_it_repeats_one(store):
+    synthetic = build("fill", toy_task(per_class=4, ipc=10, store=store))
+    for c in range(3):
+        images = synthetic.images[synthetic.labels == c]
+        counts = images.flatten(1).unique(dim=0, return_counts=True)[1]
+        assert sorted(counts.tolist()) == [2, 2, 3, 3]
+    assert synthetic.measures == {"repeated_images": 18}
+    enough = [build(name, toy_task(ipc=3, store=store)) for name in ("fill", "real")]
+    assert torch.equal(enough[0].images, enough[1].images) and not enough[0].measures
+
+
 def test_noise_needs_no_images(store):
     assert len(build("noise", toy_task(per_class=2, ipc=30, store=store))) == 90
 

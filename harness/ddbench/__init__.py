@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from ddbench.architectures import Network as Network
     from ddbench.architectures import has_batchnorm as has_batchnorm
     from ddbench.contract.artifacts import BuildContext as BuildContext
+    from ddbench.contract.engines import Engine as Engine
+    from ddbench.contract.engines import Work as Work
     from ddbench.contract.hookspecs import Converged as Converged
     from ddbench.contract.hookspecs import Facts as Facts
     from ddbench.contract.hookspecs import Init as Init
     from ddbench.contract.hookspecs import MethodInfo as MethodInfo
     from ddbench.contract.hookspecs import OptionsError as OptionsError
+    from ddbench.contract.hookspecs import Reporter as Reporter
     from ddbench.contract.hookspecs import Unsupported as Unsupported
     from ddbench.contract.hookspecs import hookimpl as hookimpl
     from ddbench.contract.hookspecs import missing_classes as missing_classes
@@ -51,14 +54,17 @@ _HOMES = {
     "Architecture": "ddbench.architectures",
     "Converged": "ddbench.contract.hookspecs",
     "Dataset": "ddbench.datasets",
+    "Engine": "ddbench.contract.engines",
     "Facts": "ddbench.contract.hookspecs",
     "Init": "ddbench.contract.hookspecs",
     "MethodInfo": "ddbench.contract.hookspecs",
     "Network": "ddbench.architectures",
     "OptionsError": "ddbench.contract.hookspecs",
+    "Reporter": "ddbench.contract.hookspecs",
     "Run": "ddbench.api",
     "SyntheticSet": "ddbench.contract.synthetic_set",
     "Task": "ddbench.contract.task",
+    "Work": "ddbench.contract.engines",
     "Unsupported": "ddbench.contract.hookspecs",
     "BuildContext": "ddbench.contract.artifacts",
     "canonical_architecture": "ddbench.discovery.extensions",

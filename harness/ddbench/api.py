@@ -13,20 +13,25 @@ from typing import Any
 
 import pandas as pd
 
+from ddbench import formations
 from ddbench.contract.recipes import Recipe
-from ddbench.contract.synthetic_set import SetError, SyntheticSet, check_fit, check_space
+from ddbench.contract.set_fit import doubts, misfits
+from ddbench.contract.synthetic_set import SetError, SyntheticSet
 from ddbench.datasets import Dataset, space_of
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import parts_fingerprint
 from ddbench.discovery.methods import Method, MethodEntry, bind, discover, find, load
 from ddbench.discovery.sources import parts_of_file, parts_of_module
 from ddbench.execution.devices import device_named
+from ddbench.execution.engines import PRELOAD
 from ddbench.execution.job_context import JobContext
-from ddbench.execution.run import RunOptions, carry_out, jobs_at_once
+from ddbench.execution.run import carry_out
+from ddbench.execution.run_options import RunOptions, jobs_at_once
 from ddbench.planning.evaluations import recipe_of
 from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import Protocol, Registry, RegistryError, read
 from ddbench.planning.workspace import Places, Session, default_cache
+from ddbench.processes.fork_server import ForkServer
 from ddbench.reporting import leaderboard as boards
 from ddbench.reporting.leaderboard.dataframes import (
     condensation_frame,
@@ -74,7 +79,7 @@ class Run:
     @property
     def networks(self) -> pd.DataFrame:
         """One row for each network that was trained on a set."""
-        return network_frame(self.board.results)
+        return network_frame(self.board)
 
     @property
     def troubles(self) -> pd.DataFrame:
@@ -161,7 +166,8 @@ def run(
     session = _session(methods, _registry(registry), _places(data, cache, plugins))
     where = RunOptions(
         out=Path("runs") / preset if out is None else Path(out), device=device_named(device)[0],
-        jobs=jobs, inline=bool(session.bound), command=("ddbench.run",), preset=preset,
+        jobs=jobs, engine="inline" if session.bound else "local", command=("ddbench.run",),
+        preset=preset,
     )  # fmt: skip
     several = {
         "datasets": dataset, "architectures": architecture, "evaluate_on": evaluate_on,
@@ -229,7 +235,7 @@ def evaluate(
     real = context.dataset(dataset, extensions)
     if not isinstance(synthetic, SyntheticSet):
         synthetic = SyntheticSet.load(synthetic)
-    _require_fit(synthetic, real)
+    _require_fit(synthetic, real, extensions)
     of_data = _real_images(context, real, choose=bool(chosen.learning_rates))
     with one_thread():
         scores = [
@@ -274,21 +280,20 @@ def _rows(architecture: str, scores: Scores) -> Iterator[dict[str, Any]]:
         }
 
 
-def _require_fit(synthetic: SyntheticSet, real: Dataset) -> None:
+def _require_fit(synthetic: SyntheticSet, real: Dataset, extensions: Extensions) -> None:
     """See that a set can be trained on and tested on a dataset's images."""
     space = space_of(real)
-    problems = check_fit(synthetic, num_classes=real.num_classes, shape=real.shape)
-    problems = problems or check_space(synthetic, space)
+    problems = misfits(synthetic, real.shape, space) or formations.problems(
+        synthetic,
+        num_classes=real.num_classes,
+        shape=real.shape,
+        parts=extensions.formations,
+        catalogue=extensions.architectures,
+    )
     if problems:
         raise SetError(f"the set does not fit {real.name}: {'; '.join(problems)}")
-    made_of = synthetic.provenance.get("dataset_fingerprint")
-    if made_of not in (None, space["dataset_fingerprint"]):
-        warnings.warn(
-            f"the set was made of {synthetic.provenance.get('dataset', 'other data')!r}"
-            f" (fingerprint {str(made_of)[:8]}), not of {real.name}"
-            f" ({real.fingerprint[:8]}), whose test images it is evaluated on",
-            stacklevel=3,
-        )
+    for doubt in doubts(synthetic, real.name, space):
+        warnings.warn(doubt, stacklevel=3)
 
 
 # -- from what is convenient to what the harness takes ---------------------------------------
@@ -339,7 +344,7 @@ def _protocol(protocol: str | Protocol, registry: Registry) -> Protocol:
 
 def _session(methods: Any, registry: Registry, places: Places) -> Session:  # noqa: ANN401
     if not isinstance(methods, Mapping):
-        return Session.installed(registry, places)
+        return Session.installed(registry, places, ForkServer(PRELOAD))
     bound = {name: _bound(name, method, places) for name, method in methods.items()}
     return Session.of(registry, places, bound, Extensions.installed(files=places.plugins))
 

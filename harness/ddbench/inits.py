@@ -1,4 +1,4 @@
-"""Inits: the initial synthetic set of a condensation, so that no method makes its own."""
+"""Inits: the initial synthetic sets that the harness makes for methods."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def register_inits() -> dict[str, Init]:
     inits = (
         Init("noise", noise, "standard normal pixels in the normalised space"),
         Init("real", real, "random training images of the class, none twice"),
+        Init("fill", fill, "as real; a class with too few images repeats them"),
         Init("spc", spc, "random training images that a trained network classifies correctly"),
         Init("kmeans", kmeans, "training images nearest to the class's centroids, by k-means"),
     )
@@ -54,6 +55,30 @@ def real(task: Task) -> SyntheticSet:
     generator = task.new_generator("init")
     chosen = [task.real_images(c, task.ipc, generator).clone() for c in range(task.num_classes)]
     return SyntheticSet(torch.cat(chosen), class_major_labels(task))
+
+
+def fill(task: Task) -> SyntheticSet:
+    """Return ipc random training images of each class, repeated where a class has fewer.
+
+    All images of a class are there before one is there twice. The measure ``repeated_images``
+    counts the repetitions. Images that start equal may stay equal: a method that moves all images
+    of a class alike has fewer different ones then.
+
+    Raises:
+        Unsupported: A class has no training image.
+    """
+    if 0 in task.class_counts:
+        empty = [c for c, count in enumerate(task.class_counts) if not count]
+        raise Unsupported(f"init fill on {task.dataset}: no training images of classes {empty}")
+    generator = task.new_generator("init")
+    chosen = []
+    for c in range(task.num_classes):
+        drawn = task.real_images(c, task.ipc, generator)
+        times = -(-task.ipc // len(drawn))
+        chosen.append(drawn.repeat(times, 1, 1, 1)[: task.ipc])
+    repeated = sum(max(0, task.ipc - count) for count in task.class_counts)
+    measures = {"repeated_images": repeated} if repeated else {}
+    return SyntheticSet(torch.cat(chosen), class_major_labels(task), measures=measures)
 
 
 def spc(task: Task) -> SyntheticSet:
@@ -141,5 +166,6 @@ def _require_ipc(task: Task, init: str) -> None:
         if count < task.ipc:
             raise Unsupported(
                 f"init {init} on {task.dataset}: class {c} has {count} training images, ipc is "
-                f"{task.ipc}; use ipc <= {min(task.class_counts)}, or init noise"
+                f"{task.ipc}; use ipc <= {min(task.class_counts)}, or init fill, which repeats "
+                "images"
             )

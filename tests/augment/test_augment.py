@@ -513,6 +513,36 @@ def test_any_batch_keeps_its_shape_and_dtype_and_stays_finite(strategy, shape, d
         assert torch.isfinite(result).all()
 
 
+# --- strategies one after the other ------------------------------------------------------------
+
+
+def test_strategies_joined_by_plus_are_applied_in_turn():
+    images = some_images(4, 3, 12, 12)
+    generator = seeded()
+    by_hand = images
+    for part in ("flip", "color", "crop_scale", "cutout"):
+        by_hand = A.augment(part, generator, by_hand)
+    assert torch.equal(A.augment("flip+color+crop_scale+cutout", seeded(), images), by_hand)
+    assert not torch.equal(by_hand, images)
+
+
+def test_strategies_joined_by_plus_are_alike_for_each_batch():
+    real, synthetic = some_images(4, 3, 12, 12), some_images(2, 3, 12, 12, seed=1)
+    one, other = A.augment_alike("color+crop+cutout", seeded(), real, synthetic)
+    transform = A.draw("color+crop+cutout", 1, (12, 12), seeded(), shared=True, channels=3)
+    assert torch.equal(one, transform.apply(real)) and torch.equal(
+        other, transform.apply(synthetic)
+    )
+    with pytest.raises(ValueError, match="2 images, but brightness was drawn for 3"):
+        A.draw("flip+color", 3, (8, 8), seeded(), shared=False).then.apply(torch.zeros(2, 1, 8, 8))
+
+
+@pytest.mark.parametrize("strategy", ["color+crop_color", "+crop", "crop+", "none+crop"])
+def test_strategies_joined_by_plus_are_checked_as_one(strategy):
+    with pytest.raises(ValueError, match="'color' twice|unknown operation '(|none)'"):
+        A.operations(strategy)
+
+
 # --- errors -----------------------------------------------------------------------------------
 
 

@@ -207,7 +207,7 @@ def test_a_file_that_has_changed_or_gone_is_named(store):
     (built.folder / "part").write_text("y" * 10)
     (problem,) = problems_of(built)
     assert problem.startswith(f"{built.folder / 'part'}: its content has changed")
-    assert f"remove {built.id}, and it is built again" in problem
+    assert f"remove {built.id}, so that it is built again" in problem
     (built.folder / "part").unlink()
     (problem,) = problems_of(built)
     assert "part: cannot be read (No such file" in problem

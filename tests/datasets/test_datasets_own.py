@@ -196,7 +196,7 @@ def test_a_validation_split_is_read_when_asked_for(tmp_path, test):
 
 def test_two_folders_of_one_split_are_refused(tmp_path):
     write_splits(tmp_path, "train", "training", "test")
-    with pytest.raises(DatasetError, match="train/ and training/ both are the train split"):
+    with pytest.raises(DatasetError, match="train/ and training/ are both the train split"):
         datasets.load(f"folder:{tmp_path}")
 
 
@@ -223,7 +223,7 @@ def test_the_train_split_alone_is_split_too(tmp_path):
     with pytest.raises(DatasetError, match=r"has no test images"):
         datasets.load(f"folder:{tmp_path}")
     write_splits(tmp_path, "test")
-    with pytest.raises(DatasetError, match=r"has a test split of its own; leave .* test=25% out"):
+    with pytest.raises(DatasetError, match=r"has its own test split; remove .* test=25%"):
         datasets.load(f"folder:{tmp_path}?test=25%")
 
 
@@ -287,7 +287,7 @@ def test_what_is_no_folder_is_missing_with_the_layout(tmp_path):
     with pytest.raises(DatasetMissing, match=r"no such folder: .*/absent; images belong in train/"):
         datasets.load(f"folder:{tmp_path / 'absent'}")
     write(tmp_path / "one.png")
-    with pytest.raises(DatasetMissing, match=r"one\.png is no folder; images belong in"):
+    with pytest.raises(DatasetMissing, match=r"one\.png is not a folder; images belong in"):
         datasets.load(f"folder:{tmp_path / 'one.png'}")
 
 

@@ -253,7 +253,7 @@ def test_a_helper_that_is_edited_after_planning_is_told(tmp_path):
     found = from_file(tmp_path / "fpedited.py")
     load(found)
     write(tmp_path, {"fplate.py": "x = 2\n"})
-    with pytest.raises(ChangedError, match="has been edited since the plan"):
+    with pytest.raises(ChangedError, match="was edited after the plan"):
         load(found)
 
 
@@ -284,7 +284,9 @@ def test_a_name_that_two_distributions_bring_is_refused_and_costs_no_other(tmp_p
         monkeypatch.syspath_prepend(tmp_path / name)
     found = discover()
     assert found.items() >= others.items()
-    with pytest.raises(MethodError, match="'fpclash' is brought by fp-two 1.0 and fp-one 1.0") as e:
+    with pytest.raises(
+        MethodError, match="'fpclash' is provided by fp-two 1.0 and fp-one 1.0"
+    ) as e:
         load(found["fpclash"])
     assert "pip uninstall fp-one`" in str(e.value) and "pip uninstall fp-two`" in str(e.value)
     write(tmp_path, {"fpclash.py": METHOD})

@@ -39,6 +39,14 @@ BAD = {
         "quick is 5",
     ),
     "ends-it-all": ("import os\nos._exit(7)\n", "ended the process (exit code 7)"),
+    "ends-the-fork-server": (
+        "import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(5)\n",
+        "ended the process (exit code",
+    ),
+    "closes-all-files": (
+        "import os, time\nos.closerange(3, 1024)\ntime.sleep(600)\n",
+        "closed all files of the process",
+    ),
     "hangs": ("import time\ntime.sleep(600)\n", "did not answer for"),
 }
 
@@ -270,7 +278,7 @@ def test_without_extensions_none_is_blamed(tmp_path, monkeypatch):
         raise asking._Lost("ended the process (exit code 9)")
 
     monkeypatch.setattr(child, "_ask", lost)
-    with pytest.raises(MethodError, match="architectures and inits ended the process"):
+    with pytest.raises(MethodError, match="describes architectures and inits ended the process"):
         child({"inits": True})
 
 

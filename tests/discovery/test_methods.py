@@ -132,7 +132,7 @@ class Undefined:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"config": Unlimited}, "clip is inf; expected a finite number.*no limit, use None"),
+        ({"config": Unlimited}, "clip is inf; expected a finite number.*for 'no limit' use None"),
         ({"config": Undefined}, r"rates\[1\] is nan; expected a finite number"),
         ({"inits": "real"}, r"inits is 'real'; expected a tuple of names, as in \('real',\)"),
         ({"inits": (1,)}, r"inits is \(1,\); expected a tuple of names"),

@@ -294,8 +294,8 @@ def test_an_unknown_architecture_is_an_error_and_one_too_deep_a_skipped_row(sess
 
 def test_an_ipc_below_one_or_beyond_the_data(session):
     assert refused(session, ipc=(0,), seeds=(-1, 2), rows=("stepp",))[:2] == [
-        "--ipc 0: is not possible; at least 1",
-        "--seed -1: is not possible; at least 0",
+        "--ipc 0: is too small; expected at least 1",
+        "--seed -1: is too small; expected at least 0",
     ]
     plan = session.plan(Choices(rows=("step",), inits=("real",), ipc=(10_000,), seeds=(0,)))
     assert (

@@ -228,7 +228,10 @@ def test_where_settings_were_published_is_checked_in_every_table(table, value, w
 )  # fmt: skip
 def test_a_number_that_no_record_holds_is_refused_with_its_line(text, place, value):
     [problem] = problems(text)
-    assert problem.startswith(f"registry.toml:{place}: is {value}; ") and "leave it out" in problem
+    assert (
+        problem.startswith(f"registry.toml:{place}: is {value}; ")
+        and "leave the key out" in problem
+    )
 
 
 def test_a_number_that_is_wrong_in_two_ways_is_told_once():
@@ -239,8 +242,13 @@ def test_a_number_that_is_wrong_in_two_ways_is_told_once():
 def test_the_augmentations_are_those_there_are():
     from ddbench.augment import operations
 
-    for name in (*checks.AUGMENTATIONS, "_".join(checks.OPERATIONS)):
+    several = ("_".join(checks.OPERATIONS), "flip+color+crop_scale_rotate")
+    for name in (*checks.AUGMENTATIONS, *several):
         assert name == "dsa" or operations(name) is not None
+        assert not checks._wrong_augment(name)
+    assert checks._wrong_augment("color+crop_color") == (
+        "'color+crop_color' names an operation twice; drop one"
+    )
 
 
 # spec of the shipped configs: N, M_e, T-, T (0: off), T+, expand until, lr_img, lr_y, lr_lr, batch

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ddbench.reporting.leaderboard import load
+from ddbench.reporting.reporters import Reporters, write_report
 from ddbench.store.records import DONE
 from ddbench.store.run_folder import RunFolder, write_record
 from safetensors.numpy import save_file
@@ -112,6 +114,11 @@ class MadeRun:
             path.parent.mkdir(parents=True, exist_ok=True)
             images = ramp if name == "synthetic" else -ramp
             save_file({"images": images, "labels": labels}, path, text)
+
+    def report(self, form: str = "md", target: Path | None = None) -> Path:
+        """Write the report in one format; return its path."""
+        found = load(self.folder)
+        return write_report(found, Reporters().named(form), target)
 
     def curve(self, id: str, columns: dict[str, list[float]]) -> None:
         """Write a condensation's curve.csv."""

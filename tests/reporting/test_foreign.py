@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from ddbench.reporting.leaderboard import load
-from ddbench.reporting.markdown import figures, galleries, make_report
+from ddbench.reporting.markdown import galleries, make_report
 from ddbench.reporting.markdown.document import Document
 from ddbench.reporting.terminal import print_leaderboard
 from ddbench.store.housekeeping import find_litter, status_of
@@ -46,14 +46,6 @@ def filled(made):
                "reason": "no data here", "failed": False}  # fmt: skip
     made.manifest(plan={"condensations": [dm], "evaluations": [], "skipped": [skipped]})
     return made
-
-
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch):
-    """Leave plots undrawn: they take all of the time."""
-    monkeypatch.setattr(figures, "cost_plot", lambda *arguments: b"cost")
-    monkeypatch.setattr(figures, "curve_plot", lambda *arguments: (b"curves", 0))
-    monkeypatch.setattr(figures, "anytime_plot", lambda *arguments: b"anytime")
 
 
 def everything(made):

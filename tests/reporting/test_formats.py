@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shutil
 import subprocess
 
@@ -11,7 +12,7 @@ from ddbench.cli import main
 from ddbench.reporting.formats import ColumnError, Selection, as_csv, as_latex, as_markdown
 from ddbench.reporting.leaderboard import load
 
-MARKED = "70% & up_to {5}"  # a name that LaTeX would read otherwise
+MARKED = "70% & up_to {5} 数"  # a name that LaTeX would read otherwise
 
 
 @pytest.fixture
@@ -61,23 +62,38 @@ def test_markdown_is_the_first_table(three):
 def test_latex_marks_the_best_and_its_ties_and_escapes_names(three):
     text = as_latex(three, Selection(three))
     assert r"\textbf{82.0 (77.0--87.0)}" in text
-    assert r"70\% \& up\_to \{5\} (real) $\approx$$\star$ & \underline{81.7" in text
+    assert (
+        r"70\% \& up\_to \{5\} \textbackslash{}u6570 (real) $\approx$$\star$ & \underline{81.7"
+        in text
+    )
     assert text.count(r"\toprule") == 1
 
 
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
+TEX = next(filter(shutil.which, ("pdflatex", "lualatex", "xelatex", "tectonic")), "")
+PREAMBLE = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
+
+
+@pytest.mark.skipif(not TEX, reason="no TeX is installed")
 def test_latex_compiles(three, tmp_path):
-    body = as_latex(three, Selection(three))
-    (tmp_path / "t.tex").write_text(
-        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
-        + body
-        + "\\end{document}"
-    )
-    subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
-        cwd=tmp_path,
-        check=True,
-    )
+    text = f"{PREAMBLE}\n{as_latex(three, Selection(three))}\n\\end{{document}}\n"
+    (tmp_path / "t.tex").write_text(text)
+    strict = [] if TEX == "tectonic" else ["-interaction=nonstopmode", "-halt-on-error"]
+    subprocess.run([TEX, *strict, "t.tex"], cwd=tmp_path, check=True)
+
+
+def test_the_source_of_latex_is_whole(three):
+    """What TeX would stop at: braces and tables that do not close, cells too many, odd letters."""
+    text = as_latex(three, Selection(three))
+    bare = re.sub(r"\\[{}]", "", text)
+    assert bare.count("{") == bare.count("}")
+    assert text.count(r"\begin{") == text.count(r"\end{")
+    body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
+    cells = {len(re.findall(r"(?<!\\)&", line)) for line in body.splitlines() if "&" in line}
+    columns = re.search(r"\\begin{tabular}{([lr]+)}", text)[1]
+    assert cells == {len(columns) - 1}
+    assert max(map(ord, text)) < 0x180  # what LaTeX reads without another font
+    plain = re.sub(r"\\.", "", re.sub(r"(?m)^%.*$", "", body))
+    assert not set("_^#~%") & set(plain)
 
 
 def test_the_command_writes_each_format(made, three):

@@ -14,11 +14,9 @@ from html.parser import HTMLParser
 import pytest
 from click.testing import CliRunner
 from ddbench.cli import main
-from ddbench.reporting import html as report
-from ddbench.reporting.html import make_page, write_page
+from ddbench.reporting.html import make_page
 from ddbench.reporting.html.inline import block, cell
 from ddbench.reporting.leaderboard import load
-from ddbench.reporting.markdown import figures, write_report
 from ddbench.store.run_folder import RunError
 
 CHROMIUM = next(
@@ -46,7 +44,21 @@ def fill(made):
 class Page(HTMLParser):
     """What a browser would make of a page: elements with attributes, scripts, texts."""
 
-    VOID = {"meta", "img", "br", "input", "link", "hr", "use", "path"}
+    VOID = {
+        "meta",
+        "img",
+        "br",
+        "input",
+        "link",
+        "hr",
+        "use",
+        "path",
+        "image",
+        "rect",
+        "circle",
+        "polygon",
+        "polyline",
+    }
 
     def __init__(self, text):
         super().__init__()
@@ -72,15 +84,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def page(made):
     fill(made)
-    return Page(write_page(made.folder).read_text())
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Leave the plots undrawn, which takes most of a report's time."""
-    for name in ("cost_plot", "anytime_plot"):
-        monkeypatch.setattr(figures, name, lambda *arguments: b"a plot")
-    monkeypatch.setattr(figures, "curve_plot", lambda *arguments: (b"a plot", 0))
+    return Page(made.report("html").read_text())
 
 
 def test_nothing_on_the_page_comes_from_elsewhere(page):
@@ -104,8 +108,8 @@ def test_nothing_on_the_page_comes_from_elsewhere(page):
 
 def test_the_page_has_all_that_the_markdown_report_has(made):
     fill(made)
-    markdown = write_report(made.folder).read_text()
-    page = Page(write_page(made.folder).read_text())
+    markdown = made.report().read_text()
+    page = Page(made.report("html").read_text())
     summaries = re.findall("<summary>(.*?)</summary>", markdown)
     assert summaries == [t for t in page.texts["summary"] if t != "Columns"]
     headings = re.findall("^## (.*)$", markdown, re.MULTILINE)
@@ -113,38 +117,34 @@ def test_the_page_has_all_that_the_markdown_report_has(made):
     tables = len(re.findall(r"^\| -", markdown, re.MULTILINE))
     assert len(page.all("table")) == tables + 1
     pictures = len(re.findall(r"!\[|<img ", markdown))
-    assert len(page.all("img")) + len(page.all("svg")) == pictures
-    assert page.all("svg")  # plots are drawings
+    assert len(page.all("svg")) == pictures and not page.all("img")
 
 
-def test_of_many_groups_the_plots_of_the_markdown_report_are_taken(made, monkeypatch):
+def test_each_picture_of_a_set_is_in_the_page_once(made):
     fill(made)
-    monkeypatch.setattr(report, "DRAWN", 1)
-    write_report(made.folder)
-    pictures = [path.read_bytes() for path in (made.folder.root / "report_files").iterdir()]
-    for name in ("cost_plot", "curve_plot", "anytime_plot"):
-        monkeypatch.setattr(figures, name, None)  # nothing is drawn again
-    page = Page(write_page(made.folder).read_text())
-    shown = {base64.b64decode(image["src"].partition(",")[2]) for image in page.all("img")}
-    assert shown == set(pictures) and not page.all("svg")
+    text = made.report("html").read_text()
+    page = Page(text)
+    data = [image["href"] for image in page.all("image")]
+    assert data and len(data) == len(set(data)) == text.count("data:image/png")
+    assert page.all("use")  # the first screen shows what "All sets" shows again
 
 
 def test_a_link_inside_the_page_leads_somewhere(page):
     ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
     assert len(ids) == len(set(ids))
     links = [a["href"] for a in page.all("a") if a["href"].startswith("#")]
-    links += [a["xlink:href"] for a in page.all("use")]
+    links += [a["href"] for a in page.all("use")]
     assert links and {link[1:] for link in links} <= set(ids)
 
 
-def test_words_of_others_stay_words(made, undrawn):
+def test_words_of_others_stay_words(made):
     classes = [[EVIL, 100, 100]] + [[str(n), 100, 100] for n in range(9)]
     made.manifest(plan={"condensations": [], "evaluations": [], "skipped": [],
                         "classes": {"f00d": classes}})  # fmt: skip
     ids = made.row(EVIL, [[0.5, 0.6]], id="evil", notes=[EVIL])
     made.images(ids[0], classes=[EVIL] * 10)
     made.condensation("gm", status="failed", reason=EVIL)
-    text = write_page(made.folder).read_text()
+    text = made.report("html").read_text()
     page = Page(text)
     assert len(page.all("script")) == 1 and "alert(1)" not in "".join(page.texts["script"])
     assert EVIL in "".join(page.texts["td"])
@@ -166,12 +166,12 @@ def test_words_of_others_stay_words(made, undrawn):
     ],
 )
 def test_cells_are_markdown_of_a_few_tags(markdown, html):
-    assert cell(markdown, {}) == html
+    assert cell(markdown, {}, {}) == html
 
 
 def test_blocks_of_html_are_shown_as_text():
-    assert block("<script>\nalert(1)\n</script>", {}).startswith("<p>&lt;script&gt;")
-    assert block("> [!NOTE]\n> Take care.", {}) == (
+    assert block("<script>\nalert(1)\n</script>", {}, {}).startswith("<p>&lt;script&gt;")
+    assert block("> [!NOTE]\n> Take care.", {}, {}) == (
         '<blockquote class="note"><p>Take care.</p>\n</blockquote>'
     )
 
@@ -181,7 +181,7 @@ def test_a_run_without_results_has_a_page(made):
     assert "nothing to rank" in "".join(page.texts["p"]) and not page.all("form")
 
 
-def test_formats_and_their_files(made, tmp_path, undrawn):
+def test_formats_and_their_files(made, tmp_path):
     fill(made)
     folder, run = str(made.folder.root), CliRunner().invoke
     assert run(main, ["report", folder]).exit_code == 0
@@ -195,15 +195,16 @@ def test_formats_and_their_files(made, tmp_path, undrawn):
     assert run(main, ["report", folder, *both]).exit_code == 0
     assert {path.name for path in (tmp_path / "b").iterdir()} == {"quick", "quick.md", "quick.html"}
     wrong = run(main, ["report", folder, "--to", str(tmp_path / "quick.pdf")])
-    assert wrong.exit_code == 2 and "quick.pdf" in wrong.output and ".md or .html" in wrong.output
+    assert wrong.exit_code == 2 and "quick.pdf" in wrong.output
+    assert ".md, .html, .csv" in wrong.output
 
 
 def test_a_page_that_cannot_be_written_is_explained(made, tmp_path):
-    with pytest.raises(RunError, match="is no HTML file; name one"):
-        write_page(made.folder, tmp_path / "quick.md")
+    with pytest.raises(RunError, match="is no file of the format html; name one"):
+        made.report("html", tmp_path / "quick.md")
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be written"):
-        write_page(made.folder, tmp_path / "file" / "quick.html")
+        made.report("html", tmp_path / "file" / "quick.html")
 
 
 # -- in a browser ------------------------------------------------------------------------------
@@ -301,7 +302,7 @@ COLUMN = (
 @pytest.mark.timeout(180)
 def test_in_a_browser_the_page_sorts_filters_and_asks_for_nothing(made, browser):
     fill(made)
-    browser.open(write_page(made.folder))
+    browser.open(made.report("html"))
     column = functools.partial(_column, browser)
     accuracy = column("accuracy %")
     assert len(accuracy) == 8
@@ -337,12 +338,12 @@ def test_in_a_browser_the_page_sorts_filters_and_asks_for_nothing(made, browser)
 
 
 @pytest.mark.timeout(180)
-def test_in_a_browser_a_set_is_found_by_each_method_that_made_it(made, browser, undrawn):
+def test_in_a_browser_a_set_is_found_by_each_method_that_made_it(made, browser):
     for row in ("herding", "random", "dm"):
         same = "one" if row != "dm" else "other"
         id = made.condensation(row, set_sha256=same, costs={"condense_s": 1.0})
         made.evaluation(id, [0.5, 0.6], set_sha256=same)
-    browser.open(write_page(made.folder))
+    browser.open(made.report("html"))
     rows = "[...document.querySelector('table').tBodies[0].rows].filter(r => !r.hidden).length"
     shown = {}
     for method in ("", "herding", "random", "dm"):
@@ -357,7 +358,7 @@ def test_in_a_browser_the_page_never_scrolls_sideways(made, browser, width):
     fill(made)
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.ask("Emulation.setDeviceMetricsOverride", **size)
-    browser.open(write_page(made.folder))
+    browser.open(made.report("html"))
     browser.run("document.querySelectorAll('details').forEach(one => { one.open = true; })")
     root = "document.documentElement"
     inner, whole = browser.run(f"[innerWidth, {root}.scrollWidth]")
@@ -365,10 +366,10 @@ def test_in_a_browser_the_page_never_scrolls_sideways(made, browser, width):
 
 
 @pytest.mark.timeout(180)
-def test_in_a_browser_words_of_others_run_nothing(made, browser, undrawn):
+def test_in_a_browser_words_of_others_run_nothing(made, browser):
     made.row(f"{EVIL}<img src=x onerror=alert(1)>", [[0.5, 0.6]], id="evil")
     assert len(load(made.folder).boards) == 1
-    browser.open(write_page(made.folder))
+    browser.open(made.report("html"))
     assert browser.run("document.querySelectorAll('img[src=x]').length") == 0
     assert not browser.seen("Page.javascriptDialogOpening", "Log.entryAdded")
 

@@ -26,6 +26,7 @@ from ddbench.reporting.terminal import (
     show_last,
 )
 from ddbench.reporting.terminal.chart import binned, chart
+from ddbench.reporting.terminal.eta import Eta
 from ddbench.reporting.terminal.job_words import JobWords
 from ddbench.reporting.terminal.progress import outcome, stale_lines
 from ddbench.store.job_names import find_job
@@ -238,6 +239,21 @@ def evaluation(of="dm-1", id="e-1", **fields):
     return Evaluation(id=id, condensation=of, **values | fields)
 
 
+def test_the_time_that_is_left_goes_by_what_was_foretold_and_how_that_has_held():
+    jobs = [condensation(seed=s, id=f"dm-{s}") for s in range(8)]
+    foretold = Eta(FakeJobs(pending=jobs), {job.id: 10.0 for job in jobs}, jobs_at_once=2)
+    assert foretold.remaining_s == 40
+    for job in jobs[:4]:
+        foretold.ended(job, 30.0)  # three times as long
+    assert foretold.remaining_s == 3 * 40 / 2
+    unknown = Eta(FakeJobs(pending=jobs), {}, jobs_at_once=1)
+    unknown.ended(jobs[0], 5.0)
+    assert unknown.remaining_s is None  # one job tells nothing of the others
+    for job in jobs[1:3]:
+        unknown.ended(job, 5.0)
+    assert unknown.remaining_s == 5 * 5
+
+
 def test_a_plan_has_a_line_for_all_seeds_of_a_row(capsys):
     jobs = [condensation(seed=s, id=f"dm-{s}") for s in range(3)]
     evaluations = [evaluation(f"dm-{s}", f"e-{s}") for s in range(3)] + [evaluation(None)]
@@ -254,7 +270,7 @@ def test_a_plan_has_a_line_for_all_seeds_of_a_row(capsys):
     counts = (
         "3 condensations, 4 evaluations of 12 networks (1 on the whole training set), 2 skipped"
     )
-    assert counts in out and "time: not known" in out
+    assert counts in out and "time" not in out
 
 
 def own_plan():
@@ -344,6 +360,17 @@ def test_a_job_is_shown_with_its_evaluations_and_curve(made, capsys):
     assert f"condensation {id}" in out and "measures.clients" in out
     assert "80, 81.5" in out and "whitening.seconds" in out and "7.5" in out
     assert "loss in 3 steps" in out and "┤" in out
+
+
+def test_a_chosen_learning_rate_is_shown_where_there_was_a_choice(made, capsys):
+    id = made.condensation("dm")
+    made.evaluation(id, [0.8], id="e-1")
+    show_job(made.folder, id)
+    assert "learning rate" not in capsys.readouterr().out
+    made.evaluation(id, [0.8], id="e-2", chosen_lr=0.03)
+    show_job(made.folder, id)
+    out = capsys.readouterr().out
+    assert "learning rate" in out and "0.03" in out
 
 
 def test_a_failed_job_is_shown_with_its_traceback(made, capsys):
@@ -441,6 +468,7 @@ def test_long_curves_are_averaged_in_equal_parts():
 class FakeJobs:
     total: int = 2
     kept: int = 1
+    pending: list = field(default_factory=list)
     blocked: dict = field(default_factory=dict)
     outdated: list = field(default_factory=list)
     folder: RunFolder = RunFolder(Path("no run"))
@@ -473,6 +501,16 @@ def test_a_pipe_gets_one_plain_line_for_each_job(capsys):
     assert lines[2] == "[2/2] evaluate dm, seed 0: accuracy 81.0 ± 1.4%, 0.0 s"
     assert lines[3] == "1 evaluation has no set to evaluate: failed"
     assert len(lines) == 4
+
+
+def test_jobs_without_a_set_to_evaluate_are_not_to_do(capsys):
+    progress = Progress()
+    jobs = FakeJobs(total=3, kept=0, blocked={"e-1": "failed", "e-2": "failed"})
+    with progress:
+        progress({"event": "plan", "jobs": jobs, "plan": Plan([condensation()], [], [])})
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("1 job to do, 2 without a set to evaluate")
+    assert last == "2 evaluations have no set to evaluate: failed"
 
 
 def test_lines_say_of_a_job_what_tells_it_from_the_others():

@@ -435,7 +435,7 @@ def test_merge_leaves_out_what_is_no_file_by_name(folder, other):
     assert code == 0
     for part in ("manifests", "logs"):
         for name in ("sub", "dangling.json"):
-            assert f"{other.root / part / name}: is no file; left out" in text
+            assert f"{other.root / part / name}: is not a file; left out" in text
     assert [len(read_run(folder).manifests)] == [1]
 
 

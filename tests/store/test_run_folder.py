@@ -177,7 +177,7 @@ def test_values_of_subclasses_come_back_as_plain_ones(run):
 
 def test_a_folder_of_other_things_is_not_taken(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunError, match="holds other things than a run of ddbench"):
+    with pytest.raises(RunError, match="is not empty and not a run folder"):
         RunFolder(tmp_path).create()
     assert os.listdir(tmp_path) == ["thesis.tex"]
 

@@ -542,13 +542,13 @@ def test_a_method_that_converges_at_once_passes():
     assert all(finding.passed for finding in check_method(Selection()))
 
 
-def test_a_failure_says_what_was_expected_what_came_and_where_it_is_explained():
+def test_a_failure_says_what_was_expected_what_it_got_and_where_it_is_explained():
     plugin = exporting(lambda state, task: SyntheticSet(state.images[1:], state.labels[1:]))
     with pytest.raises(CheckFailed) as caught:
         check_method(plugin)
     text = str(caught.value)
     assert "method 'exporting' fails" in text
-    assert all(word in text for word in ("expected ", "came ", "see docs/plugin-api.md#"))
+    assert all(word in text for word in ("expected ", "got ", "see docs/plugin-api.md#"))
 
 
 def test_every_check_is_shown_to_fail():

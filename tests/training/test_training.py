@@ -116,6 +116,21 @@ def test_the_drop_begins_with_fresh_momentum(steps):
     ]  # fmt: skip
 
 
+def test_two_trainings_with_one_optimizer_are_one_of_both(monkeypatch):
+    """Its momentum goes on."""
+    recipe, generator = Recipe(epochs=1, lr=0.1, batch=2), torch.Generator()
+    images, labels = images_of(4)
+    once, twice, forgetful = linear(), linear(), linear()
+    monkeypatch.setattr(torch, "randperm", lambda count, generator: torch.arange(count))
+    fit(once, images, labels, recipe, generator)
+    optimizer = new_optimizer(twice, recipe, recipe.lr)
+    for part in (slice(0, 2), slice(2, 4)):
+        fit(twice, images[part], labels[part], recipe, generator, optimizer=optimizer)
+        fit(forgetful, images[part], labels[part], recipe, generator)
+    assert torch.equal(once[1].weight, twice[1].weight)
+    assert not torch.equal(once[1].weight, forgetful[1].weight)
+
+
 def test_a_drop_may_keep_the_momentum(steps):
     train(linear(), Recipe(epochs=4, lr=0.1, drop=LRDrop(2, 0.5, reset_momentum=False)), count=2)
     assert steps == [(0, 0.1, False), (0, 0.1, True), (0, 0.05, True), (0, 0.05, True)]
@@ -244,6 +259,35 @@ def test_a_sets_own_epochs_move_the_drop_to_just_past_the_half():
     recipe = own_recipe(Recipe(epochs=301, drop=LRDrop(152)), mine)
     assert (recipe.epochs, recipe.lr, recipe.batch) == (1001, 0.02, 256)
     assert recipe.drop == LRDrop(502)
+
+
+REGRESSION = {"targets": {"name": "stored", "kind": "regression"}}
+
+
+def regression_set(task, scale):
+    """Return one image a class with centred one-hot targets, `scale` high."""
+    targets = scale * (F.one_hot(task.labels[::20], 3) - 1 / 3)
+    recipe = {"loss": {"name": "mse"}, "optimizer": "adam", "lr": 0.01, "steps": 30, "batch": 3}
+    return SyntheticSet(task.images[::20], targets, recipe, formation=REGRESSION)
+
+
+def test_regression_targets_are_what_networks_answer_by_a_sets_own_recipe(predictions):
+    task = toy_task()
+    real = RealImages(task.images[::20], task.labels[::20], 3)
+    how = {"architecture": "convnet-w8-d1", "recipe": Recipe(4), "networks": 1}
+    own = evaluate(regression_set(task, 5), real, own=True, **how)
+    assert (own.regime, own.labels, own.steps_trained) == ("SL", "soft", 30)
+    wanted = regression_set(task, 5).labels
+    torch.testing.assert_close(predictions[0][1], wanted, rtol=0, atol=0.5)
+
+
+def test_regression_targets_leave_the_column_of_hard_labels_as_it_is(predictions):
+    task = toy_task()
+    real = RealImages(task.images, task.labels, 3)
+    how = {"architecture": "convnet-w8-d1", "recipe": Recipe(4), "networks": 1}
+    for scale in (1, 5):
+        assert evaluate(regression_set(task, scale), real, **how).labels == "hard"
+    assert torch.equal(predictions[0][1], predictions[1][1])
 
 
 # -- a learning rate that is chosen ------------------------------------------------------------

@@ -1,11 +1,15 @@
-"""Augment batches of images, differentiably, with one transform for several batches or without.
+"""Augment batches of images differentiably; several batches can share one transform.
 
 A *strategy* names what may happen to a batch: operations of DSA joined by `_`, of which each batch
 gets one ("color_crop_cutout_scale_rotate"), or "none", or one of DC's ("dc-mnist", "dc-bn"), which
-choose for each image. All randomness is drawn on the CPU from the generator that is passed in, in a
-fixed order: the operation, then its parameters (in the order that its `draw_` function states).
-So one seed gives one transform on every device, and "none" draws nothing.
+choose for each image. Strategies joined by `+` are applied one after the other
+("flip+color+crop_scale_rotate": mirror, then colour, then one of three). All randomness is drawn on
+the CPU from the generator that is passed in, in a fixed order: the operation, then its parameters
+(in the order that its `draw_` function states), strategy by strategy. So one seed gives one
+transform on every device, and "none" draws nothing.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +23,7 @@ from ddbench.text.suggestions import did_you_mean
 OPERATIONS = dsa.OPERATIONS | dc.OPERATIONS
 
 OWN = "dsa"  # as an option or in a protocol: the dataset's own strategy
+AFTER = "+"  # joins strategies that are applied one after the other
 
 __all__ = [
     "OPERATIONS",
@@ -38,11 +43,13 @@ class Transform:
     """One operation (or None) with its parameters drawn, for images of one size.
 
     parameters: CPU tensors whose first axis counts images, 1 standing for any number of them.
+    then: What is applied to its result, of strategies joined by `+`.
     """
 
     operation: str | None
     size: tuple[int, int]  # (H, W)
     parameters: Parameters
+    then: Transform | None = None
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
         """Return the images (B, ch, H, W) transformed, with their shape, dtype and device.
@@ -54,7 +61,8 @@ class Transform:
         if self.operation is None:
             return images
         parameters = {name: _like(images, value) for name, value in self.parameters.items()}
-        return OPERATIONS[self.operation].apply(images, parameters)
+        result = OPERATIONS[self.operation].apply(images, parameters)
+        return self.then.apply(result) if self.then else result
 
     def _check(self, images: torch.Tensor) -> None:
         if images.dim() != 4 or tuple(images.shape[2:]) != self.size:
@@ -80,22 +88,27 @@ def draw(
     shared: bool,
     channels: int = 1,
 ) -> Transform:
-    """Draw one operation of the strategy and its parameters for `count` images of size (H, W).
+    """Draw one operation of each strategy and its parameters for `count` images of size (H, W).
 
     shared: one set of parameters for all images, whatever their number (siamese), instead of one
     per image. channels only matters to the noise of "dc-bn", which has a value for every pixel.
     Raises ValueError for an unknown operation.
     """
-    names = operations(strategy)
-    if not names:
+    if not operations(strategy):
         return Transform(None, size, {})
+    first, _, rest = strategy.partition(AFTER)
+    names = first.split("_")
     name = names[int(torch.randint(len(names), (), generator=generator))]
     shape = (channels, *size)
-    return Transform(name, size, OPERATIONS[name].draw(1 if shared else count, shape, generator))
+    parameters = OPERATIONS[name].draw(1 if shared else count, shape, generator)
+    then = draw(rest, count, size, generator, shared, channels) if rest else None
+    return Transform(name, size, parameters, then)
 
 
 def augment(strategy: str, generator: torch.Generator, images: torch.Tensor) -> torch.Tensor:
     """Return the images (B, ch, H, W) under one operation, its parameters drawn for each of them.
+
+    Of strategies joined by `+` under one operation of each, one after the other.
 
     The form for training networks: in the inner loop of DSA, and in evaluation.
     """
@@ -135,13 +148,13 @@ def check_strategy(name: str) -> None:
 
 
 def operations(strategy: str) -> tuple[str, ...]:
-    """Return the names of the operations in a strategy, none for "none".
+    """Return the names of the operations in a strategy, or in several; none for "none".
 
     Raises ValueError naming the first unknown or repeated operation.
     """
     if strategy == "none":
         return ()
-    names = tuple(strategy.split("_"))
+    names = tuple(name for part in strategy.split(AFTER) for name in part.split("_"))
     for index, name in enumerate(names):
         if name not in OPERATIONS:
             raise ValueError(_unknown(name, strategy, OPERATIONS))
@@ -156,7 +169,7 @@ def _unknown(name: str, strategy: str, known: Mapping[str, object]) -> str:
     hint = did_you_mean(name, [*known, "none"])
     return (
         f"augment: unknown operation {name!r} in strategy {strategy!r}; {hint}{' ' if hint else ''}"
-        f"known: {', '.join(known)}, joined by '_', or none"
+        f"known: {', '.join(known)}, joined by '_' (one of them) or '+' (all in turn), or none"
     )
 
 

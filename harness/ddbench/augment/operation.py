@@ -1,4 +1,4 @@
-"""The form of one augmentation operation: how its parameters are drawn, how it is applied."""
+"""The interface of an augmentation operation: draw its parameters, apply it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Read images at other places: whole pixels, bilinear, cubic spline; linear in the images.
+"""Resample images: whole pixels, bilinear, cubic spline; linear in the images.
 
 Plain gathers rather than `F.grid_sample`, which was tried. In torch 2.11, the lowest version
 supported, it has no double backward (`gradgradcheck`, and `torch.func.grad` twice, end in

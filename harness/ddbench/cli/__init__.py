@@ -1,4 +1,4 @@
-"""The command line: `ddbench run --all` and its kin."""
+"""The command line of ddbench."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from ddbench.cli import (
     artifacts,
     datasets,
     folder,
+    imports,
     listing,
     methods,
     plugins,
     references,
     results,
     run,
+    sets,
+    submit,
+    verify,
 )
 from ddbench.cli.shared import Suggesting
 from ddbench.text import streams
 
 
 class Program(Suggesting):
-    """The command line as a program of its own."""
+    """The top-level command, which prepares the standard streams first."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        """Be the program `ddbench`."""
+        """Run `ddbench` as a program."""
         streams.prepare_program()
         return super().__call__(*args, **kwargs)
 
@@ -38,7 +42,7 @@ class Program(Suggesting):
 )
 @click.version_option(ddbench.__version__, prog_name="ddbench")
 @click.option(
-    "--debug", is_flag=True, help="Say what ddbench does, and show the tracebacks of all errors."
+    "--debug", is_flag=True, help="Log what ddbench does, and show the tracebacks of all errors."
 )
 def main(debug: bool) -> None:
     """Benchmark dataset distillation methods: which one, at what cost, for your data?"""
@@ -50,7 +54,11 @@ def main(debug: bool) -> None:
 for command in (
     run.run,
     run.plan,
+    submit.submit,
     run.init_registry,
+    sets.evaluate,
+    verify.verify,
+    imports.import_set,
     datasets.datasets,
     artifacts.artifacts,
     methods.methods,
@@ -59,6 +67,7 @@ for command in (
     references.references,
     results.leaderboard,
     results.report,
+    results.compare,
     results.show,
     *folder.COMMANDS,
     plugins.new_plugin,

@@ -1,4 +1,4 @@
-"""`ddbench artifacts`: what condensations share: listed, built ahead, verified, removed."""
+"""`ddbench artifacts`: list, build ahead, verify and remove what condensations share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from ddbench.cli.shared import (
 if TYPE_CHECKING:
     from ddbench.contract.artifacts import ArtifactStore
 
-_CACHE = click.option("--cache", type=click.Path(path_type=Path), help="Folder that runs share.")
+_CACHE = click.option(
+    "--cache", type=click.Path(path_type=Path), help="Cache folder, shared by all runs."
+)
 
 
 def _store(cache: Path | None) -> ArtifactStore:
@@ -77,7 +79,7 @@ def list_(cache: Path | None, as_json: bool) -> None:
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @explained
 def build(device: str, **given: Any) -> None:  # noqa: ANN401
-    """Build the artifacts that `ddbench run` with the same options would ask for."""
+    """Build the artifacts that `ddbench run` with the same options would need."""
     from ddbench.execution.job_context import JobContext
     from ddbench.execution.prebuild import build_ahead
     from ddbench.testing import one_thread
@@ -112,7 +114,7 @@ def build(device: str, **given: Any) -> None:  # noqa: ANN401
 @_CACHE
 @explained
 def verify(ids: tuple[str, ...], cache: Path | None) -> None:
-    """Check the files of artifacts, all by default, against the hashes they were stored with."""
+    """Compare the files of artifacts (default: all) with their recorded hashes."""
     from ddbench.contract.artifacts import problems_of
 
     store = _store(cache)
@@ -132,7 +134,7 @@ def verify(ids: tuple[str, ...], cache: Path | None) -> None:
 @YES
 @explained
 def remove(ids: tuple[str, ...], cache: Path | None, yes: bool) -> None:
-    """Remove artifacts by id, finished or not; waits for whoever is building them."""
+    """Remove artifacts by id, finished or not; waits until a running build ends."""
     store = _store(cache)
     sizes = {one.id: one.bytes for one in store}
     for folder in store.half_built():

@@ -1,4 +1,4 @@
-"""What the shell offers at TAB beside commands and options: folders, jobs, registry names."""
+"""Shell completion of values: run folders, job ids, names of the registry."""
 
 from __future__ import annotations
 
@@ -27,10 +27,19 @@ def complete_job(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return the ids of the jobs in the run folder that is named before."""
-    folder = Path(context.params.get("folder") or ".")
+    folder = Path(context.params.get("folder") or context.params.get("target") or ".")
     ids = [path.name for path in sorted((folder / "condensations").glob("*"))]
     ids += [path.stem for path in sorted((folder / "evaluations").glob("*.json"))]
     return _beginning(incomplete, ids)
+
+
+def complete_format(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the formats of reports that ddbench itself brings."""
+    from ddbench.reporting.reporters import Reporters
+
+    return _beginning(incomplete, Reporters().found)
 
 
 def completing(names: Callable[[Registry], Iterable[str]]) -> Complete:

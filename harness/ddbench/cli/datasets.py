@@ -1,4 +1,4 @@
-"""`ddbench datasets`: what data are here, how to get the rest."""
+"""`ddbench datasets`: list datasets, and fetch or import missing ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NAME = click.argument("name")
 def datasets(
     context: click.Context, data: tuple[Path, ...], plugins: tuple[Path, ...], as_json: bool
 ) -> None:
-    """List the datasets that are here and what the others need; fetch and import them."""
+    """List the available datasets and what the others need; fetch and import them."""
     if context.invoked_subcommand is not None:
         return
     from ddbench.datasets import listing
@@ -77,7 +77,7 @@ def fetch(name: str, data: tuple[Path, ...], plugins: tuple[Path, ...]) -> None:
 @PLUGIN
 @explained
 def import_(name: str, path: Path, data: tuple[Path, ...], plugins: tuple[Path, ...]) -> None:
-    """Take the dataset NAME from files at PATH, unpacked or not, into the first data folder."""
+    """Copy the dataset NAME from PATH (archive or folder) into the first data folder."""
     from ddbench.datasets import adopt
     from ddbench.discovery.extensions import Extensions
 

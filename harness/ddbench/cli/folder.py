@@ -1,4 +1,4 @@
-"""The commands that keep run folders in order."""
+"""The commands that check, clean and merge run folders."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ import click
 from ddbench.cli.completion import complete_job
 from ddbench.cli.shared import FOLDER, JSON, cache_of, explained, fail
 
-YES = click.option("--yes", is_flag=True, help="Do it; without this, only show what would be done.")
+YES = click.option(
+    "--yes", is_flag=True, help="Do it. Without this option, only show what would be done."
+)
 
 
 @click.command()
 @FOLDER
-@click.option("--all", "everything", is_flag=True, help="Show finished jobs one by one too.")
+@click.option("--all", "everything", is_flag=True, help="Also list the finished jobs.")
 @click.option(
-    "--verify", is_flag=True, help="Hash every set again; exit code 1 where one is not as recorded."
+    "--verify",
+    is_flag=True,
+    help="Hash every set again; exit code 1 if one differs from its record.",
 )
 @JSON
 @explained
 def status(folder: Path, everything: bool, verify: bool, as_json: bool) -> None:
-    """Say what is done, running (and by whom), failed and missing in a run folder."""
+    """Show which jobs are done, running (and by whom), failed or missing."""
     from ddbench.reporting.terminal import print_json, print_table
     from ddbench.store.housekeeping import status_of
     from ddbench.store.records import DONE
@@ -58,13 +62,13 @@ def status(folder: Path, everything: bool, verify: bool, as_json: bool) -> None:
 @click.argument("jobs", nargs=-1, shell_complete=complete_job)
 @click.option("--failed", is_flag=True, help="Every failed job.")
 @click.option("--skipped", is_flag=True, help="Every skipped job.")
-@click.option("--afresh", is_flag=True, help="From the start, not from the last checkpoint.")
+@click.option("--afresh", is_flag=True, help="Start over, not from the last checkpoint.")
 @YES
 @explained
 def retry(
     folder: Path, jobs: tuple[str, ...], failed: bool, skipped: bool, afresh: bool, yes: bool
 ) -> None:
-    """Forget how jobs ended, so that the next `run` does them again; JOBS are ids."""
+    """Remove the records of jobs, so that the next `run` does them again; JOBS are ids."""
     from ddbench.store.housekeeping import to_retry
     from ddbench.store.run_folder import open_run
 
@@ -81,11 +85,11 @@ def retry(
 
 @click.command()
 @FOLDER
-@click.option("--cache", type=click.Path(path_type=Path), help="Where artifacts are kept.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Cache folder with the artifacts.")
 @YES
 @explained
 def clean(folder: Path, cache: Path | None, yes: bool) -> None:
-    """Remove what dead processes left: half files, stale claims, orphans, half-built artifacts."""
+    """Remove what dead processes left: partial files, stale locks, half-built artifacts."""
     from ddbench.contract.artifacts import ArtifactStore
     from ddbench.store.housekeeping import find_litter
     from ddbench.store.run_folder import open_run
@@ -116,9 +120,9 @@ def clean(folder: Path, cache: Path | None, yes: bool) -> None:
 @click.option("--preview", is_flag=True, help="Only show what would be copied.")
 @explained
 def merge(into: Path, others: tuple[Path, ...], preview: bool) -> None:
-    """Bring the results of other run folders into INTO, which is made if it is not there.
+    """Copy the results of other run folders into INTO, which is created if needed.
 
-    Different sets under one id are refused.
+    Two different sets with the same id are refused.
     """
     from ddbench.store.housekeeping import left_out
     from ddbench.store.housekeeping import merge as join
@@ -127,7 +131,7 @@ def merge(into: Path, others: tuple[Path, ...], preview: bool) -> None:
     folders = [open_run(other) for other in others]
     copies = join(open_run(into) if into.exists() else RunFolder(into), folders, preview)
     for path in left_out(folders):
-        click.echo(f"{path}: is no file; left out", err=True)
+        click.echo(f"{path}: is not a file; left out", err=True)
     for copy in copies:
         click.echo(f"{copy.source} -> {copy.target}")
     click.echo(f"{len(copies)} things {'to copy' if preview else 'copied'}", err=True)

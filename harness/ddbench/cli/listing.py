@@ -1,4 +1,4 @@
-"""The commands that list what there is."""
+"""The commands that list presets and architectures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @JSON
 @explained
 def presets(registry_path: Path | None, as_json: bool) -> None:
-    """List the presets of the registry, what is in them, and the protocols of evaluation."""
+    """List the presets of the registry with their content, and the evaluation protocols."""
     from ddbench.reporting.terminal import print_json, print_table
 
     registry = read_registry(registry_path)
@@ -66,13 +66,15 @@ def _methods_text(preset: Preset, registry: Registry) -> str:
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--dataset", "on", multiple=True, help="Whose images it sees; repeatable.")
+@click.option(
+    "--dataset", "on", multiple=True, help="Dataset that gives the image size; repeatable."
+)
 @click.option(
     "--batch",
     type=click.IntRange(1, 2**20),
     default=256,
     show_default=True,
-    help="Images of a training step.",
+    help="Images in a training step.",
 )
 @stacked(PLACES)
 @JSON
@@ -84,9 +86,9 @@ def architectures(
     as_json: bool,
     **given: Any,  # noqa: ANN401
 ) -> None:
-    """List the architecture families; of those NAMEd tell the parameters and what images cost.
+    """List the architecture families; with NAMES, show parameters and the cost of images.
 
-    Where a known dataset's files are not here, its published sizes are taken.
+    If the files of a known dataset are missing, its published sizes are used.
     """
     from ddbench import architectures as zoo
     from ddbench.reporting.terminal import print_json, print_rows

@@ -1,4 +1,4 @@
-"""`ddbench methods`: what is installed, and one method in full."""
+"""`ddbench methods`: list installed methods, or show one in full."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @JSON
 @explained
 def methods(names: tuple[str, ...], as_json: bool, **given: Any) -> None:  # noqa: ANN401
-    """List the installed methods; of those NAMEd show all options, their values and variants."""
+    """List the installed methods; with NAMES, show their options, values and variants."""
     from ddbench.discovery.methods import MethodError, unknown
     from ddbench.reporting.terminal import print_json
 

@@ -27,7 +27,7 @@ FAILED = 1
 )
 @explained
 def new_plugin(name: str, method: str | None, parent: Path) -> None:
-    """Write a plugin to start from: a package called ddbench-NAME that works at once."""
+    """Create a plugin to start from: a working package called ddbench-NAME."""
     from ddbench.cli import scaffold
     from ddbench.discovery.methods import install
 
@@ -58,10 +58,10 @@ def new_plugin(name: str, method: str | None, parent: Path) -> None:
     "settings",
     multiple=True,
     metavar="OPTION=VALUE",
-    help="An option, over MethodInfo.quick; repeatable.",
+    help="Value of an option; overrides MethodInfo.quick; repeatable.",
 )
-@click.option("--init", help="Where to start from.  [default: the method's own]")
-@click.option("--quick", is_flag=True, help="A few combinations of data instead of all.")
+@click.option("--init", help="Initial images.  [default: the method's own init]")
+@click.option("--quick", is_flag=True, help="Check fewer combinations of data.")
 @JSON
 @explained
 def check(
@@ -72,9 +72,9 @@ def check(
     quick: bool,
     as_json: bool,
 ) -> None:
-    """Check that METHOD, a name or a .py file, keeps its word; on toy data, in under a minute.
+    """Check that METHOD (a name or a .py file) keeps the contract; takes under a minute.
 
-    Exit codes: 0 it does, 1 it does not, 2 it cannot be loaded.
+    Exit codes: 0 all checks passed, 1 a check failed, 2 the method cannot be loaded.
     """
     from ddbench.discovery.methods import discover, find, from_file, load
     from ddbench.reporting.terminal import print_json

@@ -1,4 +1,4 @@
-"""`ddbench references`: what others have published, to hold results against."""
+"""`ddbench references`: list published figures, to compare results with."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def _filter(
 
 FILTERS = (
     _filter("--method", "Only figures of this method, or 'whole': the whole training set"),
-    _filter("--dataset", "Only on this dataset, whitened or not"),
-    _filter("--ipc", "Only of so many images per class", int),
+    _filter("--dataset", "Only on this dataset, with or without whitening"),
+    _filter("--ipc", "Only with this number of images per class", int),
     _filter("--arch", "Only on networks of this architecture"),
-    _filter("--source", "Only from this source, by the name that the table shows"),
-    _filter("--trust", "Only what is trusted so: own, quoted, rerun, ..."),
+    _filter("--source", "Only from this source; use a name from the table"),
+    _filter("--trust", "Only with this level of trust: own, quoted, rerun, ..."),
 )
 
 
@@ -39,7 +39,7 @@ def references(
     trust: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """List published figures, each with its source, protocol and how far it is trusted.
+    """List published figures, each with its source, protocol and level of trust.
 
     A table shows accuracies in %, as printed; --json has them in [0, 1], like a leaderboard's.
     """

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ddbench.planning.jobs import Choices
     from ddbench.planning.registry import Registry
     from ddbench.planning.workspace import Session
+    from ddbench.processes.fork_server import ForkServer
 
 USAGE, STOPPED, INTERRUPTED = 2, 4, 130
 DEFAULT_PRESET = "quick"
@@ -136,7 +137,7 @@ PLUGIN = click.option(
     "plugins",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A Python file that is a method, or brings datasets and the like; repeatable.",
+    help="A Python file with a method or an extension; repeatable.",
 )
 
 PLACES = (
@@ -144,7 +145,7 @@ PLACES = (
         "--registry",
         "registry_path",
         type=click.Path(path_type=Path),
-        help="A registry.toml instead of the default one.",
+        help="Use this registry.toml instead of the default one.",
     ),
     click.option(
         "--data",
@@ -156,9 +157,24 @@ PLACES = (
     click.option(
         "--cache",
         type=click.Path(path_type=Path),
-        help="What runs share: artifacts, prepared data.  [default: ~/.cache/ddbench]",
+        help="Folder for artifacts and prepared data.  [default: ~/.cache/ddbench]",
     ),
     PLUGIN,
+)
+
+PRESET = click.option(
+    "--preset",
+    shell_complete=completing(lambda registry: registry.presets),
+    help="Preset of the registry.  [default: quick]",
+)
+EVALUATE_ON = click.option(
+    "--evaluate-on", multiple=True, help="Architecture trained on the sets; repeatable."
+)
+PROTOCOL = click.option(
+    "--protocol",
+    multiple=True,
+    shell_complete=completing(lambda registry: registry.protocols),
+    help="Evaluation protocol; repeatable.",
 )
 
 CHOICES = (
@@ -166,19 +182,15 @@ CHOICES = (
         "--all",
         "all_methods",
         is_flag=True,
-        help="Every row of the preset and every installed method.",
+        help="Run every row of the preset and every installed method.",
     ),
-    click.option(
-        "--preset",
-        shell_complete=completing(lambda registry: registry.presets),
-        help="Which preset of the registry.  [default: quick]",
-    ),
+    PRESET,
     click.option(
         "--method",
         "rows",
         multiple=True,
         shell_complete=completing(rows_of),
-        help="A method or a variant of the registry; repeatable.",
+        help="Method, or variant from the registry; repeatable.",
     ),
     click.option(
         "--dataset",
@@ -191,120 +203,148 @@ CHOICES = (
         "--arch",
         "architectures",
         multiple=True,
-        help="Architecture that is matched while condensing; repeatable.",
+        help="Architecture used for condensation; repeatable.",
     ),
+    EVALUATE_ON,
     click.option(
-        "--evaluate-on", multiple=True, help="Architecture that is trained on the sets; repeatable."
-    ),
-    click.option(
-        "--init", "inits", multiple=True, help="Where the synthetic images start; repeatable."
+        "--init",
+        "inits",
+        multiple=True,
+        help="Initial synthetic images (noise, real, ...); repeatable.",
     ),
     click.option("--ipc", multiple=True, type=int, help="Images per class; repeatable."),
     click.option(
-        "--seed", "seeds", multiple=True, type=int, help="Seed of a condensation; repeatable."
-    ),
-    click.option(
-        "--protocol",
+        "--seed",
+        "seeds",
         multiple=True,
-        shell_complete=completing(lambda registry: registry.protocols),
-        help="How sets are evaluated; repeatable.",
+        type=int,
+        help="Random seed of a condensation; repeatable.",
     ),
+    PROTOCOL,
     click.option(
         "--published",
         is_flag=True,
-        help="The published options, init and steps of each method, not the preset's reduced ones.",
+        help="Use the published options, init and steps of each method, not the reduced ones.",
     ),
     click.option(
-        "--steps", type=click.IntRange(min=0), help="Steps instead of the published number."
+        "--steps",
+        type=click.IntRange(min=0),
+        help="Condensation steps, instead of the published number.",
     ),
-    click.option("--budget", help="Condensing time instead of steps, as 90s or 10m."),
+    click.option("--budget", help="Condensation time instead of steps, such as 90s or 10m."),
     click.option(
         "--budget-total",
-        help="Time of the whole run, as 30m, half of it for condensing; the rest waits.",
+        help="Time of the whole run, such as 30m; half is for condensation, unfinished jobs wait.",
     ),
     click.option(
         "--validate",
         metavar="PERCENT",
-        help="Choose on this share of the training data, held out, as 20%; the test set waits.",
+        help="Hold out this share of the training data for choices, such as 20%.",
     ),
     click.option(
         "--set",
         "settings",
         multiple=True,
         metavar="METHOD.OPTION=VALUE",
-        help="An option of a method; repeatable. Values 64,128 make an axis.",
+        help="Set an option of a method; repeatable. Several values (64,128) run one row each.",
     ),
-    click.option("--snapshots", help="Evaluate the set after these steps too, as 0,10%,50%."),
+    click.option("--snapshots", help="Also evaluate the set after these steps, such as 0,10%,50%."),
 )
 
-JSON = click.option("--json", "as_json", is_flag=True, help="Print plain data.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
-RUN = (
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        help="Run folder; goes on with one there.  [default: runs/<preset>]",
-    ),
+OUT = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Run folder; an existing run is continued.  [default: runs/<preset>]",
+)
+
+# How jobs are done, whatever they are.
+ENGINE = (
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option(
         "--jobs",
         type=click.IntRange(min=1),
-        help="Jobs at once.  [default: one for each core; on GPUs --jobs-per-gpu on each]",
+        help="Number of parallel jobs.  [default: one per core; with GPUs --jobs-per-gpu on each]",
     ),
-    click.option("--gpus", help="GPUs to use, as 0,2.  [default: all that are visible]"),
+    click.option("--gpus", help="GPUs to use, such as 0,2.  [default: all visible ones]"),
     click.option(
         "--jobs-per-gpu",
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="Jobs at once on each GPU; their times say so.",
+        help="Parallel jobs on each GPU; recorded with their times.",
     ),
     click.option(
-        "--exclusive", is_flag=True, help="One job at a time on the whole machine: clean times."
+        "--exclusive", is_flag=True, help="One job at a time, for undisturbed time measurements."
     ),
     click.option(
         "--job-time",
         default="24h",
         show_default=True,
-        help="Time that one job may take in one go, as 2h, or none.",
+        help="Time limit of a job, such as 2h, or none.",
     ),
     click.option(
         "--memory",
-        help="Memory that one job may hold, as 4G, or none.  [default: its share of what is free]",
+        help="Memory limit of a job, such as 4G, or none.  [default: its share of the free memory]",
     ),
     click.option(
         "--threads",
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="CPU threads of a job; times compare only at equal ones.",
+        help="CPU threads of a job; compare times only at equal numbers.",
     ),
     click.option(
-        "--checkpoint-every",
-        default="60s",
-        show_default=True,
-        help="Time between checkpoints of a condensation.",
-    ),
-    click.option("--stop-after", help="Checkpoint and end after this time, as 9m; exit code 4."),
-    click.option(
-        "--keep-state", is_flag=True, help="Keep the final state, so that more steps can follow."
+        "--stop-after", help="Save checkpoints and exit after this time, such as 9m; exit code 4."
     ),
     click.option(
         "--observe",
         "observers",
         multiple=True,
         metavar="NAME",
-        help="Let a tracker watch, as tensorboard; repeatable.",
+        help="Send results to an observer, such as tensorboard; repeatable.",
+    ),
+    click.option("--debug", is_flag=True, help="Run the jobs in this process, one at a time."),
+)
+
+RUN = (
+    OUT,
+    *ENGINE[:-1],
+    click.option(
+        "--checkpoint-every",
+        default="60s",
+        show_default=True,
+        help="Time between checkpoints of a condensation.",
+    ),
+    click.option(
+        "--keep-state",
+        is_flag=True,
+        help="Keep the final state, so that a later run can add steps.",
     ),
     click.option(
         "--keep-stale",
         is_flag=True,
-        help="Keep results of a method that has been edited since, marked so.",
+        help="Keep results of an older version of a method's code, and mark them.",
     ),
     click.option(
-        "--require-all", is_flag=True, help="Absent data is an error instead of a skipped row."
+        "--require-all", is_flag=True, help="Missing data is an error, not a skipped row."
     ),
-    click.option("--debug", is_flag=True, help="One job after the other in this process."),
+    click.option(
+        "--engine",
+        default="local",
+        show_default=True,
+        help="What runs the jobs: local, inline, ray, or an extension's engine.",
+    ),
+    click.option("--ray-address", help="A Ray cluster for --engine ray, instead of a new one."),
+    click.option(
+        "--engine-option",
+        "engine_settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="An option of the engine; repeatable.",
+    ),
+    ENGINE[-1],
 )
 
 
@@ -315,11 +355,15 @@ def read_registry(path: Path | None, *, lenient: bool = False) -> Registry:
     return read(path, lenient=lenient)
 
 
-def open_session(given: Mapping[str, Any], *, planning: bool = False) -> Session:
+def open_session(
+    given: Mapping[str, Any], *, planning: bool = False, server: ForkServer | None = None
+) -> Session:
     """Return a session over what is installed, from the values of the options in `PLACES`.
 
-    `planning`: the plan will tell what is wrong with the registry.
+    `planning`: the plan will tell what is wrong with the registry. `server`: what jobs will be
+    forked from, which answers questions about methods too; None where no jobs follow.
     """
+    from ddbench.discovery.asking import SERVER
     from ddbench.planning.registry import lost_tables
     from ddbench.planning.workspace import Places, Session
 
@@ -332,7 +376,8 @@ def open_session(given: Mapping[str, Any], *, planning: bool = False) -> Session
             f'extends = "nothing" ends this message',
             err=True,
         )
-    return Session.installed(registry, Places(folder, roots_of(given["data"]), given["plugins"]))
+    places = Places(folder, roots_of(given["data"]), given["plugins"])
+    return Session.installed(registry, places, server or SERVER)
 
 
 def writable(cache: Path) -> Path:
@@ -370,7 +415,7 @@ def choices_of(given: Mapping[str, Any], workers: int | None = None) -> Choices:
         RegistryError: Nothing is chosen. What is wrong beside that waits for the planner, which
             tells it with all else.
     """
-    from ddbench.execution.run import default_jobs
+    from ddbench.execution.run_options import default_jobs
     from ddbench.planning.jobs import Choices
     from ddbench.planning.option_values import parse_duration, parse_percentage, parse_setting
     from ddbench.planning.registry import RegistryError

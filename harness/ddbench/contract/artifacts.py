@@ -1,4 +1,4 @@
-"""Artifacts: what several condensations share, built once under a lock and metered once."""
+"""Artifacts, which several condensations share: built once under a lock, measured once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _is_below(name: str) -> str:
 
 
 class Manifest(BaseModel):
-    """What is written beside a finished artifact: what determines it, and what it cost.
+    """The record of a finished artifact: what determines it, and its cost.
 
     Attributes:
         id: Kind and hash of everything that determines it.
@@ -83,9 +83,9 @@ class _ReportingMeter(StepMeter):
 
 
 class BuildContext:
-    """What a builder gets: a folder that outlives a kill, and the meter of its cost.
+    """What a builder gets: a folder that survives a kill, and the meter of its cost.
 
-    A builder looks in `folder` for what an earlier, killed build left there and goes on from it.
+    A builder looks in `folder` for the files of an earlier, killed build, and continues from them.
     It enters `meter` once per training step (``with work.meter: ...``), and calls `save` whenever
     a part is complete, so that its cost is not lost with the process.
 
@@ -128,7 +128,7 @@ def artifact_id(kind: str, spec: Mapping[str, Any]) -> str:
     """Return `kind` and the hash of everything that determines the artifact.
 
     Raises:
-        ValueError: The kind is no name for a folder.
+        ValueError: The kind cannot be the name of a folder.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", kind):
         raise ValueError(f"artifact kind {kind!r}: use letters, digits, '-', '_' and '.'")
@@ -158,7 +158,7 @@ class ArtifactStore:
         waiting: Callable[[], None] = lambda: None,
         report: Callable[[int], None] = lambda done: None,
     ) -> Artifact:
-        """Return the artifact, built by `build` if nobody has; others wait for the builder.
+        """Return the artifact; `build` makes it if it does not exist, and other jobs wait for that.
 
         `dataset` is the name of its dataset, for listings. `waiting` is called at every poll while
         another process builds it, `report` after each step of a build with their number.
@@ -198,13 +198,15 @@ class ArtifactStore:
         """Go through what dead processes left: half-built artifacts and stale locks."""
         for path in self.half_built():
             if not is_claimed(lock := self.root / "locks" / path.name):
-                yield Litter(path, "a half-built artifact (a build would go on from it)", lock=lock)
+                yield Litter(
+                    path, "a half-built artifact (a build would continue from it)", lock=lock
+                )
         for path in (self.root / "locks").glob("*"):
             if not is_claimed(path):
-                yield Litter(path, "a lock that nobody holds any more", lock=path)
+                yield Litter(path, "a stale lock file", lock=path)
 
     def remove(self, name: str) -> None:
-        """Remove an artifact, finished or not; waits for whoever is building it.
+        """Remove an artifact, finished or not; waits until a running build ends.
 
         Raises:
             OSError: A part of it cannot be removed.
@@ -244,7 +246,7 @@ def problems_of(artifact: Artifact) -> list[str]:
 
     Those of an artifact that an earlier ddbench stored have no hashes: only that is said.
     """
-    again = f"remove {artifact.id}, and it is built again"
+    again = f"remove {artifact.id}, so that it is built again"
     if artifact.files is None:
         return [f"{artifact.folder}: stored without hashes, by an earlier ddbench; {again}"]
     problems = []

@@ -1,4 +1,4 @@
-"""Options: plain values -> the frozen Config of a method, every mistake at once."""
+"""Make the frozen Config of a method from plain values; report all mistakes together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ddbench.text.suggestions import unknown_at
 
 
 class ConfigError(ValueError):
-    """Options that a method refuses: (option or "", what is wrong) of each."""
+    """Options that a method refuses: a pair (option or "", reason) for each."""
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:
         """Keep the mistakes."""
@@ -52,7 +52,7 @@ def make_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:  # noqa: A
 
 
 def _unfit(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Go through the values that no record could hold, with what is wrong of each."""
+    """Yield the values that a record cannot hold, with the reason for each."""
     for name, value in options.items():
         try:
             check_plain(value)

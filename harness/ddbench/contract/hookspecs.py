@@ -1,4 +1,4 @@
-"""The hooks: what a method implements, and what an extension may add.
+"""The hooks that a method implements, and those of extensions.
 
 A method is an object (a module, or an instance) with functions marked `@hookimpl`; it is found
 through the entry-point group ``ddbench.methods``. The harness calls ``init`` once, then
@@ -9,20 +9,23 @@ may leave out arguments that it does not use.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ddbench.architectures import Architecture
+    from ddbench.contract.engines import Engine
     from ddbench.contract.synthetic_set import SyntheticSet
     from ddbench.contract.task import Task
     from ddbench.datasets import Source
     from ddbench.formations import Formation
 
-HOOK_API = 2  # raised when a hook is added or gains an argument; hooks never lose one
+HOOK_API = 4  # raised when a hook is added or gains an argument; hooks never lose one
 METHODS_GROUP = "ddbench.methods"
 EXTENSIONS_GROUP = "ddbench.extensions"
 
@@ -35,7 +38,7 @@ class Unsupported(Exception):
 
 
 class OptionsError(RuntimeError):
-    """Raised where other options of the method would help: the row's reason ends in them.
+    """Raised if other options of the method would help: the row's reason names them.
 
     Attributes:
         options: Values to try, by option; the harness writes them as `--set` takes them.
@@ -72,6 +75,51 @@ class Init:
     summary: str
 
 
+class RunResults(Protocol):
+    """A run's results as a reporter gets them: plain values, accuracies in [0, 1].
+
+    Attributes:
+        title: The name of the run, or of the file that is written.
+        folder: The run folder.
+        rows: One mapping for each row of a ranking, as in `ddbench leaderboard --json`.
+        networks: One mapping for each network that was trained and counts: its place, its
+            accuracy, its seconds, and what its set cost.
+        troubles: One mapping for each job that failed or was skipped: what, seeds, reason.
+    """
+
+    @property
+    def title(self) -> str: ...  # noqa: D102
+
+    @property
+    def folder(self) -> Path: ...  # noqa: D102
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+
+    @property
+    def networks(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+
+    @property
+    def troubles(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """A format that the results of a run are written in.
+
+    Attributes:
+        name: As in ``ddbench report --format``.
+        write: `RunResults` -> the content of the file; text becomes UTF-8.
+        ending: Of the file, with its dot: ".xlsx".
+        summary: One line for people.
+    """
+
+    name: str
+    write: Callable[[Any], str | bytes]
+    ending: str
+    summary: str
+
+
 @dataclass(frozen=True)
 class NoOptions:
     """The Config of a method that has no options."""
@@ -79,7 +127,7 @@ class NoOptions:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a condensation before any work: for `MethodInfo.needs`.
+    """The facts of a condensation before it runs: for `MethodInfo.needs`.
 
     Attributes:
         dataset: Name of the dataset.
@@ -103,7 +151,7 @@ class Facts:
 
 
 class HasData(Protocol):
-    """What `missing_classes` and `shortage` look at: `Facts` at plan time, or a `Task`."""
+    """What `missing_classes` and `shortage` need: a `Facts` or a `Task`."""
 
     @property
     def dataset(self) -> str:
@@ -119,13 +167,13 @@ class HasData(Protocol):
 
 
 def missing_classes(config: object, facts: HasData) -> str | None:
-    """Return that some classes have no training images, or None: a `MethodInfo.needs`."""
+    """Return a message if classes have no training images, else None: a `MethodInfo.needs`."""
     empty = [c for c, count in enumerate(facts.class_counts) if not count]
     return f"{facts.dataset} has no training images of classes {empty}" if empty else None
 
 
 def shortage(config: object, facts: HasData) -> str | None:
-    """Return that a class has fewer than ipc training images, or None: a `MethodInfo.needs`."""
+    """Return a message if a class has fewer than ipc training images, else None."""
     for c, count in enumerate(facts.class_counts):
         if count < facts.ipc:
             return (
@@ -173,7 +221,7 @@ def require(
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """What a method tells about itself; every field is optional.
+    """The description of a method; every field is optional.
 
     Attributes:
         config: A frozen dataclass of options whose defaults are the paper's.
@@ -279,7 +327,7 @@ class MethodHooks:
 
     @hookspec(firstresult=True)
     def restore(self, state: Any, tree: Any) -> bool | None:  # noqa: ANN401
-        """Lay a saved tree over the state that `init` made, in place; return True."""
+        """Write a saved tree into the state that `init` made, in place; return True."""
 
 
 class ExtensionHooks:
@@ -298,8 +346,16 @@ class ExtensionHooks:
         """Return inits by name."""
 
     @hookspec
+    def register_engines(self) -> Mapping[str, Engine] | None:
+        """Return engines by name."""
+
+    @hookspec
     def register_formations(self) -> Mapping[str, Formation] | None:
         """Return parts that sets may name, by name: decoders, views and targets."""
+
+    @hookspec
+    def register_reporters(self) -> Mapping[str, Reporter] | None:
+        """Return formats of reports by name."""
 
     @hookspec
     def job_started(self, job: Mapping[str, Any]) -> None:
@@ -317,4 +373,4 @@ class ExtensionHooks:
 
     @hookspec
     def run_finished(self, folder: str) -> None:
-        """Observe that nothing is left to do in this run."""
+        """Observe that the run command ends."""

@@ -44,7 +44,7 @@ def picture(
     from PIL import Image
 
     order = np.argsort(labels, kind="stable")
-    tiles = _as_bytes(visible(images[order], provenance))  # (N, H, W, 1 or 3)
+    tiles = as_bytes(visible(images[order], provenance))  # (N, H, W, 1 or 3)
     n, height, width, channels = tiles.shape
     columns = max(1, min(columns, n))
     rows = -(-n // columns)
@@ -63,15 +63,17 @@ def picture(
 def visible(images: np.ndarray, provenance: Mapping[str, Any]) -> np.ndarray:
     """Return images with values in [0, 1]: normalisation undone, or, where whitened, spread out."""
     images = np.where(np.isfinite(images), images, 0.0).astype(np.float64)
-    mean, std = (_by_channel(provenance.get(name), images.shape[1]) for name in ("mean", "std"))
+    mean = channel_constants(provenance, "mean", images.shape[1])
+    std = channel_constants(provenance, "std", images.shape[1])
     if provenance.get("zca") or mean is None or std is None:
         spread = images.std() or 1.0
         return np.clip(0.5 + (images - images.mean()) / (2 * WHITENED * spread), 0, 1)
     return np.clip(images * std + mean, 0, 1)
 
 
-def _by_channel(values: object, channels: int) -> np.ndarray | None:
+def channel_constants(provenance: Mapping[str, Any], name: str, channels: int) -> np.ndarray | None:
     """Return numbers of a set's file, one a channel, (1, ch, 1, 1); None if they are not that."""
+    values = provenance.get(name)
     if not isinstance(values, list | tuple) or len(values) != channels:
         return None
     if not all(isinstance(value, int | float) and abs(value) < 1e6 for value in values):
@@ -79,7 +81,7 @@ def _by_channel(values: object, channels: int) -> np.ndarray | None:
     return np.asarray(values, np.float64).reshape(1, -1, 1, 1)
 
 
-def _as_bytes(images: np.ndarray) -> np.ndarray:
+def as_bytes(images: np.ndarray) -> np.ndarray:
     """Return (N, H, W, 1 or 3) uint8 of (N, ch, H, W) in [0, 1]; other channel counts as grey."""
     if images.shape[1] not in (1, 3):
         images = images.mean(axis=1, keepdims=True)

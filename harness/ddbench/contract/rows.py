@@ -1,4 +1,4 @@
-"""A row of a table as a registry or a method writes it: a method, and what it changes."""
+"""A row of a preset or a control: a method, and the values it changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic sets compared with the hashes that the records of a run hold of them."""
+"""Compare stored synthetic sets with the hashes in the records of a run."""
 
 from __future__ import annotations
 

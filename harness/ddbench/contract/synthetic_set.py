@@ -9,14 +9,20 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
+from ddbench.contract import set_metadata
 from ddbench.contract.recipes import recipe_faults
 from ddbench.store.atomic_files import write_whole
+
+if TYPE_CHECKING:
+    from torch.utils.data import TensorDataset
+
+    from ddbench.datasets.tensors import Whitening
 
 FORMAT = 2
 PLAIN_FORMAT = 1  # of a set without payload and formation: earlier versions read it too
@@ -174,14 +180,41 @@ class SyntheticSet:
             raise
         except _NOT_OURS as error:
             raise SetError(
-                f"{path}: not a synthetic set written by ddbench ({error}); "
-                "condense it again, or restore the file"
+                f"{path}: not a synthetic set written by ddbench ({error}); condense it again, or "
+                "restore the file; `ddbench import` reads those of other programs"
             ) from error
         kept: dict[str, dict[str, torch.Tensor]] = {"columns": {}, "payload": {}}
         for name, tensor in tensors.items():
             place, _, own = name.partition(".")
             kept["payload" if place == "payload" else "columns"][own or name] = tensor
         return cls(images, labels, formation=formation, **kept, **records)
+
+    def dataset(self) -> TensorDataset:
+        """Return the set as a torch Dataset, to train on in one's own code.
+
+        Pairs of an image, (ch, H, W) float32 in the set's own space, and its label: a class index,
+        int64, or for soft labels (C,) float32 probabilities. `F.cross_entropy` takes either.
+        Labels for regression are the numbers as they are.
+
+        Raises:
+            NotPlainError: What a network sees is made of the stored tensors, see `formation`.
+        """
+        return set_metadata.torch_dataset(self)
+
+    def unnormalised(self, whitening: Whitening | None = None) -> torch.Tensor:
+        """Return the images as pixels, (N, ch, H, W) uint8 on the CPU.
+
+        `whitening` is that of the data, for a whitened (zca) set alone.
+
+        Raises:
+            UnknownSpaceError: The set does not say how its images were normalised, or they are
+                whitened and no `whitening` is given.
+        """
+        return set_metadata.unnormalised(self, whitening)
+
+    def __repr__(self) -> str:
+        """Return what the set is and where it comes from, in three lines."""
+        return set_metadata.three_lines(self)
 
     def show(self, columns: int = 10) -> Any:  # noqa: ANN401  (PIL.Image, not imported here)
         """Return the images as one picture, a PIL image, row by row in class order."""
@@ -271,7 +304,19 @@ def check_recipe(result: SyntheticSet) -> list[str]:
     problems = recipe_faults(result.recipe)
     if result.recipe.get("labels") == "soft" and not result.soft:
         problems.append("the recipe's labels are 'soft', but the set's are class indices: 'hard'")
-    return problems
+    return problems or _check_loss(result)
+
+
+def _check_loss(result: SyntheticSet) -> list[str]:
+    """Return why the labels are not what the recipe's loss takes; the recipe itself is right."""
+    loss = result.recipe.get("loss", {}).get("name", "cross_entropy")
+    hard = result.recipe.get("labels") == "hard"
+    if hard or result.label_kind != "regression" or loss == "mse":
+        return []
+    return [
+        f"the labels are regression targets, which are no distribution, and the recipe's loss is"
+        f" {loss}; take {{'name': 'mse'}}, or labels 'hard'"
+    ]
 
 
 def check_space(result: SyntheticSet, space: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Real data by name: what there is, where it is, how it is read, cached and identified.
+"""Real datasets by name: find, read, cache and identify them.
 
 Importing this package needs numpy only; `ddbench.datasets.tensors` takes datasets to a device.
 """

@@ -1,4 +1,4 @@
-"""Arrays of bytes kept on disk, so that a second start neither parses nor decodes anything.
+"""Cache decoded datasets on disk, so that the next start does not parse or decode them again.
 
 An entry is a folder `<cache>/datasets/<name>-<key>/` with one memory-mappable .npy for each array
 and a small JSON. The key is made of the options, of path, size, times and inode of every source
@@ -54,7 +54,7 @@ def _now(file: Sequence[str | int]) -> list[str | int]:
 
 
 class Facts(BaseModel):
-    """What an entry says beside its arrays: the fields of `Dataset` that are no arrays."""
+    """The part of an entry that is not arrays: the other fields of `Dataset`."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", from_attributes=True)
 
@@ -68,7 +68,7 @@ class Facts(BaseModel):
 
 
 def read_facts(entry: Path) -> Facts | None:
-    """Return what an entry says beside its arrays, or None where there is no such entry."""
+    """Return the fields of an entry without its arrays, or None if there is no such entry."""
     try:
         return Facts.model_validate_json((entry / "dataset.json").read_bytes())
     except (OSError, ValidationError):  # absent, torn, or another program's

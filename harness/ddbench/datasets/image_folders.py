@@ -1,4 +1,4 @@
-"""Any folder of images: a folder for each class, in folders for the splits or beside each other."""
+"""Datasets from any folder of images, with one folder for each class, in split folders or not."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ImageFolder(Source):
         if not self.path.exists():
             return Presence(False, None, f"no such folder: {self.path}; {LAYOUT}")
         if not self.path.is_dir():
-            return Presence(False, None, f"{self.path} is no folder; {LAYOUT}")
+            return Presence(False, None, f"{self.path} is not a folder; {LAYOUT}")
         splits = self._splits()
         if not splits and (table := table_in(self.path)):
             remedy = f"{self.path}: has a table and no folders for classes; name it: csv:{table}"
@@ -85,8 +85,8 @@ class ImageFolder(Source):
             split = split_of(folder.name)
             if split in found:
                 raise DatasetError(
-                    f"{self.path}: {found[split].name}/ and {folder.name}/ both are the {split}"
-                    " split; take one of them away"
+                    f"{self.path}: {found[split].name}/ and {folder.name}/ are both the {split}"
+                    " split; remove one of them"
                 )
             if split is not None:
                 found[split] = folder
@@ -133,7 +133,8 @@ def _by_class(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
                 )
         elif not path.is_dir() and not is_hidden(path.name) and is_image(path):
             raise DatasetError(
-                f"{path}: lies beside the class folders; move it into that of its class, or away"
+                f"{path}: lies beside the class folders; move it into the folder of its class,"
+                " or remove it"
             )
         else:
             left_out.append(path)

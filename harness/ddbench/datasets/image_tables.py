@@ -33,7 +33,7 @@ def table_in(folder: Path) -> Path | None:
 
 
 class Finder:
-    """Finds the image that a table means, whatever system the table was written on."""
+    """Find the image that a table names, on whatever system the table was written."""
 
     def __init__(self, folder: Path) -> None:
         """Look through `folder`, and what is below it, once."""
@@ -53,7 +53,7 @@ class Finder:
         Case and the form of accents do not count, where only one image is meant.
 
         Raises:
-            LookupError: None or several; says so.
+            LookupError: No image has this name, or several have; the message says which.
         """
         exact = self.folder / name
         if name and exact.is_file():

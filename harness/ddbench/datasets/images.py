@@ -33,7 +33,7 @@ class MethodEntry:
 
     Attributes:
         images: Image files, sorted by path.
-        left_out: Files that are no images, hidden files, and folders of the system.
+        left_out: Files that are not images, hidden files, and folders of the operating system.
     """
 
     images: list[Path]
@@ -56,7 +56,7 @@ def _formats() -> tuple[frozenset[str], tuple[str, ...]]:
 
 
 def is_image(path: Path) -> bool:
-    """Say whether a file is an image that Pillow reads: by its suffix, or else by its content.
+    """Return whether Pillow reads a file as an image; decided by suffix, or else by content.
 
     A file with such a suffix that is damaged counts as an image: reading it names it.
     """
@@ -81,7 +81,7 @@ def is_image(path: Path) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Say whether a file or folder is hidden, or is the system's own."""
+    """Return whether a file or folder is hidden, or belongs to the operating system."""
     return name.startswith(".") or name in LITTER
 
 
@@ -114,7 +114,7 @@ def _raised(error: OSError) -> None:
 
 
 def left_out_note(paths: Sequence[Path], base: Path) -> str:
-    """Return a note on files that are left out because they are no images, "" where none are."""
+    """Return a note on files that are left out because they are not images, or ""."""
     if not paths:
         return ""
     names = [class_name(os.path.relpath(path, base)) for path in paths[:SHOWN]]
@@ -124,7 +124,7 @@ def left_out_note(paths: Sequence[Path], base: Path) -> str:
 
 
 def are_grey(paths: Sequence[Path]) -> bool:
-    """Say whether every image is grey; reads headers only."""
+    """Return whether every image is grey; reads headers only."""
     from PIL import ImageMode
 
     for path in paths:

@@ -1,4 +1,4 @@
-"""Bring a dataset's files from where someone has them into the layout under a data root."""
+"""Copy a dataset's files from any place into the layout under a data root."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ def _find(path: Path, relative: str) -> Path:
         raise DatasetError(f"{path}: has no {parts[-1]}, packed (.gz) or not, in it or below")
     if len(found) > 1:
         raise DatasetError(
-            f"{path}: {parts[-1]} is there more than once ({found[0]}, {found[1]});"
-            " name the folder of the one that is meant"
+            f"{path}: {parts[-1]} exists more than once ({found[0]}, {found[1]});"
+            " name the folder of the right one"
         )
     return found[0]
 

@@ -1,4 +1,4 @@
-"""Datasets in one .npz file: MedMNIST's layout, and what is like it."""
+"""Datasets in one .npz file: MedMNIST's layout and similar ones."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def read_npz(
 
 
 class _Archive:
-    """The arrays of a file by name; whatever is wrong with it becomes a DatasetError."""
+    """The arrays of a file by name; any fault of the file becomes a DatasetError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -172,7 +172,10 @@ def _targets(
     arrays = [array for _, array in flat.values()]
     texts = [array.dtype.kind == "U" for array in arrays]
     if any(texts) != all(texts):
-        raise DatasetError(f"{path}: {' and '.join(key for key, _ in flat.values())} are not alike")
+        raise DatasetError(
+            f"{path}: of {' and '.join(key for key, _ in flat.values())} some are text and some are"
+            " numbers; store labels of one kind"
+        )
     if all(texts) or kind == "ids":
         return _ids(path, flat, classes)
     lowest = min((int(array.min()) for array in arrays if array.size), default=0)

@@ -1,4 +1,4 @@
-"""Where a dataset comes from: the interface that built-in and third-party datasets share."""
+"""The interface of a dataset's source, which built-in and third-party datasets share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Option:
     maximum: int | None = None
 
     def read(self, text: str) -> Value:
-        """Return the value that `text` stands for on a command line; text that is none, as it is.
+        """Return the value that `text` means on a command line, or `text` itself if it means none.
 
         `validated` refuses the latter.
         """
@@ -49,7 +49,7 @@ class Option:
         return text
 
     def validated(self, value: object) -> Value:
-        """Return `value`, or raise a ValueError that says what would do."""
+        """Return `value`, or raise a ValueError that says what is allowed."""
         if value is None and self.default is None:
             return None
         if self.type is float:
@@ -106,12 +106,12 @@ FLIP = Option(True, "the siamese augmentation may mirror images; false for digit
 
 @dataclass(frozen=True)
 class Presence:
-    """Whether a dataset's files are there.
+    """Whether a dataset's files are present, and where.
 
     Attributes:
         present: All files needed are there.
         where: The file or folder that holds them, None where none is needed or found.
-        remedy: What would make it present; "" when it is.
+        remedy: How to get the files; "" when they are present.
     """
 
     present: bool
@@ -264,8 +264,8 @@ def read_options(source: Source, texts: Iterable[tuple[str, str]]) -> dict[str, 
 def stat_tree(where: Path) -> list[tuple[str | int, ...]]:
     """Return path, size, mtime, ctime and inode of a file, or of every one below a folder, sorted.
 
-    The last two tell a file that was put in another's place with its size and time (`cp -p`, an
-    archive of fixed dates, a link that was turned); nobody sets a ctime.
+    ctime and inode reveal a file that replaced another of the same size and time (`cp -p`, an
+    archive with fixed dates, a changed link); programs cannot set a ctime.
     """
     if where.is_file():
         return [_stat(os.fspath(where), where.stat())]

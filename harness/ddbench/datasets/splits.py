@@ -1,4 +1,4 @@
-"""Which images train and which test, where a dataset does not come with both splits."""
+"""Choose training and test images for a dataset that does not come with both splits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEST_OPTIONS: Mapping[str, Option] = {
 
 
 def split_of(name: str) -> str | None:
-    """Return "train", "test" or "val" for what people call it, None for anything else."""
+    """Return "train", "test" or "val" for the usual names of a split, or None."""
     plain = name.strip().casefold()
     return next((split for split, names in NAMES.items() if plain in names), None)
 
@@ -48,7 +48,7 @@ def choose_test(present: Collection[str], share: float | None, where: str) -> tu
     """
     if share is not None and "test" in present:
         raise DatasetError(
-            f"{where}: has a test split of its own; leave the option test={100 * share:g}% out"
+            f"{where}: has its own test split; remove the option test={100 * share:g}%"
         )
     if share is not None:
         return "train", f"{100 * share:g}% of the images of each class drawn for testing"

@@ -1,4 +1,4 @@
-"""Take a dataset to a device: normalised or whitened once, and back to pictures."""
+"""Move a dataset to a device, normalised or whitened."""
 
 from __future__ import annotations
 
@@ -181,19 +181,3 @@ def _constants(dataset: Dataset, like: torch.Tensor) -> tuple[torch.Tensor, torc
         for values in (dataset.mean, dataset.std)
     )
     return mean, std
-
-
-def denormalise(
-    images: torch.Tensor, dataset: Dataset, whitening: Whitening | None = None
-) -> torch.Tensor:
-    """Return network inputs as pictures: (B, ch, H, W) clamped to [0, 1], for viewing only.
-
-    `whitening` as in `prepare`. Synthetic pixels may lie outside [0, 1]; those are cut off, which
-    is why a picture is no substitute for the set.
-    """
-    if dataset.zca != (whitening is not None):
-        raise ValueError(f"{dataset.name}: option zca is {dataset.zca}; give its whitening with it")
-    if whitening is not None:
-        return whitening.invert(images).clamp(0, 1)
-    mean, std = _constants(dataset, images)
-    return (images * std + mean).clamp(0, 1)

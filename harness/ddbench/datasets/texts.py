@@ -1,4 +1,4 @@
-"""Read text and tables of other programs: encodings, delimiters, line ends."""
+"""Read text files and tables of other programs, with any encoding, delimiter or line ending."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_text(path: Path) -> str:
     """Return the text of a file, lines ending in ``\\n``.
 
     Raises:
-        DatasetError: It is no text in a Unicode encoding; names the line.
+        DatasetError: It is not text in a Unicode encoding; the message names the line.
     """
     try:
         return encodings.read_text(path)

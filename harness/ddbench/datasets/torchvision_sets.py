@@ -1,4 +1,4 @@
-"""The sets that torchvision knows: one adapter over its dataset classes.
+"""Datasets that torchvision reads: one adapter over its dataset classes.
 
 torchvision reads the files (and checks CIFAR's and SVHN's checksums before it unpickles anything);
 this module knows where they lie, checks them by name first, and turns them into arrays.
@@ -153,7 +153,7 @@ class TorchvisionSet(Source):
         return replace(dataset, mean=mean, std=std, augment=self.augment)
 
     def _check_pixels(self, dataset: Dataset, where: Path) -> None:
-        """Refuse the files of another set of the same form: their names do not tell MNIST's kin.
+        """Refuse the files of another set of the same form, such as those of MNIST's variants.
 
         Sets of another size than the published one may be anything, so nothing is said of them.
         """
@@ -333,58 +333,71 @@ def patience() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
+MNIST = TorchvisionSet(
+    name="mnist",
+    summary="handwritten digits",
+    class_name="MNIST",
+    layout=tuple(f"MNIST/raw/{file}" for file in IDX_FILES),
+    num_classes=10,
+    shape=(1, 28, 28),
+    train_size=60_000,
+    test_size=10_000,
+    licence="CC BY-SA 3.0",
+    homepage="http://yann.lecun.com/exdb/mnist/",
+    class_names=DIGITS,
+    mean=(0.1307,),
+    std=(0.3081,),
+    augment=WITHOUT_FLIP,
+)
+CIFAR10 = TorchvisionSet(
+    name="cifar10",
+    summary="photographs of animals and vehicles",
+    class_name="CIFAR10",
+    layout=tuple(f"cifar-10-batches-py/{file}" for file in CIFAR10_FILES),
+    num_classes=10,
+    shape=(3, 32, 32),
+    train_size=50_000,
+    test_size=10_000,
+    licence="not stated",
+    homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+    class_names=CIFAR10_NAMES,
+    mean=CIFAR10_MEAN,
+    std=CIFAR10_STD,
+    axes="nhwc",
+)
 TORCHVISION_SETS: tuple[TorchvisionSet, ...] = (
-    TorchvisionSet(
-        "mnist",
-        "handwritten digits",
-        "MNIST",
-        tuple(f"MNIST/raw/{file}" for file in IDX_FILES),
-        num_classes=10,
-        shape=(1, 28, 28),
-        train_size=60_000,
-        test_size=10_000,
-        licence="CC BY-SA 3.0",
-        homepage="http://yann.lecun.com/exdb/mnist/",
-        class_names=DIGITS,
-        mean=(0.1307,),
-        std=(0.3081,),
-        augment=WITHOUT_FLIP,
-    ),
-    TorchvisionSet(
-        "fashionmnist",
-        "articles of clothing",
-        "FashionMNIST",
-        tuple(f"FashionMNIST/raw/{file}" for file in IDX_FILES),
-        num_classes=10,
-        shape=(1, 28, 28),
-        train_size=60_000,
-        test_size=10_000,
+    MNIST,
+    replace(
+        MNIST,
+        name="fashionmnist",
+        summary="articles of clothing",
+        class_name="FashionMNIST",
+        layout=tuple(f"FashionMNIST/raw/{file}" for file in IDX_FILES),
         licence="MIT",
         homepage="https://github.com/zalandoresearch/fashion-mnist",
         class_names=CLOTHES,
         mean=(0.2861,),
         std=(0.3530,),
+        augment=WITH_FLIP,
     ),
-    TorchvisionSet(
-        "kmnist",
-        "cursive Japanese characters",
-        "KMNIST",
-        tuple(f"KMNIST/raw/{file}" for file in IDX_FILES),
-        num_classes=10,
-        shape=(1, 28, 28),
-        train_size=60_000,
-        test_size=10_000,
+    replace(
+        MNIST,
+        name="kmnist",
+        summary="cursive Japanese characters",
+        class_name="KMNIST",
+        layout=tuple(f"KMNIST/raw/{file}" for file in IDX_FILES),
         licence="CC BY-SA 4.0",
         homepage="https://codh.rois.ac.jp/kmnist/",
         class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        mean=(),
+        std=(),
         pixel_mean=(0.1918,),
-        augment=WITHOUT_FLIP,
     ),
     TorchvisionSet(
-        "usps",
-        "handwritten digits of postal codes",
-        "USPS",
-        ("usps.bz2", "usps.t.bz2"),
+        name="usps",
+        summary="handwritten digits of postal codes",
+        class_name="USPS",
+        layout=("usps.bz2", "usps.t.bz2"),
         num_classes=10,
         shape=(1, 16, 16),
         train_size=7_291,
@@ -396,10 +409,10 @@ TORCHVISION_SETS: tuple[TorchvisionSet, ...] = (
         subfolders=("", "USPS", "usps"),
     ),
     TorchvisionSet(
-        "svhn",
-        "house numbers in street views (train split only, no extra)",
-        "SVHN",
-        ("train_32x32.mat", "test_32x32.mat"),
+        name="svhn",
+        summary="house numbers in street views (train split only, no extra)",
+        class_name="SVHN",
+        layout=("train_32x32.mat", "test_32x32.mat"),
         num_classes=10,
         shape=(3, 32, 32),
         train_size=73_257,
@@ -414,36 +427,17 @@ TORCHVISION_SETS: tuple[TorchvisionSet, ...] = (
         by_split=True,
         subfolders=("", "SVHN", "svhn"),
     ),
-    TorchvisionSet(
-        "cifar10",
-        "photographs of animals and vehicles",
-        "CIFAR10",
-        tuple(f"cifar-10-batches-py/{file}" for file in CIFAR10_FILES),
-        num_classes=10,
-        shape=(3, 32, 32),
-        train_size=50_000,
-        test_size=10_000,
-        licence="not stated",
-        homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
-        class_names=CIFAR10_NAMES,
-        mean=CIFAR10_MEAN,
-        std=CIFAR10_STD,
-        axes="nhwc",
-    ),
-    TorchvisionSet(
-        "cifar100",
-        "photographs in a hundred fine classes",
-        "CIFAR100",
-        tuple(f"cifar-100-python/{file}" for file in ("train", "test", "meta")),
+    CIFAR10,
+    replace(
+        CIFAR10,
+        name="cifar100",
+        summary="photographs in a hundred fine classes",
+        class_name="CIFAR100",
+        layout=tuple(f"cifar-100-python/{file}" for file in ("train", "test", "meta")),
         num_classes=100,
-        shape=(3, 32, 32),
-        train_size=50_000,
-        test_size=10_000,
-        licence="not stated",
-        homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+        class_names=(),
         mean=(0.5071, 0.4866, 0.4409),
         std=(0.2673, 0.2564, 0.2762),
-        axes="nhwc",
         options={CIFAR10_CONSTANTS: Option(False, "normalise with CIFAR-10's mean, std", bool)},
     ),
 )

@@ -1,1 +1,1 @@
-"""Installed methods and extensions, asked what the planner must know."""
+"""Find installed methods and extensions, and ask them what the planner must know."""

@@ -1,4 +1,4 @@
-"""Asking methods and architectures what the planner needs to know, in a child process.
+"""Ask methods and architectures what the planner needs to know, in a child process.
 
 Plugins import torch; the planner does not. One child answers all questions of a plan, and its
 answers are kept under a key made of the questions and the fingerprints of the code asked.
@@ -11,28 +11,32 @@ import dataclasses
 import itertools
 import json
 import logging
+import multiprocessing
 import os
-import select
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
 from ddbench.discovery.extensions import Extensions, installed_code
 from ddbench.discovery.fingerprints import code_fingerprint
-from ddbench.discovery.introspection import answer
+from ddbench.discovery.introspection import answer, serve
 from ddbench.discovery.methods import Method, MethodEntry, MethodError
+from ddbench.processes.fork_server import ForkServer
+from ddbench.processes.start_errors import refuse_few_files
 from ddbench.store.atomic_files import write_json
 from ddbench.store.hashing import hash_of_text
 
 LOG = logging.getLogger(__name__)
-PATIENCE_S = 120.0  # for importing torch and every plugin on a slow disk
+PATIENCE_S = 120.0  # for importing every plugin on a slow disk
+PARTING_S = 2.0  # from the end of its pipe to that of a process
+SERVER = ForkServer("ddbench.discovery.preload")  # where no jobs follow
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -122,39 +126,34 @@ class Child:
     """
 
     def __init__(
-        self, found: Mapping[str, MethodEntry], cache: Path, files: Iterable[Path] = ()
+        self,
+        found: Mapping[str, MethodEntry],
+        cache: Path,
+        files: Iterable[Path] = (),
+        server: ForkServer = SERVER,
     ) -> None:
         """Answer about the methods in `found`, with the extensions of `files`.
 
-        Answers are kept below `cache`.
+        Answers are kept below `cache`. The process is forked from `server`.
         """
+        self.server = server
         self.found, self.kept = found, cache / "probes"
         self.files = [str(file.resolve()) for file in files]
         self.core = code_fingerprint(Path(__file__).parents[1])
         self.extensions = installed_code(map(Path, self.files))
         self.deadly: dict[str, str] = {}  # methods that end or hang who imports them, and how
-        self._process: subprocess.Popen[str] | None = None
+        self._asked: _Asked | None = None
 
     def __call__(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a request, from what is kept if it is there.
 
         Raises:
-            MethodError: The process ended: a method that kills whoever imports it.
+            MethodError: The process ended, because a method kills it.
         """
-        names = {*request.get("describe", ())}
-        for question in _about_methods(request):
-            names |= {question["method"]} if "method" in question else set()
-        asked = {name: dataclasses.asdict(self.found[name]) for name in sorted(names)}
-        question = {"request": request, "methods": asked, "extensions": self.extensions}
-        text = json.dumps(question, sort_keys=True)
-        key = hash_of_text(f"{self.core}\0{sys.prefix}\0{text}", 24)
-        kept = self.kept / f"{key}.json"
-        with suppress(OSError, ValueError, RecursionError):
-            content = kept.read_bytes()
-            if _answers_to(request, content):
-                answers: dict[str, Any] = json.loads(content)
-                LOG.debug("about %s: answers kept in %s", ", ".join(asked) or "no method", kept)
-                return answers
+        asked, kept = self._place_of(request)
+        if (found := self.kept_answers(request)) is not None:
+            LOG.debug("about %s: answers kept in %s", ", ".join(asked) or "no method", kept)
+            return found
         started = time.monotonic()
         answers = self._answers(request, asked)
         LOG.debug("about %s: a process of its own answered in %.1f s",
@@ -165,13 +164,37 @@ class Child:
                 write_json(kept, answers)
         return answers
 
+    def kept_answers(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the answers to a request if they are kept, else None; starts no process."""
+        _, kept = self._place_of(request)
+        with suppress(OSError, ValueError, RecursionError):
+            content = kept.read_bytes()
+            if _answers_to(request, content):
+                answers: dict[str, Any] = json.loads(content)
+                return answers
+        return None
+
+    def _place_of(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
+        """Return the methods that a request is about, and the file of its answers."""
+        names = {*request.get("describe", ())}
+        for question in _about_methods(request):
+            names |= {question["method"]} if "method" in question else set()
+        asked = {name: dataclasses.asdict(self.found[name]) for name in sorted(names)}
+        question = {"request": request, "methods": asked, "extensions": self.extensions}
+        text = json.dumps(question, sort_keys=True)
+        key = hash_of_text(f"{self.core}\0{sys.prefix}\0{text}", 24)
+        return asked, self.kept / f"{key}.json"
+
     def close(self) -> None:
         """End the process; the next question starts another."""
-        if self._process is not None:
+        if self._asked is not None:
+            process, pipe = self._asked
             with suppress(OSError):  # with the programs that a plugin starts when it is imported
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.communicate()
-            self._process = None
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.join()
+            pipe.close()
+            self._asked = None
 
     def _answers(self, request: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the process; if a method ends or hangs it, find out which and ask without it."""
@@ -194,40 +217,47 @@ class Child:
         if methods := ", ".join(asked):
             return (
                 f"one of the methods {methods} {lost} when asked about its settings; "
-                "run them one by one to see which"
+                "run them one by one to find it"
             )
         if extensions := ", ".join(self.extensions):
             return (
                 f"one of the extensions {extensions} {lost} when asked for architectures and "
-                "inits; leave them out one by one to see which"
+                "inits; remove them one by one to find it"
             )
-        return f"what answers about architectures and inits {lost}; is torch installed whole?"
+        return (
+            f"the process that describes architectures and inits {lost}; check that "
+            "`import torch` works"
+        )
 
     def _ask(self, request: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-        if self._process is not None and self._process.poll() is not None:
+        process, pipe = self._started()
+        patience = None if request.get("price") else PATIENCE_S
+        try:
+            pipe.send_bytes(json.dumps(self._message(request, asked)).encode())
+            if pipe.poll(patience):
+                return dict(json.loads(pipe.recv_bytes()))
+        except (EOFError, OSError):
+            process.join(PARTING_S)
+            code = process.exitcode
             self.close()
-        if self._process is None:
-            self._process = subprocess.Popen(  # -P: it imports nothing of the working folder
-                [sys.executable, "-P", "-m", "ddbench.discovery.introspection"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-            )  # fmt: skip
+            how = "closed all files of" if code is None else "ended"
+            what = "" if code is None else f" (exit code {code})"
+            raise _Lost(f"{how} the process{what}") from None
+        self.close()
+        raise _Lost(f"did not answer for {patience:g} s")
+
+    def _started(self) -> _Asked:
+        """Return the process, which is started where there is none, or none any more."""
+        if self._asked is not None and not self._asked.process.is_alive():
+            self.close()
+        if self._asked is None:
+            refuse_few_files(1)
+            ours, theirs = multiprocessing.Pipe()
+            process = self.server.start(serve, theirs)
+            theirs.close()
+            self._asked = _Asked(process, ours)
             atexit.register(self.close)
-        process = self._process
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101
-        line = ""
-        with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(self._message(request, asked)) + "\n")
-            process.stdin.flush()
-            patience = None if request.get("price") else PATIENCE_S
-            if not select.select([process.stdout], [], [], patience)[0]:
-                self.close()
-                raise _Lost(f"did not answer for {patience:g} s")
-            line = process.stdout.readline()
-        if not line:
-            code = process.wait()
-            self.close()
-            raise _Lost(f"ended the process (exit code {code})")
-        return dict(json.loads(line))
+        return self._asked
 
     def _message(self, request: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
         methods = {name: self.deadly.get(name, found) for name, found in asked.items()}
@@ -257,6 +287,13 @@ def _answers_to(request: Mapping[str, Any], content: bytes) -> bool:
         and {*request.get("describe", ())} <= {*found.describe}
         and bool(found.inits or not request.get("inits"))
     )
+
+
+class _Asked(NamedTuple):
+    """The process that answers, and the pipe to it."""
+
+    process: Any
+    pipe: Connection
 
 
 class _Lost(Exception):

@@ -1,4 +1,4 @@
-"""Extensions: datasets, architectures, inits and observers, the built-in ones among them."""
+"""Load extensions: datasets, architectures, inits, engines, observers, built-in ones included."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import torch
 
     from ddbench.architectures import Architecture
-    from ddbench.contract.hookspecs import Init
+    from ddbench.contract.engines import Engine
+    from ddbench.contract.hookspecs import Init, Reporter
     from ddbench.datasets import Source
     from ddbench.formations import Formation
 
@@ -30,7 +31,7 @@ log = logging.getLogger("ddbench")
 
 
 class BuiltIn:
-    """What ddbench itself brings, through the same door as anyone else's."""
+    """The built-in parts of ddbench, registered like those of other packages."""
 
     @hookimpl
     def register_datasets(self) -> Mapping[str, Source]:
@@ -121,6 +122,7 @@ class Extensions:
         folder: Path = Path(),
         silenced: Iterable[str] = (),
         files: Iterable[Path] = (),
+        built_in: Mapping[str, object] | None = None,
     ) -> Extensions:
         """Return the built-in extension, every installed one, and those of `files`.
 
@@ -129,9 +131,10 @@ class Extensions:
             folder: The run folder, for them to write into.
             silenced: Those that are to be told nothing: they have raised before.
             files: Python files; one that is a method is passed over.
+            built_in: Parts of ddbench that higher rooms bring, by name.
         """
         files = list(dict.fromkeys(Path(file).resolve() for file in files))
-        extensions = cls()
+        extensions = cls(built_in)
         extensions.silenced |= set(silenced)
         extensions._code |= installed_code(files)
         for name, point in _points():
@@ -149,6 +152,11 @@ class Extensions:
         for name in observers:
             if not self.manager.has_plugin(name):
                 self._register(name, functools.partial(ours.make, name, folder))
+
+    def bring(self, name: str, plugin: object) -> None:
+        """Add a part of ddbench itself that lies in a room above; once added it stays."""
+        if not self.manager.has_plugin(name):
+            self._register(name, lambda: plugin)
 
     def _register(self, name: str, load: Callable[[], object]) -> None:
         try:
@@ -238,9 +246,19 @@ class Extensions:
         return self._collect("register_inits")
 
     @functools.cached_property
+    def engines(self) -> dict[str, Engine]:
+        """Engines by name; ddbench's own are brought by `execution`."""
+        return self._collect("register_engines")
+
+    @functools.cached_property
     def formations(self) -> dict[str, Formation]:
         """Parts of sets by name."""
         return self._collect("register_formations")
+
+    @functools.cached_property
+    def reporters(self) -> dict[str, Reporter]:
+        """Formats of reports by name; ddbench's own are brought by `reporting`."""
+        return self._collect("register_reporters")
 
     def notify(self, hook: str, **arguments: Any) -> None:  # noqa: ANN401
         """Tell the observers; one that raises is told nothing more and costs nothing else.

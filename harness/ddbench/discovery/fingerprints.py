@@ -1,4 +1,4 @@
-"""Fingerprints of code: what tells an edited method from the one whose results are kept."""
+"""Compute fingerprints of code, to see whether a method was edited after its results were made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ddbench.store.hashing import hash_of_file, hash_of_text
 
 
 class ChangedError(Exception):
-    """Code or data are no longer what a plan was made of; says which, and what to do."""
+    """Code or data changed after the plan was made; the message says which, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def package_code(distribution: Distribution, module: str) -> Code:
 
 @cache  # of the files as they were first asked for: an edit does not reach a process that runs
 def edited_code(distribution: str, package: str, *files: Path) -> str | None:
-    """Return the hash of `files`, or None where `distribution` is a release, whose version says it.
+    """Return the hash of `files`, or None for a release, which its version identifies.
 
     For the spec of an artifact: in an editable or local install, that an edit of the files that
     build it makes another artifact. `package` is what the distribution is imported as.

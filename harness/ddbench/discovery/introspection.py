@@ -1,21 +1,22 @@
-"""What methods and architectures answer to the planner's questions, in a process of their own."""
+"""Answer the planner's questions about methods and architectures, in a separate process."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from ddbench.contract.config import ConfigError, make_config
 from ddbench.contract.hookspecs import Facts, MethodInfo
-from ddbench.discovery.child_process import leave_signals_to_parent
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import ChangedError
 from ddbench.discovery.methods import Method, MethodEntry, MethodError, load, plain_options
+from ddbench.processes.child_process import be_a_program, leave_signals_to_parent
 from ddbench.text import lines, streams
 from ddbench.text.lines import brief
 
@@ -151,9 +152,9 @@ def answer(
     extensions: Extensions | None = None,
     files: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Answer a request about `methods` (a str is why one does not load).
+    """Answer a request about `methods` (a string says why one could not be loaded).
 
-    `extensions` None are those installed, and those of `files`.
+    `extensions` is None: use the installed ones and those in `files`.
 
     The request may hold ``describe`` (names), ``configure`` (questions with a ``method``),
     ``architectures`` ([name, shape, classes] each), ``inits`` (any value), ``price`` (jobs with
@@ -243,16 +244,20 @@ def _fits(
     return {"canonical": canonical, "code": extensions.code_of_architecture(name)}
 
 
-def main() -> None:
-    """Answer requests, one a line of standard input; what plugins print goes to stderr."""
+def serve(pipe: Connection) -> None:
+    """Answer the requests that come through `pipe`; what plugins print goes to standard error."""
     leave_signals_to_parent()
+    with suppress(OSError):
+        os.setsid()  # a group of its own, which can be killed as a whole
+    be_a_program()
     streams.prepare_program()
-    answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     loaded: dict[str, Method | str] = {}
-    for line in sys.stdin:
-        answers.write(json.dumps(respond(json.loads(line), loaded)) + "\n")
-        answers.flush()
+    with suppress(EOFError, OSError):  # nobody asks any more
+        while True:
+            answers = respond(json.loads(pipe.recv_bytes()), loaded)
+            pipe.send_bytes(json.dumps(answers).encode())
+    os._exit(0)  # a plugin's threads and exit handlers are no reason to linger
 
 
 def respond(asked: Mapping[str, Any], loaded: dict[str, Method | str]) -> dict[str, Any]:
@@ -266,7 +271,3 @@ def respond(asked: Mapping[str, Any], loaded: dict[str, Method | str]) -> dict[s
             except (MethodError, ChangedError) as error:
                 loaded[name] = str(error)
     return answer(asked["request"], loaded, files=asked["files"])
-
-
-if __name__ == "__main__":
-    main()

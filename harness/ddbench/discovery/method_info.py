@@ -1,4 +1,4 @@
-"""What can be wrong with the MethodInfo that a method gives of itself."""
+"""Check the MethodInfo that a method returns."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ddbench.text.suggestions import unknown_at
 
 
 def wrong_fields(info: MethodInfo, method: str) -> Iterator[str]:
-    """Go through what the MethodInfo of `method` holds that cannot be, in words.
+    """Yield a sentence for each invalid field in the MethodInfo of `method`.
 
-    The first is the one to tell: what comes after it takes it for mended.
+    Report the first one only: later checks assume that earlier fields are valid.
     """
     yield from _wrong_types(info)
     yield from _unstorable(info)

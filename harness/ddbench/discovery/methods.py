@@ -1,4 +1,4 @@
-"""Methods: found through entry points, loaded and validated one at a time."""
+"""Find methods through entry points; load and validate them one at a time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REQUIRED = ("init", "condense_step", "export")
 
 
 class MethodError(Exception):
-    """A method that cannot be used: unknown, broken, misspelt or incomplete; says which and why."""
+    """A method that cannot be used: unknown, broken or incomplete; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class MethodEntry:
 
 @dataclass(frozen=True)
 class Method:
-    """A loaded method: its hooks, and what it tells about itself."""
+    """A loaded method: its hooks and its MethodInfo."""
 
     name: str
     hook: Any
@@ -76,10 +76,10 @@ class Method:
 def discover(files: Iterable[Path | str] = ()) -> dict[str, MethodEntry]:
     """Return every installed method by name, and those of `files`; imports none of them.
 
-    One that several distributions bring is refused, and costs the others nothing.
+    A method that several distributions provide is refused; the other methods still work.
 
     Raises:
-        MethodError: Two of `files` bring a method of the same name.
+        MethodError: Two of `files` provide a method of the same name.
     """
     brought: dict[str, dict[str, MethodEntry]] = {}
     for entry in _entries():
@@ -92,7 +92,7 @@ def discover(files: Iterable[Path | str] = ()) -> dict[str, MethodEntry]:
             continue
         if named.setdefault(entry.name, entry).path != entry.path:
             raise MethodError(
-                f"method {entry.name!r} is brought by both {named[entry.name].path} and "
+                f"method {entry.name!r} is provided by both {named[entry.name].path} and "
                 f"{entry.path} (a method from a file has the file's name); rename one of them"
             )
     return dict(sorted((found | named).items()))  # someone who names a file means that file
@@ -107,14 +107,14 @@ def _the_one_of(entries: list[MethodEntry]) -> MethodEntry:
     remedies = " or ".join(f"`{uninstall(entry.distribution)}`" for entry in entries)
     return replace(
         first,
-        refused=f"method {first.name!r} is brought by {sources}; keep one of them: {remedies}",
+        refused=f"method {first.name!r} is provided by {sources}; keep one of them: {remedies}",
     )
 
 
 def is_extension(file: Path) -> bool:
-    """Return whether a Python file defines hooks of extensions and is no method.
+    """Return whether a Python file defines extension hooks and is not a method.
 
-    Tells by the names of its functions, without importing it.
+    Decides by the names of its functions, without importing the file.
     """
     try:
         body = ast.parse(file.read_bytes()).body
@@ -167,7 +167,7 @@ def find(name: str, available: dict[str, MethodEntry]) -> MethodEntry:
 
 
 def unknown(name: str, available: Iterable[str]) -> str:
-    """Return what to tell someone who named a method that is not installed."""
+    """Return the error message for a method that is not installed."""
     names = sorted(available)
     package = package_of(name)
     sure = "." if package in PACKAGES else ", if it exists."
@@ -181,8 +181,10 @@ def unknown(name: str, available: Iterable[str]) -> str:
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "ddbench-gm": ("gm", "dsa"),
     "ddbench-dm": ("dm",),
+    "ddbench-idc": ("idc", "idc-dm"),
     "ddbench-datm": ("datm", "mtt"),
     "ddbench-fedd3": ("fedd3",),
+    "ddbench-frepo": ("frepo",),
     "ddbench-rded": ("rded",),
     "ddbench-sre2l": ("sre2l",),
     "ddbench-coresets": ("random", "herding", "kcenter", "kmeans"),
@@ -190,20 +192,20 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
 
 
 def package_of(method: str) -> str:
-    """Return the package that brings a method; of one that is not ours its likely name."""
+    """Return the package that provides a method; for an unknown method, its likely name."""
     return next((one for one, brings in PACKAGES.items() if method in brings), f"ddbench-{method}")
 
 
 def install(what: str) -> str:
     """Return the command that installs `what` beside this interpreter.
 
-    That is pip's own where there is a pip; in an environment that uv made there is none.
+    It uses pip where pip is installed, and else uv (environments made by uv have no pip).
     """
     return f"{'' if importlib.util.find_spec('pip') else 'uv '}pip install {what}"
 
 
 def uninstall(what: str) -> str:
-    """Return the command that takes `what` away again."""
+    """Return the command that uninstalls `what`."""
     return install(what).replace("install", "uninstall")
 
 
@@ -212,7 +214,7 @@ def load(found: MethodEntry) -> Method:
 
     Raises:
         MethodError: It is refused, does not import, or a hook is misspelt, missing or ill-formed.
-        ChangedError: Its code has been edited since it was found.
+        ChangedError: Its code was edited after it was found.
     """
     if found.refused:
         raise MethodError(found.refused)
@@ -226,8 +228,8 @@ def load(found: MethodEntry) -> Method:
         ) from error
     if _code_now(found) != found.code:
         raise ChangedError(
-            f"the code of method {found.name!r} ({found.source}) has been edited since the plan "
-            "was made; the same command plans anew"
+            f"the code of method {found.name!r} ({found.source}) was edited after the plan "
+            "was made; run the same command again"
         )
     return bind(plugin, found)
 
@@ -287,7 +289,7 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: object, found: MethodEnt
         if any(impl.hookwrapper or impl.wrapper for impl in implementations):
             raise MethodError(
                 f"method {found.name!r} from {found.source}: hook {name} is a wrapper; "
-                "a method implements its hooks plainly"
+                "define the hook without wrapper=True"
             )
         if not implementations and name in REQUIRED:
             undecorated = callable(inspect.getattr_static(plugin, name, None))
@@ -312,7 +314,9 @@ def _described(manager: pluggy.PluginManager, found: MethodEntry) -> MethodInfo:
     if not (isinstance(config, type) and is_dataclass(config)):
         raise MethodError(f"{place}: config is {config!r}; expected a frozen dataclass")
     if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise MethodError(f"{place}: {config.__name__} is not frozen; @dataclass(frozen=True)")
+        raise MethodError(
+            f"{place}: {config.__name__} is not frozen; write @dataclass(frozen=True) above it"
+        )
     _check_defaults(config, place)
     if wrong := next(wrong_fields(info, found.name), None):
         raise MethodError(f"{place}: MethodInfo.{shortened(wrong)}")
@@ -331,8 +335,8 @@ def _check_defaults(config: type, place: str) -> None:
         plain_options(defaults)
     except Exception as error:
         raise MethodError(
-            f"{place}: a default of {config.__name__} can be in no record ({reason_of(error)}); "
-            "where there is no limit, use None"
+            f"{place}: a default of {config.__name__} cannot be stored in a record "
+            f"({reason_of(error)}); for 'no limit' use None"
         ) from error
 
 
@@ -340,7 +344,7 @@ def plain_options(config: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return the options in an instance of a Config as values of JSON.
 
     Raises:
-        ValueError: One can be in no record; names it.
+        ValueError: An option cannot be stored in a record; the message names it.
     """
     options = json.loads(json.dumps(asdict(config), default=str))
     check_plain(options)

@@ -1,4 +1,4 @@
-"""Local code: the files that a module consists of, found by reading imports, never by importing.
+"""Find the files of local code by reading import statements, without importing anything.
 
 Local is what lies neither in Python's own library nor in a site folder, where installers put
 released packages: editable installs, folders on PYTHONPATH, a Python file and what lies beside it.
@@ -29,7 +29,7 @@ Part = tuple[str, Path]  # a dotted name, or a path relative to the file that ne
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """Go through what a package holds and may depend on: code and data, but no byproducts.
+    """Yield the code and data files of a package, without caches, logs and hidden files.
 
     Links to folders are followed, as an import follows them.
     """

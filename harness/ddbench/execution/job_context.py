@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ddbench.contract.artifacts import Artifact, ArtifactStore, BuildContext
     from ddbench.contract.task import Task
     from ddbench.datasets import Dataset
-    from ddbench.datasets.tensors import TensorData
+    from ddbench.datasets.tensors import TensorData, Whitening
     from ddbench.store.records import Condensation, Evaluation
 
 WHITENING = "whitening.safetensors"
@@ -142,18 +142,24 @@ class JobContext:
         """Return the dataset on the device, normalised, or whitened by a shared artifact."""
         import torch
 
-        from ddbench.datasets.tensors import Whitening, fit_zca, prepare
+        from ddbench.datasets.tensors import prepare
 
-        device, artifact = torch.device(self.device), self.whitening(dataset)
+        return prepare(dataset, torch.device(self.device), self.fitted(dataset))
+
+    def fitted(self, dataset: Dataset) -> Whitening | None:
+        """Return the whitening of a dataset; None of one that is not to be whitened."""
+        from ddbench.datasets.tensors import Whitening, fit_zca
+
+        artifact = self.whitening(dataset)
         if artifact is None:
-            return prepare(dataset, device)
+            return None
         path = artifact.folder / WHITENING
         try:
-            whitening = Whitening.load(path)
+            return Whitening.load(path)
         except (FileNotFoundError, ValueError):  # torn: fitted anew; what it costs is on record
             whitening = fit_zca(dataset.train_images)
             whitening.save(path)
-        return prepare(dataset, device, whitening)
+            return whitening
 
     def whitening(self, dataset: Dataset) -> Artifact | None:
         """Return the artifact that whitens a dataset, fitted now if nobody has, metered as a whole.

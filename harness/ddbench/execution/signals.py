@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ddbench.discovery.child_process import SIGNALS
+from ddbench.processes.child_process import SIGNALS
 
 
 class ToldToStop(BaseException):

@@ -1,4 +1,4 @@
-"""The shared feature network: trained once on the real training set, and what it sees in images.
+"""The shared feature network, trained once on the real training set, and its features.
 
 Selection methods and inits look at real images through it. It is an artifact, the same one for
 every condensation seed, so that its cost is paid once and shown once.
@@ -36,7 +36,7 @@ WEIGHTS, ACCURACY = "network.safetensors", "accuracy.json"
 
 
 class FeatureError(RuntimeError):
-    """A feature network that cannot be trained, read or trusted; says why and what to do."""
+    """A feature network that cannot be trained, read or used; says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class TrainedNetwork:
 def trained_network(
     task: Task, architecture: str = "convnet", epochs: int = RECIPE.epochs, floor: float = FLOOR
 ) -> TrainedNetwork:
-    """Return the shared network of `task`'s dataset, trained now if nobody has yet.
+    """Return the shared network of `task`'s dataset; train it if that has not been done.
 
     It is trained by `RECIPE` on nine tenths of the training images and judged on the rest, class
     by class. `floor` is the least accuracy taken, as a share of the way from chance (1/C) to 1. Of
@@ -264,7 +264,7 @@ def _correct(network: torch.nn.Module, task: Task, indices: torch.Tensor) -> tor
 
 
 def _load(task: Task, architecture: str, epochs: int, folder: Path) -> TrainedNetwork:
-    """Return the stored network: whoever built it reads it too, so that all have the same."""
+    """Return the stored network; its builder reads it too, so that all jobs use the same one."""
     network = _untrained(task, architecture)
     try:
         record = json.loads((folder / ACCURACY).read_bytes())

@@ -1,4 +1,4 @@
-"""Read wall time of work on one device, with waits taken out."""
+"""Measure wall time of work on one device, without waits."""
 
 from __future__ import annotations
 

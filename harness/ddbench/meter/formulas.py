@@ -1,4 +1,4 @@
-"""FLOPs of the operations of this repository's methods that torch's own formulas lack or get wrong.
+"""FLOP formulas for operations that torch's own formulas lack or get wrong.
 
 The convention is torch's: 2 per multiply-add, dense and naive, complex counted as real.
 Factorisations are given to leading order after Golub & Van Loan, *Matrix Computations* (4th ed.),

@@ -1,4 +1,4 @@
-"""Say what a measurement ran on, and prepare the process so that no job pays for first uses."""
+"""Describe the hardware of a measurement, and warm up the process before it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def hardware_class(record: dict[str, Any]) -> str:
 
 
 def warm_up(device: torch.device | str) -> None:
-    """Use once, on tiny tensors, all that costs seconds when a process uses it first.
+    """Use everything once, on tiny tensors, that takes seconds on first use.
 
     Convolution, double backward, torch.func, an optimizer and the FLOP count. No random numbers
     are drawn.

@@ -1,4 +1,4 @@
-"""Peak memory of one block."""
+"""Measure the peak memory of one block."""
 
 from __future__ import annotations
 

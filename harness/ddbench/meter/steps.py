@@ -1,4 +1,4 @@
-"""Meter a loop of steps: every step's seconds, and FLOPs counted on a sample of the steps."""
+"""Measure a loop of steps: seconds of every step, FLOPs of a sample of the steps."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The registry and the user's choices, crossed into jobs with ids."""
+"""Combine the registry and the user's choices into jobs with ids."""

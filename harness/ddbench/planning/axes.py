@@ -1,4 +1,4 @@
-"""The axes of a plan: which datasets are here, which networks fit them, which inits there are."""
+"""Resolve the axes of a plan: available datasets, networks that fit them, known inits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ddbench.text.suggestions import unknown_at
 
 
 def find_datasets(draft: Draft) -> None:
-    """Find the facts of each dataset of the preset, or why it is absent."""
+    """Find the facts of each dataset of the preset, or the reason why it is missing."""
     for name in filter(draft.is_dataset, draft.preset.datasets):
         named = draft.registry.datasets.get(name)
         source, options = (named.source, named.options) if named else (name, {})
@@ -60,7 +60,7 @@ def reference_on(draft: Draft) -> tuple[str, ...]:
 
 
 def drop_second_spellings(draft: Draft) -> None:
-    """Leave one of the names that mean the same network, or the same data: the first."""
+    """Keep the first of several names that mean the same network or the same data."""
     canonical = {name: fits.get("canonical", name) for (name, _), fits in draft.fits.items()}
     axes = {
         axis: _first_of_each(getattr(draft.preset, axis), lambda name: canonical.get(name, name))

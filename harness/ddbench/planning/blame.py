@@ -1,4 +1,4 @@
-"""Whose doing it is that a row of a plan cannot be, and where a value was given."""
+"""Who caused an impossible row of a plan, and where the value was given."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 
 class Blame(Enum):
-    """Who gave what makes a row impossible; this decides what it costs."""
+    """Who gave the value that makes a row impossible; this decides what happens to the plan."""
 
     USER = auto()  # by an option or a table of the registry: the plan is refused
     METHOD = auto()  # by its MethodInfo: the row fails, and the others go on

@@ -1,4 +1,4 @@
-"""How `--budget-total` divides the time of a run among its condensations."""
+"""Divide the time of `--budget-total` among the condensations of a run."""
 
 from __future__ import annotations
 

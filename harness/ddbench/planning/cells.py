@@ -19,7 +19,7 @@ Setting = tuple[str, str, Any]  # of `--set`: row or method, option, value
 
 @dataclass(frozen=True)
 class Cell:
-    """A condensation to be, before its method has been asked.
+    """A planned condensation, before its method has been asked about it.
 
     Attributes:
         planned: Its row.
@@ -54,12 +54,14 @@ class Cell:
 
 
 def cells_of(draft: Draft, planned: Iterable[PlannedRow]) -> list[Cell]:
-    """Return the cells of some rows, less the controls that stand in the table anyway."""
-    kept: dict[str, Cell] = {}
-    for cell in itertools.chain.from_iterable(_crossed(draft, row) for row in planned):
-        row = cell.row.model_copy(update={"seeds": None, "ipc": None, "init": None})
-        bare = replace(cell.planned, row=row, control_of=None, places={})
-        kept.setdefault(repr(replace(cell, planned=bare)), cell)
+    """Return the cells of some rows, without controls that are rows of the plan already."""
+    kept: dict[object, Cell] = {}
+    for row in planned:
+        bare = row.row.model_copy(update={"seeds": None, "ipc": None, "init": None})
+        alike = repr(replace(row, row=bare, control_of=None, places={}))
+        for cell in _crossed(draft, row):
+            place = cell.where, cell.architecture, cell.init, cell.seed, repr(cell.settings)
+            kept.setdefault((alike, *place), cell)
     return list(kept.values())
 
 
@@ -98,12 +100,12 @@ def _swept(draft: Draft, planned: PlannedRow) -> list[list[Setting]]:
 
 
 def _is_same(value: object, other: object) -> bool:
-    """Say whether two values of an option are one; 1 and 1.0 are, 1 and true are not."""
+    """Return whether two values of an option are equal; 1 and 1.0 are, 1 and true are not."""
     return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
 def _inits(draft: Draft, planned: PlannedRow, where: Where) -> tuple[str, ...]:
-    """Return the inits of a row; `--init` passes over methods that it was not meant for.
+    """Return the inits of a row; `--init` does not apply to methods that cannot use it.
 
     Under `--published` it is the published one, unless a control says which.
     """
@@ -120,7 +122,7 @@ def _inits(draft: Draft, planned: PlannedRow, where: Where) -> tuple[str, ...]:
 
 
 def leave_out(draft: Draft, cell: Cell, reason: str, blame: Blame) -> None:
-    """Leave a cell out of the plan; what the user is to blame for is a problem of the plan."""
+    """Leave a cell out of the plan; a mistake of the user becomes a problem of the plan."""
     if blame is Blame.USER:
         draft.problems.append(reason)
         return

@@ -1,4 +1,4 @@
-"""The condensations of a plan: each cell asked of its method, and what comes of it."""
+"""The condensations of a plan: ask the method about each cell, and use its answer."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ Answered = Sequence[tuple[Question, Mapping[str, Any]]]
 
 
 def add_condensations(draft: Draft, cells: Sequence[Cell]) -> None:
-    """Ask the methods about the cells, and add those to the plan that can be."""
+    """Ask the methods about the cells, and add the possible ones to the plan."""
     ready = [question_about(draft, cell) for cell in cells if _is_possible(draft, cell)]
     answered = list(zip(ready, answers_to(draft, ready), strict=True))
     if draft.choices.budget_total is not None and draft.budget is None:
         draft.budget = _part_of_total(draft, draft.choices.budget_total, answered)
     planned: set[tuple[str, str]] = set()
     for question, answer in answered:
-        cell = replace(question.cell, init=answer.get("own_init") or question.cell.init)
+        cell, own = question.cell, answer.get("own_init")
+        cell = replace(cell, init=own) if own and own != cell.init else cell
         if "error" in answer:
             leave_out(draft, cell, answer["error"], Blame.METHOD)
         elif answer["problems"]:
@@ -38,8 +39,8 @@ def add_condensations(draft: Draft, cells: Sequence[Cell]) -> None:
         elif answer["needs"]:
             leave_out(draft, cell, answer["needs"], Blame.NOBODY)
         elif cell.init != (init := question.cell.init) and init in (draft.choices.inits or ()):
-            own = f"these options make a start of their own, {cell.init}"
-            reason = f"{own}, and take no --init {init}; use --init {cell.init}"
+            makes = f"these options make a start of their own, {cell.init}"
+            reason = f"{makes}, and take no --init {init}; use --init {cell.init}"
             leave_out(draft, question.cell, reason, Blame.NOBODY)
         else:
             job = _condensation(draft, cell, answer)
@@ -50,7 +51,7 @@ def add_condensations(draft: Draft, cells: Sequence[Cell]) -> None:
 
 
 def _is_possible(draft: Draft, cell: Cell) -> bool:
-    """Return whether a cell can be asked of its method; else it is left out."""
+    """Return whether the method can be asked about a cell; if not, leave the cell out."""
     obstacle = _obstacle(draft, cell)
     if obstacle is not None:
         leave_out(draft, cell, *obstacle)
@@ -58,7 +59,7 @@ def _is_possible(draft: Draft, cell: Cell) -> bool:
 
 
 def _obstacle(draft: Draft, cell: Cell) -> tuple[str, Blame] | None:
-    """Return why a cell cannot be, and who is to blame, before its method is asked."""
+    """Return why a cell is impossible and who caused it, before its method is asked."""
     method = draft.method_of(cell.row)
     info = draft.info.get(method)
     if info is None:
@@ -190,7 +191,7 @@ def _reduced(
 
 
 def _stands_in(draft: Draft, value: object, axis: str, values: Sequence[object]) -> bool:
-    """Return whether a value of an axis is one of some; a dataset may have several names."""
+    """Return whether a value of an axis is among `values`; a dataset may have several names."""
     if axis == "dataset":
         return _data(draft, str(value)) in [_data(draft, str(name)) for name in values]
     return value in values
@@ -199,6 +200,8 @@ def _stands_in(draft: Draft, value: object, axis: str, values: Sequence[object])
 def _data(draft: Draft, name: str) -> tuple[str, dict[str, str]]:
     """Return the source behind the name of a dataset, and its options as they are written."""
     named = draft.registry.datasets.get(name)
+    if named is None and not {":", "?"} & set(name):
+        return name, {}
     source, texts = split_options(named.source if named else name)
     options = {**dict(texts), **(named.options if named else {})}
     written = {key: str(value).lower() for key, value in options.items()}

@@ -1,4 +1,4 @@
-"""A plan in the making: what was asked for, what has been found out, what is wrong."""
+"""A plan under construction: the request, what is known so far, and the problems."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from ddbench.discovery.asking import Answer
 from ddbench.discovery.methods import MethodEntry
 from ddbench.planning.jobs import Choices, DatasetFacts, Plan
 from ddbench.planning.registry import Preset, Registry, Where
+from ddbench.store.records import Condensation
 
 # What the command line calls the axes of a preset.
 OPTIONS = {"datasets": "--dataset", "architectures": "--arch", "evaluate_on": "--evaluate-on"}
 
 
 class MissingData(Exception):
-    """A dataset that is not here; the text is the remedy."""
+    """A dataset whose files are missing; the text is the remedy."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class PlanningContext:
 
 @dataclass
 class Draft:
-    """What the steps of the planner share; each adds what it finds out.
+    """The data that the planner's steps share; each step adds its findings.
 
     Attributes:
         registry: With the canonical names of its architectures, once these are known.
@@ -57,6 +58,8 @@ class Draft:
         inits: Init -> fingerprint of its code, "" where it is of ddbench.
         formations: The same of the parts that sets may name.
         plan: The plan as far as it goes.
+        recipes: (protocol, the dataset's own augmentation) -> the recipe of an evaluation.
+        own_recipe: Condensation of a given set -> whether the set has its own recipe.
     """
 
     registry: Registry
@@ -73,6 +76,15 @@ class Draft:
     inits: dict[str, str] = field(default_factory=dict)
     formations: dict[str, str] = field(default_factory=dict)
     plan: Plan = field(default_factory=Plan)
+    recipes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    own_recipe: dict[str, bool] = field(default_factory=dict)
+    _published: dict[object, dict[str, list[Any]]] = field(default_factory=dict, init=False)
+
+    def has_own_recipe(self, job: Condensation) -> bool:
+        """Say whether the set of a condensation is evaluated by its own recipe too."""
+        if job.id in self.own_recipe:
+            return self.own_recipe[job.id]
+        return bool(self.info[job.method]["own_recipe"])
 
     def method_of(self, row: Row) -> str:
         """Return the method behind a row."""
@@ -115,6 +127,12 @@ class Draft:
 
         What the registry's tables say is stronger than what the method says itself.
         """
+        asked = row.method, where, id(self.info_of(row)), id(self.registry)
+        if asked not in self._published:
+            self._published[asked] = self._published_at(row, where)
+        return self._published[asked]
+
+    def _published_at(self, row: Row, where: Where) -> dict[str, list[Any]]:
         settled = {
             name
             for layer in self.registry.layers(row.method, where, published=True)

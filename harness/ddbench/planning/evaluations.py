@@ -18,7 +18,7 @@ from ddbench.store.records import TEST, VALIDATION, Condensation, Evaluation, Sk
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is to be evaluated: a set of a condensation; None: the whole training set."""
+    """What to evaluate: the set of a condensation, or None for the whole training set."""
 
     job: Condensation | None
     snapshot: int | None = None
@@ -35,7 +35,7 @@ def add_evaluations(draft: Draft) -> None:
     for job in draft.plan.condensations:
         facts = draft.plan.datasets[job.dataset]
         sets: tuple[int | None, ...] = (None, *job.snapshots)
-        own = (False, True) if draft.info[job.method]["own_recipe"] else (False,)
+        own = (False, True) if draft.has_own_recipe(job) else (False,)
         for architecture, protocol, snapshot, own_recipe in itertools.product(
             draft.preset.evaluate_on, draft.preset.protocol, sets, own
         ):
@@ -60,7 +60,8 @@ def _add(
             draft.plan.skipped.append(skipped)
         return
     constants = draft.registry.protocols[protocol]
-    recipe = recipe_of(constants, facts.augment)
+    recipe = draft.recipes.get((protocol, facts.augment)) or recipe_of(constants, facts.augment)
+    draft.recipes[protocol, facts.augment] = recipe
     if job is None:
         recipe = _repeated(recipe, passes(sum(facts.class_counts), facts.epoch_images))
     evaluation = Evaluation(
@@ -82,7 +83,7 @@ def _add(
 
 
 def _repeated(recipe: Mapping[str, Any], times: int) -> dict[str, Any]:
-    """Return the recipe with every epoch `times` over: for a whole set of few images."""
+    """Return the recipe with `times` as many epochs, for a training set of few images."""
     drop = recipe["drop"]
     if drop:
         drop = drop | {"after_epochs": times * drop["after_epochs"]}

@@ -1,10 +1,12 @@
-"""Ids: the hash of all that determines a job's result."""
+"""Compute the id of a job: the hash of everything that determines its result."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
+from typing import TypeVar
 
 from ddbench import NUMERICS
 from ddbench.datasets.source import seed_name
@@ -13,9 +15,11 @@ from ddbench.store.hashing import hash_of_values
 from ddbench.store.records import TEST, Condensation, Evaluation
 from ddbench.text.lines import slug
 
+Job = TypeVar("Job", Condensation, Evaluation)
+
 
 def with_ids(job: Condensation) -> Condensation:
-    """Return the job with the ids of all that determines its result."""
+    """Return the job with its ids: hashes of everything that determines its result."""
     options = {
         "method": job.method,
         "config": job.config,
@@ -34,7 +38,7 @@ def with_ids(job: Condensation) -> Condensation:
     name = slug(job.row, job.dataset.rsplit("/", 1)[-1], job.architecture, job.init,
                 f"ipc{job.ipc}", f"s{job.seed}")  # fmt: skip
     series = {key: value for key, value in whole.items() if key not in ("steps", "budget_s")}
-    return replace(
+    return _named(
         job,
         id=f"{name}-{hash_of_values(whole)}",
         options_id=hash_of_values(options),
@@ -42,8 +46,15 @@ def with_ids(job: Condensation) -> Condensation:
     )
 
 
+def _named(job: Job, **ids: str) -> Job:
+    """Return the job with ids, as `replace` does, in a tenth of its time: plans have thousands."""
+    new = copy(job)
+    vars(new).update(ids)
+    return new
+
+
 def with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:
-    """Return the job with its id; `of` None: it is about the whole training set."""
+    """Return the job with its id; `of` is None for the whole training set."""
     record = {
         "condensation": of.id if of else job.dataset_fingerprint,
         "snapshot": job.snapshot,
@@ -61,11 +72,11 @@ def with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:
     own = ("own",) if job.own_recipe else ()
     split = () if job.tested_on == TEST else (job.tested_on,)
     name = slug(*what, *at, "on", job.architecture, job.protocol, *own, *split)
-    return replace(job, id=f"{name}-{hash_of_values(record)}")
+    return _named(job, id=f"{name}-{hash_of_values(record)}")
 
 
 def adopting(plan: Plan, condensations: Iterable[str], evaluations: Iterable[str]) -> Plan:
-    """Return the plan with jobs under the ids that a run folder has them by.
+    """Return the plan with the ids under which a run folder already holds its jobs.
 
     What determines a result is in the hash; the readable part in front of it may have been made
     otherwise, from a variant's name, or by an earlier version with the options of `--set` in it.
@@ -99,7 +110,7 @@ def _hash(id: str) -> str:
 
 
 def keeping(plan: Plan, stale: Mapping[str, str]) -> Plan:
-    """Return the plan with results of other code in place: planned id -> the one kept."""
+    """Return the plan that keeps results of other code; `kept` maps planned ids to kept ones."""
     kept = {  # without the snapshots: other code could not take them of what is kept
         job.id: replace(job, id=stale[job.id], snapshots=()) if job.id in stale else job
         for job in plan.condensations

@@ -1,8 +1,8 @@
-"""What a plan is made of: choices, jobs, and what is left out."""
+"""The parts of a plan: choices, jobs, and skipped rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,12 +22,13 @@ class DatasetFacts:
         shape: (ch, H, W) of an image.
         class_counts: Training images of each class, C numbers.
         augment: Its siamese augmentation strategy.
-        class_names: C names; () where nobody has told.
-        test_counts: Test images of each class, C numbers; () where nobody has told.
+        class_names: C names; () if unknown.
+        test_counts: Test images of each class, C numbers; () if unknown.
         notes: What a report should say about the data, or "".
         validate: The option of that name, as the dataset was loaded with it.
         epoch_images: Training images that an epoch goes over at least.
         zca: Whether its images are whitened.
+        space: What tells in which space its images are, of `datasets.space_of`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class DatasetFacts:
     validate: int | None = None
     epoch_images: int = EPOCH_IMAGES
     zca: bool = False
+    space: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return what a manifest keeps, under the names that evaluations use too."""
@@ -57,7 +59,7 @@ class DatasetFacts:
 
 @dataclass(frozen=True)
 class Choices:
-    """What the command line says about a run; None leaves it to the preset.
+    """The choices on the command line; None takes the value of the preset.
 
     Attributes:
         preset: Name of the preset.
@@ -118,7 +120,7 @@ class Shared:
 
     Attributes:
         kind: What it is.
-        id: Its id; "" where nobody knows before the rows run what they share.
+        id: Its id; "" if it is unknown before the rows run.
         rows: Labels of the rows.
         state: Of `store.artifact_folders`, or why nothing is known.
     """

@@ -1,4 +1,4 @@
-"""Are the names known that the choices, the preset and the method tables give?"""
+"""Check that the names in the choices, the preset and the method tables are known."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _unknown_dataset(draft: Draft, name: str) -> str:
 
 
 def _check_method_tables(draft: Draft) -> None:
-    """Refuse likely typos; other unknown names may be of what is not installed here."""
+    """Refuse likely typos; other unknown names may belong to packages that are not installed."""
     registry, found, datasets = draft.registry, draft.context.found, draft.known_datasets()
     for row, table in registry.methods.items():
         method, keys = registry.method_of(row), ("methods", row)
@@ -64,7 +64,7 @@ def snapshots_of(draft: Draft, steps: int, budget: float | None) -> tuple[int, .
 
 
 def check_snapshots(draft: Draft) -> None:
-    """Refuse a step that no row reaches. A row of fewer steps, or none, goes without it."""
+    """Refuse a step that no row reaches. A row with fewer steps has no snapshot there."""
     most = max((job.steps for job in draft.plan.condensations), default=0)
     if most and draft.budget is None:  # how far a budget reaches is unknown
         for text in draft.choices.snapshots:

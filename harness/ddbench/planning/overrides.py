@@ -1,4 +1,4 @@
-"""What the command line chooses, laid over a preset."""
+"""Apply the choices on the command line to a preset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEAST = {"ipc": 1, "seeds": 0}  # of the numbers on the axes
 
 
 def chosen(preset: Preset, choices: Choices) -> Preset:
-    """Return the preset with the axes that were chosen in place of its own."""
+    """Return the preset with its axes replaced by the chosen ones."""
     fields = ("datasets", "architectures", "evaluate_on", "ipc", "seeds", "protocol")
     given = {name: getattr(choices, name) for name in fields if getattr(choices, name) is not None}
     for name, least in LEAST.items():  # what cannot be is a problem of its own
@@ -33,11 +33,11 @@ def chosen(preset: Preset, choices: Choices) -> Preset:
 
 
 def impossible(choices: Choices) -> Iterator[str]:
-    """Go through the numbers among the choices that no run can have."""
+    """Yield a message for each chosen number that is not possible."""
     for name, option in (("ipc", "--ipc"), ("seeds", "--seed")):
         for value in getattr(choices, name) or ():
             if value < LEAST[name]:
-                yield f"{option} {value}: is not possible; at least {LEAST[name]}"
+                yield f"{option} {value}: is too small; expected at least {LEAST[name]}"
 
 
 def rows_named(name: str, rows: Sequence[Row]) -> list[Row]:

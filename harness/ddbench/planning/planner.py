@@ -1,4 +1,4 @@
-"""Registry and choices crossed into jobs."""
+"""Combine the registry and the choices into jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make(registry: Registry, choices: Choices, context: PlanningContext) -> Plan
         RegistryError: Every unknown name and refused option at once.
     """
     _require_one_end(choices)
-    draft = _begun(registry, choices, context)
+    draft = begun(registry, choices, context)
     read_architectures(draft)
     rows = rows_of(draft)
     describe(draft, rows)
@@ -48,7 +48,12 @@ def _require_one_end(choices: Choices) -> None:
         raise RegistryError([f"{named}: a condensation ends by time or by steps; give one"])
 
 
-def _begun(registry: Registry, choices: Choices, context: PlanningContext) -> Draft:
+def begun(registry: Registry, choices: Choices, context: PlanningContext) -> Draft:
+    """Return a draft with the choices laid over their preset.
+
+    Raises:
+        RegistryError: There is no such preset.
+    """
     problems = [*registry.faults, *choices.faults]
     if choices.preset not in registry.presets:
         place = f"--preset ({registry.path.name})"

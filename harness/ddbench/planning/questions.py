@@ -1,4 +1,4 @@
-"""What each method is asked about its cells, and what it refuses."""
+"""Build the questions to each method about its cells, and report what it refuses."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _published_options(draft: Draft, cell: Cell) -> Layer:
 
 
 def _steps(draft: Draft, cell: Cell) -> Any:  # noqa: ANN401
-    """Return the steps that somebody sets, the strongest first; None leaves them to the method."""
+    """Return the steps from the source with the highest priority; None: the method decides."""
     given = (
         draft.choices.steps if cell.planned.control_of is None else None,
         cell.row.steps,
@@ -138,7 +138,7 @@ def refuse(draft: Draft, question: Question, refused: Iterable[tuple[str, str]])
 
 
 def place_of_option(option: str, text: str, places: Mapping[str, Place]) -> Place | None:
-    """Return where a refused option got its value, None if nobody knows.
+    """Return where a refused option got its value, or None if that is unknown.
 
     A Config's own check names options in its text alone: what was set on the command line is
     likelier meant than other places, and else what is named first.

@@ -1,4 +1,4 @@
-"""The rows of a plan: those of the preset, other methods, and the controls beside them."""
+"""The rows of a plan: those of the preset, other methods, and their controls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ddbench.text.suggestions import did_you_mean, is_typo
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """A row of the table to be.
+    """A planned row of the table.
 
     Attributes:
         row: What the row says.

@@ -1,4 +1,4 @@
-"""Which steps `--snapshots` names."""
+"""Parse the steps of `--snapshots`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of a registry of one's own: also of those tables that this run makes no use of."""
+"""Check a user's registry, including the tables that this run does not use."""
 
 from __future__ import annotations
 

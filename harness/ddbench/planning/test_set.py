@@ -1,4 +1,4 @@
-"""The test set, once a choice has been made on a validation split."""
+"""Plan evaluations on the test set, after a choice on a validation split."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""What a plan is made from: the registry, installed methods, data and the cache."""
+"""Open the workspace of a plan: the registry, installed methods, data and the cache."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ddbench import datasets
-from ddbench.discovery.asking import Answer, Child, in_process
+from ddbench.discovery.asking import SERVER, Answer, Child, in_process
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import Method, MethodEntry, discover, load
 from ddbench.planning.draft import MissingData, PlanningContext
@@ -20,7 +20,11 @@ from ddbench.planning.planner import make
 from ddbench.planning.prices import Priced, prices
 from ddbench.planning.registry import Registry
 from ddbench.planning.sharing import shared
+from ddbench.processes.fork_server import ForkServer
 from ddbench.store.run_folder import RunError
+
+if TYPE_CHECKING:
+    from ddbench.planning.given_sets import GivenSet, PlanOfSets
 
 LOG = logging.getLogger(__name__)
 
@@ -44,21 +48,21 @@ def default_cache() -> Path:
     """Return the user's cache folder for ddbench.
 
     Raises:
-        RunError: The user has no home folder: in a container, under a number without a name.
+        RunError: The user has no home folder, as in a container under an unknown user id.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(base) if base else Path.home() / ".cache") / "ddbench"
     except RuntimeError as error:
         raise RunError(
-            "no place for what runs share: neither XDG_CACHE_HOME nor HOME is set, and this user "
-            "has no home folder; name a folder with --cache, or set XDG_CACHE_HOME"
+            "no folder for the cache: XDG_CACHE_HOME and HOME are not set, and this user "
+            "has no home folder; name one with --cache, or set XDG_CACHE_HOME"
         ) from error
 
 
 @dataclass
 class Session:
-    """All that a command needs to plan and run.
+    """Everything that a command needs to plan and run.
 
     Attributes:
         registry: As read.
@@ -77,11 +81,11 @@ class Session:
     bound: Mapping[str, Method] = field(default_factory=dict)
 
     @classmethod
-    def installed(cls, registry: Registry, places: Places) -> Session:
-        """Return a session over what is installed."""
+    def installed(cls, registry: Registry, places: Places, server: ForkServer = SERVER) -> Session:
+        """Return a session over what is installed; methods are asked in a process of `server`."""
         found = discover(places.plugins)
         extensions = Extensions.installed(files=places.plugins)
-        ask = Child(found, places.cache, places.plugins)
+        ask = Child(found, places.cache, places.plugins, server)
         LOG.debug("registry %s, cache %s, data in %s", registry.path, places.cache,
                   ", ".join(map(str, places.roots)) or "no folder")  # fmt: skip
         LOG.debug("methods: %s", ", ".join(f"{one.name} ({one.source})" for one in found.values()))
@@ -115,19 +119,47 @@ class Session:
         Raises:
             RegistryError: Every unknown name and refused option at once.
         """
-        context = PlanningContext(
-            self.found, self.ask, self._facts, lambda: self.extensions.datasets
-        )
-        return make(self.registry, choices, context)
+        return make(self.registry, choices, self._context())
+
+    def plan_of_sets(self, choices: Choices, sets: Sequence[GivenSet]) -> PlanOfSets:
+        """Return the plan of evaluations of given sets, see `given_sets`.
+
+        Raises:
+            RegistryError: Every unknown name, and every set that does not fit the data, at once.
+        """
+        from ddbench.planning.given_sets import plan_of_sets  # which imports torch
+
+        parts = self.extensions.formations
+        return plan_of_sets(self.registry, choices, self._context(), sets, parts)
+
+    def facts(self, name: str, validate: int | None = None) -> DatasetFacts:
+        """Return what is known of a dataset of the registry or of ddbench.
+
+        `validate` is the option of that name: the percentage of the training images to hold out.
+
+        Raises:
+            MissingData: It is not here; the text is the remedy.
+        """
+        source, options = self.named_datasets().get(name, (name, {}))
+        more = {} if validate is None else {"validate": validate}
+        return self._facts(source, {**options, **more})
+
+    def _context(self) -> PlanningContext:
+        return PlanningContext(self.found, self.ask, self._facts, lambda: self.extensions.datasets)
 
     def close(self) -> None:
-        """Let go of the process that answers about methods: nothing is asked while jobs run."""
+        """End the process that answers about methods; no questions follow while jobs run."""
         if isinstance(self.ask, Child):
             self.ask.close()
 
-    def price(self, plan: Plan) -> list[Priced]:
-        """Return the FLOPs of each row of a plan and of its evaluations (see `prices`)."""
-        return prices(plan, self.ask)
+    def price(self, plan: Plan, kept: bool = False) -> list[Priced]:
+        """Return the FLOPs of each row of a plan and of its evaluations (see `prices`).
+
+        `kept`: only of those that have been counted before.
+        """
+        if not kept:
+            return prices(plan, self.ask)
+        return prices(plan, self.ask.kept_answers) if isinstance(self.ask, Child) else []
 
     def shared(self, plan: Plan) -> list[Shared]:
         """Return the artifacts that the rows of a plan share, and whether the cache has them."""
@@ -161,6 +193,7 @@ class Session:
             dataset.options.get("validate"),
             dataset.epoch_images,
             dataset.zca,
+            datasets.space_of(dataset),
         )
 
     def sizes(self, name: str) -> datasets.Sizes:

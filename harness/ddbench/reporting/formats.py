@@ -1,24 +1,29 @@
-"""A leaderboard as CSV, markdown and LaTeX: writers of the one specification of columns."""
+"""A leaderboard as CSV, markdown, LaTeX and JSON: writers of the one specification of columns."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from ddbench.contract.hookspecs import Reporter
 from ddbench.reporting.leaderboard import Board, Leaderboard, columns, grouped
 from ddbench.reporting.leaderboard.columns import View
 from ddbench.reporting.leaderboard.summary import title
 from ddbench.reporting.markdown.document import Document, escaped
+from ddbench.store.run_folder import RunError
+from ddbench.text.json_text import json_text
 from ddbench.text.suggestions import unknown_at
 
+if TYPE_CHECKING:
+    from ddbench.reporting.reporters import Report
 
-class ColumnError(ValueError):
+
+class ColumnError(RunError):
     """A column that no row has; the text is the remedy."""
-
-    exit_code = 2  # of a command that ends so
 
 
 class Selection:
@@ -73,6 +78,33 @@ class Selection:
         return [*sorted(known, key=key, reverse=self.down), *unknown]
 
 
+def record(leaderboard: Leaderboard, selection: Selection | None = None) -> dict[str, Any]:
+    """Return all rows as plain data, with what stands beside them: references, failed jobs."""
+    rows = leaderboard.rows
+    return {
+        "run": leaderboard.folder.name,
+        "rows": selection.plain(rows) if selection else rows,
+        "references": [
+            {
+                "dataset": one.dataset,
+                "architecture": one.architecture,
+                "protocol": one.protocol,
+                "accuracy": one.score.mean,
+                "spread_networks": one.score.spread,
+                "images": one.images,
+                "training": [vars(training) for training in one.training.values()],
+            }
+            for one in leaderboard.references
+        ],
+        "troubles": [vars(trouble) for trouble in leaderboard.troubles],
+        "superseded": leaderboard.superseded,
+        "stale_evaluations": leaderboard.stale_evaluations,
+        "unreadable": [
+            {"file": str(path), "reason": reason} for path, reason in leaderboard.records.unreadable
+        ],
+    }
+
+
 def as_csv(leaderboard: Leaderboard, selection: Selection) -> str:
     """Return one line a row of each ranking, with units in the names; accuracies in [0, 1].
 
@@ -84,11 +116,20 @@ def as_csv(leaderboard: Leaderboard, selection: Selection) -> str:
         for name in (rows[0] if rows else {})
         if not any(isinstance(row[name], list | dict) for row in rows)
     ]
+    return _csv(names, rows)
+
+
+def _csv(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(row[name]) for name in names} for row in rows)
     return out.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Return a value of a CSV; empty where it is unknown."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def as_markdown(leaderboard: Leaderboard, selection: Selection) -> str:
@@ -139,7 +180,7 @@ def _latex(boards: Sequence[Board], rows: Sequence[View]) -> str:
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_in_latex(title(boards))}}}",
+            rf"\caption{{{_in_latex(title(boards))}. {MARKS}}}",
             rf"\begin{{tabular}}{{{align}}}",
             r"\toprule",
             " & ".join(map(_in_latex, cells[0])) + r" \\",
@@ -152,6 +193,7 @@ def _latex(boards: Sequence[Board], rows: Sequence[View]) -> str:
     )
 
 
+MARKS = "Bold: the most accurate. Underlined: not told from it."
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -170,7 +212,40 @@ _LATEX = {
 
 
 def _in_latex(text: str) -> str:
-    """Return words so that LaTeX shows them as they are."""
-    return re.sub(
-        r"[\\&%$#_{}~^–−±≥≈◆†‡§×]", lambda found: _LATEX.get(found[0], "\\" + found[0]), text
+    """Return words so that LaTeX shows them as they are; what it has no letter for as an escape."""
+    read = "".join(
+        c if c in _LATEX or ord(c) < 0x180 or c in "—‘’“”…" else ascii(c)[1:-1] for c in text
     )
+    return re.sub(
+        r"[\\&%$#_{}~^–−±≥≈◆†‡§×]", lambda found: _LATEX.get(found[0], "\\" + found[0]), read
+    )
+
+
+# -- as reports --------------------------------------------------------------------------------
+
+NAMES_OF_NETWORKS = (
+    "dataset", "ipc", "architecture", "protocol", "tested_on", "own_recipe", "row", "method",
+    "init", "matched", "seed", "snapshot", "network", "accuracy", "balanced_accuracy", "train_s",
+    "test_s", "condense_s", "own_s", "artifact_s", "own_flops", "artifact_flops",
+    "peak_memory_bytes", "bytes", "images", "hardware_class", "dataset_fingerprint",
+    "condensation", "evaluation",
+)  # fmt: skip
+
+
+def _networks_as_csv(report: Report) -> str:
+    return _csv(NAMES_OF_NETWORKS, report.networks)
+
+
+def _all_as_json(report: Report) -> str:
+    return json_text(record(report.leaderboard) | {"networks": list(report.networks)})
+
+
+def _tables_as_latex(report: Report) -> str:
+    return as_latex(report.leaderboard, Selection(report.leaderboard)) + "\n"
+
+
+REPORTERS = (
+    Reporter("csv", _networks_as_csv, ".csv", "tidy: one row a network"),
+    Reporter("json", _all_as_json, ".json", "all rows, networks and failed jobs"),
+    Reporter("latex", _tables_as_latex, ".tex", "the first table of each dataset, for booktabs"),
+)

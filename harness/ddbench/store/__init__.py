@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, and the run folder made of them."""
+"""Atomic file writes, and the run folder."""

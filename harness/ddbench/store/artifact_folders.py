@@ -1,4 +1,4 @@
-"""The folder of an artifact, as it is seen without torch: finished, begun or absent."""
+"""Tell without torch whether the folder of an artifact is finished, begun or absent."""
 
 from __future__ import annotations
 

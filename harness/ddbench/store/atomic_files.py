@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and locks that a dead process gives up."""
+"""Write files atomically, and lock files until the process ends."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import IO, Any
 
 DEEPEST = 50  # levels of nesting in a file: what reads, hashes or prints it goes down by itself
 DIGITS = 100  # of a whole number in a file: a table can show it, and a float hold it
+LARGEST = 10**DIGITS
 HALF = ".half"  # how the name of a file ends that is still being written, or was when killed
 
 
@@ -88,12 +89,33 @@ def write_json(path: Path, record: Any) -> None:  # noqa: ANN401
     write_whole(path, text.encode(errors="backslashreplace") + b"\n")
 
 
+def _is_plain(value: object, depth: int) -> bool:
+    """Say whether all of a value is plain beyond doubt; `check_plain` says of others why not."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is float:
+        return math.isfinite(value)  # type: ignore[arg-type]
+    if kind is int:
+        return -LARGEST < value < LARGEST
+    if depth >= DEEPEST:
+        return False
+    if kind is list or kind is tuple:
+        return all(_is_plain(inner, depth + 1) for inner in value)  # type: ignore[attr-defined]
+    return kind is dict and all(
+        type(key) is str and _is_plain(inner, depth + 1)
+        for key, inner in value.items()  # type: ignore[attr-defined]
+    )
+
+
 def check_plain(value: object, place: str = "", depth: int = 0) -> None:
-    """See that `value`, `depth` levels deep in a JSON file, can be written and read again.
+    """Check that `value`, `depth` levels deep in a JSON file, can be written and read again.
 
     Raises:
-        ValueError: It cannot; names the place, what is there, and what would do.
+        ValueError: It cannot; names the place, the value and the remedy.
     """
+    if _is_plain(value, depth):
+        return
     if depth >= DEEPEST:
         raise ValueError(f"{place[:80]}...: nested deeper than {DEEPEST} levels")
     if isinstance(value, dict):
@@ -105,7 +127,7 @@ def check_plain(value: object, place: str = "", depth: int = 0) -> None:
         for i, inner in enumerate(value):
             check_plain(inner, f"{place}[{i}]", depth + 1)
     elif isinstance(value, int):
-        if abs(value) >= 10**DIGITS:
+        if abs(value) >= LARGEST:
             digits = int(math.log10(abs(value))) + 1
             raise ValueError(f"{place} is a number of {digits} digits; at most {DIGITS}")
     elif isinstance(value, float):

@@ -1,10 +1,12 @@
-"""Hashes: of text, of plain values, of files. SHA-256 everywhere, cut where an id is shown."""
+"""Hash text, plain values and files with SHA-256; ids show the first digits."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
+
+_JSON = json.JSONEncoder(sort_keys=True, default=str)
 
 
 def hash_of_text(text: str, length: int | None = None) -> str:
@@ -14,7 +16,7 @@ def hash_of_text(text: str, length: int | None = None) -> str:
 
 def hash_of_values(values: object, length: int = 10) -> str:
     """Return the hash of plain values (as JSON), the same whatever the order of keys."""
-    return hash_of_text(json.dumps(values, sort_keys=True, default=str), length)
+    return hash_of_text(_JSON.encode(values), length)
 
 
 def hash_of_file(path: Path, algorithm: str = "sha256") -> str:

@@ -1,4 +1,4 @@
-"""Which job is meant by the beginning of its id."""
+"""Find a job by the beginning of its id."""
 
 from __future__ import annotations
 

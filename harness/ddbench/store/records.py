@@ -1,4 +1,4 @@
-"""Jobs and their results: what is written into a run folder, read from it, and sent by workers.
+"""Jobs and their results, as run folders hold them and workers send them.
 
 Each record is one dataclass that writer, reader and child process share. A file of JSON is read by
 `read`, which refuses what does not fit by name; `made` makes a record of the values that a job
@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -23,6 +24,7 @@ SCHEMA = 1
 PRECISION = "float32"
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 TEST, VALIDATION = "test", "validation"  # whose images an evaluation tests on
+FROM_FILE = "file:"  # before the code of a set that a file brought: not of what is installed
 
 _STRICT = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 _HALVES = re.compile("[\ud800-\udfff]")
@@ -34,7 +36,8 @@ class NewerSchemaError(ValueError):
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
-    check_plain(value, depth=1)
+    if value:
+        check_plain(value, depth=1)
     return value
 
 
@@ -144,19 +147,22 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What a condensation cost. Seconds are of the wall clock; FLOPs 2 for a multiply-add."""
+    """What a condensation cost. Seconds are of the wall clock; FLOPs 2 for a multiply-add.
+
+    None is unknown: of a set that a file brought without saying it.
+    """
 
     __pydantic_config__ = _STRICT
 
-    init_s: Quantity
-    condense_s: Quantity
-    export_s: Quantity
-    artifact_s: Quantity
+    init_s: Quantity | None
+    condense_s: Quantity | None
+    export_s: Quantity | None
+    artifact_s: Quantity | None
     waited_s: Quantity = 0.0
     flops_condense: Quantity | None  # of init, steps and export together; None is unknown
     flops_init: Quantity | None = None  # earlier records have it in the steps
     flops_export: Quantity | None = None
-    flops_artifact: Quantity
+    flops_artifact: Quantity | None
     flops_lower_bound: bool = False
     peak_memory: Counted | None = None  # bytes
     bytes: Counted
@@ -214,11 +220,13 @@ class CondensationRecord(Condensation, _Ended):
     metrics: dict[str, Quantity] = field(default_factory=dict)
     chose_on_split: bool = False
     images: Counted | None = None
+    repeated_images: Counted = 0  # of the initial set: of classes with fewer than ipc
     missing_classes: list[Counted] = field(default_factory=list)
     resumed: Counted = 0
     extended_from: str | None = None
     converged: bool = False
     ended_by: str | None = None
+    from_file: str = ""  # that brought the set; "" where it was condensed here
 
     @property
     def steps_done(self) -> int:
@@ -275,6 +283,7 @@ class Planned(BaseModel):
     skipped: list[Skipped] = []
     kept_stale: list[str] = []
     datasets: Plain = {}
+    expected: dict[str, Quantity] = {}  # seconds of each job by id, as foretold at the start
 
 
 class Manifest(BaseModel):
@@ -301,11 +310,16 @@ class Manifest(BaseModel):
 
 # -- reading and making them -------------------------------------------------------------------
 
-_ADAPTERS: Mapping[str, TypeAdapter[Any]] = {
-    "condensation": TypeAdapter(CondensationRecord),
-    "evaluation": TypeAdapter(EvaluationRecord),
-    "manifest": TypeAdapter(Manifest),
-}
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    """Return what reads a kind of record, made when one is needed: it takes a while."""
+    kinds = {
+        "condensation": CondensationRecord,
+        "evaluation": EvaluationRecord,
+        "manifest": Manifest,
+    }
+    return TypeAdapter(kinds[kind])
 
 
 def read(content: bytes, kind: str) -> Any:  # noqa: ANN401  (of the kind that was asked for)
@@ -316,7 +330,7 @@ def read(content: bytes, kind: str) -> Any:  # noqa: ANN401  (of the kind that w
         ValueError: It is torn, foreign, or of another kind; says which.
     """
     try:
-        record = _ADAPTERS[kind].validate_json(content)
+        record = _adapter(kind).validate_json(content)
     except ValidationError as error:
         record = _read_slowly(content, kind, error)
     if kind != "manifest":
@@ -350,7 +364,7 @@ def _read_slowly(content: bytes, kind: str, error: ValidationError) -> Any:  # n
         if values.get("kind") != kind or not isinstance(values.get("id"), str):
             raise ValueError(f"no {kind} record of ddbench")
         if not isinstance(values.get("schema"), int) or isinstance(values["schema"], bool):
-            raise ValueError(f"schema {values.get('schema')!r} is none of ddbench's")
+            raise ValueError(f"schema {values.get('schema')!r} is unknown")
         if values.get("status") not in (DONE, FAILED, SKIPPED):
             raise ValueError(f"status {values.get('status')!r} is none of done, failed, skipped")
     check_plain(values)
@@ -358,7 +372,7 @@ def _read_slowly(content: bytes, kind: str, error: ValidationError) -> Any:  # n
     if _HALVES.search(text):  # of a surrogate pair: json reads them, pydantic does not
         shown = _HALVES.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text)
         try:
-            return _ADAPTERS[kind].validate_json(shown)
+            return _adapter(kind).validate_json(shown)
         except ValidationError as other:
             error = other
     raise ValueError(_fault(error)) from error

@@ -1,4 +1,4 @@
-"""The run folder: where results are, how they are written, and how any of them is read.
+"""The run folder: its layout, and how records are written and read.
 
 ::
 
@@ -19,9 +19,10 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import os
 import shlex
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,13 @@ CURVE = "curve.csv"
 
 
 class RunError(Exception):
-    """A folder that is no run, or cannot be one; says which and what to do."""
+    """A folder that is not a run, or cannot be one; the message says what to do."""
 
     exit_code = 2  # of a command that ends so
 
 
 class UnopenedError(ValueError):
-    """A file that the system does not give out now: it may be whole, and open another time."""
+    """A file that cannot be opened now; it may be complete and readable later."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,20 @@ class RunFolder:
         """Return the file of an evaluation's record."""
         return self.root / "evaluations" / f"{id}.json"
 
+    def results(self) -> list[Path]:
+        """Return the files of condensations' records that are there, in the order of their ids."""
+        paths = map(self.result, _names_in(self.root / "condensations"))
+        return [path for path in paths if os.path.lexists(path)]
+
+    def evaluations(self) -> list[Path]:
+        """Return the files of evaluations' records, likewise."""
+        names = _names_in(self.root / "evaluations")
+        return [self.root / "evaluations" / name for name in names if name.endswith(".json")]
+
+    def claims(self) -> frozenset[str]:
+        """Return the ids of jobs that have a lock file, held by a process or not."""
+        return frozenset(_names_in(self.root / "claims"))
+
     def log(self, id: str, of_condensation: bool) -> Path:
         """Return the file that holds what a job printed."""
         if of_condensation:
@@ -111,7 +126,7 @@ class RunFolder:
             raise RunError(f"--out {self.root}: is a file; name a folder")
         if self.root.is_dir() and any(self.root.iterdir()) and not self.is_run():
             raise RunError(
-                f"--out {self.root}: holds other things than a run of ddbench; name a new folder"
+                f"--out {self.root}: is not empty and not a run folder; name a new folder"
             )
         try:
             for part in ("manifests", "condensations", "evaluations", "claims"):
@@ -131,16 +146,16 @@ class RunFolder:
         }
 
     def is_run(self) -> bool:
-        """Say whether the folder looks like a run; its manifests may have been removed."""
+        """Return whether the folder looks like a run; its manifests may have been removed."""
         others = ("manifests", "evaluations")
         return (self.root / "condensations").is_dir() and any(
             (self.root / name).is_dir() for name in others
         )
 
     def check_there(self) -> None:
-        """See that the folder has not gone while a run was at work in it.
+        """Check that the folder still exists while a run works in it.
 
-        Where a mount is lost, or the folder moved, writing on would make a second run in its place.
+        If a mount is lost or the folder is moved, writing would create a second run in its place.
 
         Raises:
             OSError: It is no run any more.
@@ -152,6 +167,14 @@ class RunFolder:
     def check_of_presence(self) -> Callable[[], None]:
         """Return `check_there` if the folder is a run now, else a check that passes."""
         return self.check_there if self.is_run() else lambda: None
+
+
+def _names_in(place: Path) -> list[str]:
+    """Return the names in a folder in order; none where there is no folder."""
+    try:
+        return sorted(os.listdir(place))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def open_run(path: Path | str) -> RunFolder:
@@ -198,12 +221,12 @@ class Records:
 def read_run(folder: RunFolder) -> Records:
     """Read every record of a run; torn, foreign and newer files are listed, never fatal."""
     records = Records()
-    kinds: dict[str, tuple[Path, str, dict[str, Any]]] = {
-        "condensation": (folder.root / "condensations", f"*/{RESULT}", records.condensations),
-        "evaluation": (folder.root / "evaluations", "*.json", records.evaluations),
+    kinds: dict[str, tuple[Iterable[Path], dict[str, Any]]] = {
+        "condensation": (folder.results(), records.condensations),
+        "evaluation": (folder.evaluations(), records.evaluations),
     }
-    for kind, (place, pattern, into) in kinds.items():
-        for path in sorted(place.glob(pattern)):
+    for kind, (paths, into) in kinds.items():
+        for path in paths:
             try:
                 record = read_record(path, kind)
             except ValueError as error:
@@ -242,7 +265,7 @@ def _content(path: Path) -> bytes:
 
 
 def refuse_newer(folder: RunFolder, action: str) -> None:
-    """See that a later ddbench has left nothing in a run folder that `action` might replace.
+    """Check that a run folder holds nothing of a later ddbench that `action` might replace.
 
     Raises:
         RunError: It has; names the files.
@@ -272,7 +295,7 @@ def finished(path: Path, kind: str) -> Any:  # noqa: ANN401  (of the kind that w
 
 
 def stands(folder: RunFolder, id: str) -> bool:
-    """Say whether a condensation is done and its set there.
+    """Return whether a condensation is done and its set exists.
 
     It may be done again, for snapshots that were not asked for then; but failing to do so must not
     replace it.

@@ -1,4 +1,4 @@
-"""Trees of tensors and plain values: stored without pickling, and the default save and restore."""
+"""Store trees of tensors and plain values without pickle; the default save and restore."""
 
 from __future__ import annotations
 

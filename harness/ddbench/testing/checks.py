@@ -1,7 +1,7 @@
-"""What is checked of a method: one function a promise, each yielding what breaks it.
+"""The checks of the contract: one function for each promise, which yields what breaks it.
 
-A check yields (expected, came) pairs, in words. It may raise Unsupported, which is a refusal, and
-whatever else it raises is the method's.
+A check yields (expected, got) pairs, in words. It may raise Unsupported, which is a refusal;
+any other error is a fault of the method.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ STEP_S = 5.0  # what one step on toy data may take, so that budgets and checkpoi
 
 @dataclass(frozen=True)
 class Check:
-    """One promise of a method.
+    """A check of one promise of the contract.
 
     Attributes:
         name: Two or three words.
@@ -139,7 +139,7 @@ def _faults_of(result: Any, subject: Subject, when: str = "") -> Faults:  # noqa
     if result.soft and info.labels == "hard":
         yield "hard labels, (N,) int64, as MethodInfo.labels says", "logits, (N, C)"
     if result.recipe and not (info.own_recipe or info.labels == "soft"):
-        yield "MethodInfo.own_recipe, else nobody evaluates the set by its recipe", "False"
+        yield "MethodInfo.own_recipe, else the recipe of the set is not used", "False"
     wanted = result.images.device.type
     if wanted != subject.device.type:
         yield f"images on task.device ({subject.device})", f"images on {wanted}"

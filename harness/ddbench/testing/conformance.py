@@ -1,4 +1,4 @@
-"""The proof that a method keeps its word: all checks of one method, and what they found."""
+"""Check that a method keeps the contract: run all checks, and collect the findings."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ SHAPES = (Shape(1, 3, 2), Shape(1, 2, 2), Shape(1, 10, 1), Shape(1, 10, 10))
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check came to.
+    """The result of one check.
 
     Attributes:
         check: Its name.
-        faults: (expected, came) of each promise that is broken, in words; () if none.
+        faults: (expected, got) of each broken promise, in words; () if none.
         refused: Why the method declined what was asked of it, or "".
         docs: Where the promise is explained.
         seconds: What the check took.
@@ -62,13 +62,13 @@ class Finding:
         if not self.faults:
             return f"{self.check}: passed"
         lines = [f"{self.check}: failed"]
-        for expected, came in self.faults:
-            lines += [f"  expected {expected}", f"  came {came}"]
+        for expected, got in self.faults:
+            lines += [f"  expected {expected}", f"  got      {got}"]
         return "\n".join([*lines, f"  see {self.docs}"])
 
 
 class CheckFailed(AssertionError):
-    """A method that breaks its word; the text lists what was expected, and what came."""
+    """A method that breaks the contract; the text lists what was expected and what it got."""
 
     def __init__(self, name: str, failed: list[Finding], total: int) -> None:
         """Keep what failed."""
@@ -84,7 +84,7 @@ def check_method(
     init: str | None = None,
     full: bool = False,
 ) -> list[Finding]:
-    """Check that a method keeps its word, on toy data and the CPU; return what was found.
+    """Check that a method keeps the contract, on toy data and the CPU; return the findings.
 
     Args:
         method: The name of an installed method, the path of a Python file, or an object with
@@ -94,7 +94,7 @@ def check_method(
         full: Every combination of data, in up to a minute, instead of a few in seconds.
 
     Raises:
-        CheckFailed: With what was expected, what came, and where it is explained.
+        CheckFailed: With what was expected, what it got, and where that is explained.
         MethodError: The method cannot be loaded.
     """
     name, loaded = _load(method)
@@ -113,7 +113,7 @@ def findings(
     init: str | None = None,
     full: bool = False,
 ) -> Iterator[Finding]:
-    """Go through the checks of a loaded method, one after the other."""
+    """Run the checks of a loaded method, one after the other."""
     warm_up(torch.device("cpu"))  # or the first check would seem to take seconds
     with one_thread(), tempfile.TemporaryDirectory(prefix="ddbench-check-") as folder:
         subject = _Started(method, name, options or {}, init, Path(folder), full)

@@ -1,4 +1,4 @@
-"""A device that is not there: shows on any machine whether code would run on a GPU.
+"""A simulated device, which shows on any machine whether code would run on a GPU.
 
 Tensors that are moved `elsewhere` compute on the CPU, and behave as on another device: an
 operation that mixes them with tensors of the CPU raises, as CUDA would, and so does a tensor made
@@ -128,7 +128,7 @@ class _Literals(TorchFunctionMode):
     """Makes tensors of Python's numbers on the CPU first: PyTorch forgets them on its own."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Replace torch.tensor(data, device=ELSEWHERE) and its kin."""
+        """Replace torch.tensor(data, device=ELSEWHERE) and similar functions."""
         kwargs = dict(kwargs or {})
         if func is torch.Tensor.new_tensor:
             kwargs = {"dtype": args[0].dtype, "device": args[0].device, **kwargs}

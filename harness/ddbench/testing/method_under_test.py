@@ -1,4 +1,4 @@
-"""The method under check: how the checks start it, step it and compare what comes out."""
+"""The method under test: the checks start it, step it, and compare its results."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def copied(result: SyntheticSet) -> SyntheticSet:
 
 
 def difference(one: SyntheticSet, other: SyntheticSet) -> str | None:
-    """Return where two sets differ, in words, or None where every bit is the same."""
+    """Return in words where two sets differ, or None if every bit is the same."""
     tensors = {"images": (one.images, other.images), "labels": (one.labels, other.labels)}
     for place, these, those in (
         ("column", one.columns, other.columns),
@@ -180,7 +180,7 @@ def difference(one: SyntheticSet, other: SyntheticSet) -> str | None:
 
 
 def global_state() -> dict[str, Any]:
-    """Return what a method has no business with, by name, in comparable form."""
+    """Return the global state that a method must not change, by name, in comparable form."""
     numpy_state = np.random.get_state(legacy=False)
     return {
         "the random state of torch": torch.get_rng_state().numpy().tobytes(),

@@ -19,6 +19,7 @@ from ddbench.contract.hookspecs import Converged
 from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.contract.task import Task
 from ddbench.inits import initial_set, register_inits
+from ddbench.store.tensor_trees import load_tree, restore_state, save_state, save_tree
 
 
 def toy_task(
@@ -87,6 +88,23 @@ def condense(method: Any, task: Task, config: Any, steps: int, init: str = "real
         except Converged:
             break
     return hook.export(state=state, task=task)
+
+
+def built_init(task: Task, init: str = "real") -> SyntheticSet:
+    """Return the initial set of an init that the harness brings."""
+    return register_inits()[init].build(task)
+
+
+def save_checkpoint(path: Path, state: Any, task: Task) -> None:  # noqa: ANN401
+    """Write the state of a method and the task's random generators, as the runner does."""
+    save_tree(path, {"state": save_state(state), "generators": task.generator_states()})
+
+
+def load_checkpoint(path: Path, state: Any, task: Task) -> None:  # noqa: ANN401
+    """Put what `save_checkpoint` wrote into a new `state` and a new `task`, in place."""
+    saved = load_tree(path)
+    restore_state(state, saved["state"])
+    task.restore_generators(saved["generators"])
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""Text for people: one line, numbers, suggestions, labels, the standard streams."""
+"""Text for people: short lines, numbers, suggestions, labels, the standard streams."""

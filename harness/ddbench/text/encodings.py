@@ -1,4 +1,4 @@
-"""Text files that people and other tools write: with or without a mark, of any line ending."""
+"""Read text files of people and other tools, with or without a byte order mark."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MARKS = (
 
 
 class NotText(ValueError):
-    """Bytes that are no text in a Unicode encoding; says where, and what to do."""
+    """Bytes that are not text in a Unicode encoding; says where, and what to do."""
 
 
 def read_text(path: Path) -> str:
     """Return the text of a file in UTF-8, or in the encoding that its byte order mark names.
 
-    Lines end in ``\\n``, whatever they end in there; the machine's language plays no part.
+    Lines end in ``\\n``, whatever they are in the file; the locale of the machine has no effect.
 
     Raises:
         OSError: The file cannot be read.

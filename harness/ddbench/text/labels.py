@@ -1,4 +1,4 @@
-"""Labels of rows, made when they are shown: a name, and what tells rows of that name apart."""
+"""Make labels of rows for display: a name, and the options in which rows of it differ."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ def labels(rows: Mapping[Any, Named]) -> dict[Any, str]:
 
 
 def _differing(all_traits: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the names of the traits that are not the same in all."""
+    """Return the names of the traits that differ between rows."""
     names = dict.fromkeys(name for traits in all_traits for name in traits)
     return [name for name in names if len({repr(traits.get(name)) for traits in all_traits}) > 1]

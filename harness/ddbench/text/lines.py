@@ -1,10 +1,11 @@
-"""Text for one line: words of other people's code, values, file names."""
+"""Sanitise and shorten text for one line: error messages of plugins, values, file names."""
 
 from __future__ import annotations
 
 import os
 import re
 import traceback
+from functools import lru_cache
 
 LONGEST = 400  # characters of a reason
 NO_REASON = "the method does not support this, and gave no reason"
@@ -14,18 +15,18 @@ _CONTROL = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f
 
 
 def printable(text: str) -> str:
-    """Return `text` without what would steer a terminal; lines and tabs stay."""
-    return _CONTROL.sub("", text)
+    """Return `text` without control characters; line ends and tabs stay."""
+    return text if text.isprintable() else _CONTROL.sub("", text)
 
 
 def one_line(text: str) -> str:
-    """Return the first line of `text` that says anything, without control characters."""
+    """Return the first line of `text` that is not blank, without control characters."""
     lines = (line.strip() for line in printable(text).splitlines())
     return " ".join(next(filter(None, lines), "").split("\t"))
 
 
 def shortened(line: str) -> str:
-    """Return `line`, cut if it is longer than a reason may be."""
+    """Return `line`, cut to the longest allowed reason."""
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
@@ -37,12 +38,16 @@ def brief(value: object) -> str:
 
 def slug(*parts: object, most: int = 80) -> str:
     """Return a readable file name of letters, digits, dots and dashes; no path, maybe empty."""
-    text = "-".join(re.sub(r"[^a-z0-9.]+", "-", str(part).lower()).strip("-.") for part in parts)
-    return text[:most].strip("-.")
+    return "-".join(_slug_of(str(part)) for part in parts)[:most].strip("-.")
+
+
+@lru_cache(maxsize=10_000)  # the ids of a plan share their parts
+def _slug_of(part: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.")
 
 
 def message_of(error: BaseException) -> str:
-    """Return what an error says in one line, whatever its class does to its message.
+    """Return the message of an error in one line, even if its class breaks `str`.
 
     A first line that only announces what went wrong is followed by what did: the end of another
     process's traceback, the line behind a colon, the first of a group, what a command wrote.
@@ -63,12 +68,12 @@ def message_of(error: BaseException) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error says in one line, or its type where it says nothing."""
+    """Return the message of an error in one line, or its type if it has no message."""
     return message_of(error) or type(error).__name__
 
 
 def named(error: BaseException) -> str:
-    """Return an error's type and what it says in one line; where it says nothing, its place."""
+    """Return an error's type and message in one line; without a message, its place."""
     message = message_of(error) or _line_of(error)
     return type(error).__name__ + (f": {message}" if message else "")
 

@@ -1,4 +1,4 @@
-"""Write numbers as tables show them; the same in the terminal and in a report."""
+"""Format numbers for tables; the same in the terminal and in a report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NOTHING = "–"
 
 
 def known(value: object) -> bool:
-    """Say whether `value` is a number that was measured."""
+    """Return whether `value` is a measured number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return abs(value) <= sys.float_info.max  # neither NaN nor infinite, nor beyond all floats

@@ -1,4 +1,4 @@
-"""The standard streams: open whatever a program was started with, and data apart from talk."""
+"""Prepare the standard streams, and keep data on standard output apart from messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Lasting(io.FileIO):
     """A file that goes on taking bytes when the reader of its pipe, or the terminal, has left."""
 
     def write(self, data: Any) -> Any:  # noqa: ANN401  (a number, or None where it would block)
-        """Write `data`; where nobody can read it any more, it and all that follows is dropped.
+        """Write `data`; if the reader has gone, drop it and all later data.
 
         Raises:
             OSError: Standard output cannot be written, to a full disk say. What is lost of
@@ -40,7 +40,7 @@ class _Lasting(io.FileIO):
 
 
 def open_closed() -> None:
-    """Open nothing in the place of each standard stream that is closed.
+    """Open /dev/null in place of each standard stream that is closed.
 
     Else the next file that is opened gets its number, and what is printed goes into that file.
     """
@@ -99,7 +99,7 @@ def data_alone() -> Iterator[None]:
 
 
 def speaks_unicode(stream: TextIO) -> bool:
-    """Say whether a stream can take every character."""
+    """Return whether a stream can encode every character."""
     return (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
 
 

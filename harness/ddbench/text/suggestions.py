@@ -1,4 +1,4 @@
-"""Which known name an unknown one may mean."""
+"""Suggest a known name for an unknown one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
 def is_typo(name: str, known: Iterable[str]) -> bool:
     """Return whether an unknown name is so near a known one (dmm, dm) that it must be meant.
 
-    `datm` where only `dm` is known is none.
+    `datm` is not a typo of `dm`.
     """
     return bool(nearest(name, known, cutoff=0.75))
 

@@ -40,14 +40,16 @@ def fit(
     generator: torch.Generator,
     step: AbstractContextManager | None = None,
     epoch_done: Callable[[int], None] = lambda epoch: None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
     """Train `network` in place on (N, ch, H, W) `images` with hard (N,) or soft (N, C) `labels`.
 
     `generator` (CPU) draws the order of the images and the augmentation. `step` is entered once
-    per optimizer step (a StepMeter, say). Evaluation protocol of Zhao et al. 2021, appendix.
+    per optimizer step (a StepMeter, say). `optimizer` is one of `new_optimizer` to go on with, with
+    its momentum; None makes a new one. Evaluation protocol of Zhao et al. 2021, appendix.
     """
     batches = drawn_batches(images, labels, recipe, generator)
-    train(network, batches, len(images), recipe, step, epoch_done)
+    train(network, batches, len(images), recipe, step, epoch_done, optimizer)
 
 
 def train(
@@ -57,13 +59,15 @@ def train(
     recipe: Recipe,
     step: AbstractContextManager | None = None,
     epoch_done: Callable[[int], None] = lambda epoch: None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
     """Train `network` in place on `batches` of `count` images, as the recipe says.
 
-    `step` is entered once per optimizer step, with the making of its batch.
+    `step` is entered once per optimizer step, with the making of its batch. `optimizer` is one to
+    go on with; None makes a new one.
     """
     network.train()
-    optimizer = new_optimizer(network, recipe, recipe.lr)
+    optimizer = optimizer or new_optimizer(network, recipe, recipe.lr)
     steps, epochs, done = recipe.steps_of(count), recipe.epochs_of(count), 0
     for epoch in range(epochs):
         if recipe.drop and epoch == recipe.drop.after_epochs:

@@ -1,4 +1,4 @@
-"""Selection baselines for ddbench: `random`, `herding`, `kcenter` and `kmeans`, a module each."""
+"""Selection baselines for ddbench: `random`, `herding`, `kcenter` and `kmeans`."""
 
 from __future__ import annotations
 

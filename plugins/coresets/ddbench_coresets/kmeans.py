@@ -35,7 +35,7 @@ class Config(Selection):
     runs: int = 10  # from different starts; the one with the least inertia counts
 
     def __post_init__(self) -> None:
-        """Refuse no run at all."""
+        """Refuse a number of runs below 1."""
         super().__post_init__()
         require(self, "runs", least=1)
 

@@ -1,6 +1,6 @@
-"""Random selection: ipc training images of each class, drawn without a look at them.
+"""Random selection: ipc random training images of each class.
 
-The least that any condensation must beat, and the very images from which the others start under
+The baseline of every condensation, and the same images from which the others start under
 the init ``real`` and the same seed.
 """
 

@@ -1,6 +1,6 @@
-"""What herding, k-center and k-means share: pick real images class by class in feature space.
+"""The shared part of herding, k-center and k-means: select real images by class in feature space.
 
-A method brings its rule, which picks ipc of the (n_c, d) features of one class; all of its work is
+Each method has a rule, which picks ipc of the (n_c, d) features of one class; all of its work is
 done in `init`. The features come from ddbench's shared network, trained once per dataset.
 """
 
@@ -53,7 +53,7 @@ class State:
 
 
 def network_of(task: Task, config: Config) -> TrainedNetwork:
-    """Return the network whose features count, trained now if nobody has yet."""
+    """Return the feature network, and train it if that has not been done."""
     network = config.network or task.architecture
     try:
         return trained_network(task, network, config.network_epochs, config.floor)
@@ -97,7 +97,7 @@ def export(state: State, task: Task) -> SyntheticSet:
 
 
 def information(paper: str, bibtex: str = "", config: type[Config] = Config) -> MethodInfo:
-    """Return what these methods tell about themselves."""
+    """Return the MethodInfo of such a method."""
     return MethodInfo(
         config=config,
         inits=("real",),

@@ -7,11 +7,8 @@ import numpy as np
 import pytest
 import torch
 from ddbench import Converged, Facts, SyntheticSet, Unsupported
-from ddbench.contract.synthetic_set import check
-from ddbench.discovery.methods import bind
-from ddbench.features.extractor import trained_network
-from ddbench.inits import register_inits
-from ddbench.testing import condense, toy_task
+from ddbench.features import trained_network
+from ddbench.testing import bind, built_init, check_set, condense, toy_task
 from ddbench_coresets import herding, kcenter, kmeans, random
 from ddbench_coresets.herding import herd
 from ddbench_coresets.kcenter import farthest_first
@@ -126,7 +123,7 @@ def test_the_method_is_installed_under_its_name(name):
 def test_the_set_is_real_images_of_each_class_none_twice(name, store):
     task = toy_task(per_class=9, ipc=4, store=store)
     synthetic = run(ALL[name], task)
-    assert not check(synthetic, num_classes=3, shape=task.shape, ipc=4, balanced=True)
+    assert not check_set(synthetic, num_classes=3, shape=task.shape, ipc=4, balanced=True)
     same = (synthetic.images[:, None] == task.images[None]).flatten(2).all(2)  # (12, 27)
     places = same.int().argmax(1)
     assert same.sum(1).tolist() == [1] * 12
@@ -207,7 +204,7 @@ def test_the_set_tells_how_good_the_network_was(name, store):
 
 def test_random_is_the_real_init(tmp_path):
     task = toy_task(ipc=4, seed=3, store=tmp_path)
-    initial = register_inits()["real"].build(toy_task(ipc=4, seed=3, store=tmp_path))
+    initial = built_init(toy_task(ipc=4, seed=3, store=tmp_path))
     synthetic = run(random, task)
     assert torch.equal(synthetic.images, initial.images)
     assert not list(tmp_path.glob("network-*"))  # it needs none

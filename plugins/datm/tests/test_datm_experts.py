@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from ddbench import seed_of, testing
-from ddbench.contract.artifacts import BuildContext
+from ddbench import BuildContext, seed_of, testing
 from ddbench_datm import experts
 from ddbench_datm.experts import (
     ExpertRecipe,

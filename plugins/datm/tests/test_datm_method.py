@@ -6,10 +6,6 @@ import math
 import pytest
 import torch
 from ddbench import Facts, SyntheticSet, Unsupported, testing
-from ddbench.contract.synthetic_set import check
-from ddbench.discovery.methods import bind
-from ddbench.inits import register_inits
-from ddbench.store import tensor_trees
 from ddbench_datm import DATMConfig, MTTConfig, datm, mtt
 from ddbench_datm.checks import Diverged
 from ddbench_datm.matching import GRADIENTS, Problem, draw_batches
@@ -37,7 +33,7 @@ def toy(store):
 
 
 def started(method, task, config):
-    return method.init(task, register_inits()["real"].build(task), config)
+    return method.init(task, testing.built_init(task), config)
 
 
 def facts(**options):
@@ -54,11 +50,11 @@ def facts(**options):
 @pytest.mark.parametrize(("method", "config"), [(datm, DATM), (mtt, MTT)])
 def test_condensing_gives_a_valid_set_of_changed_images(method, config, toy):
     task = toy()
-    start = register_inits()["real"].build(task)
+    start = testing.built_init(task)
     result = testing.condense(method, task, config, steps=4)
     soft = method is datm
-    info = bind(method).info
-    assert check(result, num_classes=3, shape=(1, 8, 8), ipc=2, balanced=True) == []
+    info = testing.bind(method).info
+    assert testing.check_set(result, num_classes=3, shape=(1, 8, 8), ipc=2, balanced=True) == []
     assert result.soft == soft
     assert info.labels == ("soft" if soft else "hard")
     assert (result.images - start.images).abs().max() > 1e-4
@@ -91,13 +87,10 @@ def test_resuming_at_any_step_is_the_straight_run(method, config, toy, at, tmp_p
     state = started(method, task, config)
     for step in range(at):
         method.condense_step(state, task, step)
-    tree = {"state": tensor_trees.save_state(state), "generators": task.generator_states()}
-    tensor_trees.save_tree(tmp_path / "checkpoint", tree)
+    testing.save_checkpoint(tmp_path / "checkpoint", state, task)
     task = toy()
     state = started(method, task, config)
-    tree = tensor_trees.load_tree(tmp_path / "checkpoint")
-    tensor_trees.restore_state(state, tree["state"])
-    task.restore_generators(tree["generators"])
+    testing.load_checkpoint(tmp_path / "checkpoint", state, task)
     for step in range(at, 5):
         method.condense_step(state, task, step)
     assert method.export(state, task).sha256() == straight.sha256()
@@ -115,7 +108,7 @@ def test_an_export_is_independent_of_later_steps(toy):
 
 def test_no_steps_export_the_start(toy):
     task = toy()
-    start = register_inits()["real"].build(task)
+    start = testing.built_init(task)
     result = testing.condense(datm, task, DATM, steps=0)
     assert torch.equal(result.images, start.images)
     assert result.soft
@@ -401,9 +394,9 @@ def test_datm_has_the_options_of_mtt_and_more():
 
 
 def test_an_experts_choice_is_an_init_of_its_own():
-    own_init = bind(datm).info.own_init
+    own_init = testing.bind(datm).info.own_init
     assert own_init(DATMConfig(select="expert")) == "spc" and own_init(DATMConfig()) is None
-    assert bind(mtt).info.own_init(MTTConfig()) is None
+    assert testing.bind(mtt).info.own_init(MTTConfig()) is None
 
 
 @pytest.mark.parametrize("architecture", ["convnet-w8-d1-bn"])
@@ -435,7 +428,7 @@ def test_the_kept_window_gives_the_same_set(toy):
 
 def test_the_inits_images_are_kept_unless_an_expert_chooses(toy):
     task = toy()
-    given = register_inits()["real"].build(task)
+    given = testing.built_init(task)
     assert torch.equal(datm.init(task, given, DATM).images, given.images)
     config = dataclasses.replace(DATM, select="expert")
     state = datm.init(task, given, config)
@@ -446,7 +439,7 @@ def test_the_inits_images_are_kept_unless_an_expert_chooses(toy):
 
 def test_labels_start_as_the_experts_logits(toy):
     task = toy()
-    given = register_inits()["real"].build(task)
+    given = testing.built_init(task)
     config = dataclasses.replace(DATM, label_init="single")
     state = datm.init(task, given, config)
     expected = state.network(state.experts.weights(0, -1), given.images)
@@ -455,7 +448,7 @@ def test_labels_start_as_the_experts_logits(toy):
 
 def test_noise_starts_with_finite_labels(toy):
     task = toy()
-    given = register_inits()["noise"].build(task)
+    given = testing.built_init(task, "noise")
     state = datm.init(task, given, DATM)
     assert torch.isfinite(state.labels).all()
     assert torch.equal(state.labels.argmax(1), given.labels)
@@ -463,7 +456,7 @@ def test_noise_starts_with_finite_labels(toy):
 
 def test_the_initial_set_is_not_written_to(toy):
     task = toy()
-    given = register_inits()["real"].build(task)
+    given = testing.built_init(task)
     before = given.sha256()
     state = datm.init(task, given, DATM)
     datm.condense_step(state, task, 0)
@@ -481,7 +474,7 @@ def test_both_methods_share_plain_sgd_experts(toy):
 @pytest.mark.parametrize(("method", "config"), [(datm, DATM), (mtt, MTT)])
 def test_prepare_builds_what_init_asks_for_and_no_more(method, config, tmp_path):
     ahead, task = (testing.toy_task(store=tmp_path, ipc=2) for _ in range(2))
-    assert bind(method).hook.prepare(task=ahead, config=config)
+    assert testing.bind(method).hook.prepare(task=ahead, config=config)
     started(method, task, config)
     assert list(ahead.artifacts_used) == list(task.artifacts_used)
 
@@ -498,7 +491,7 @@ def test_the_quick_settings_share_their_experts():
 
 @pytest.mark.parametrize("method", [datm, mtt])
 def test_the_methods_describe_themselves(method):
-    info = bind(method).info
+    info = testing.bind(method).info
     config = info.config(**{k: v for k, v in info.quick.items() if k != "steps"})
     assert config.obstacle(facts(init=info.default_init)) is None
     assert info.paper and info.bibtex

@@ -1,21 +1,26 @@
 """DM: its loss, the update by hand, batch norm by modules, memory and resuming."""
 
+from importlib.metadata import entry_points
+
 import ddbench_dm as dm
 import pytest
 import torch
-from ddbench import Facts
-from ddbench.contract.task import Task
-from ddbench.discovery.methods import bind, discover
-from ddbench.inits import register_inits
-from ddbench.store.tensor_trees import load_tree, restore_state, save_state, save_tree
-from ddbench.testing import condense, toy_task
+from ddbench import Facts, Task
+from ddbench.testing import (
+    bind,
+    built_init,
+    condense,
+    load_checkpoint,
+    save_checkpoint,
+    toy_task,
+)
 from ddbench_dm import Config
 
 PLAIN = Config(augment="none")
 
 
 def start(task, config=PLAIN):
-    synthetic = register_inits()["real"].build(task)
+    synthetic = built_init(task)
     return dm.init(task=task, synthetic=synthetic, config=config)
 
 
@@ -66,7 +71,7 @@ def test_two_updates_equal_those_by_hand(architecture):
     state = start(task, Config(batch_real=5, augment="none"))
     losses = [dm.condense_step(state=state, task=task)["loss"] for _ in range(2)]
 
-    images = register_inits()["real"].build(twin).images.clone()
+    images = built_init(twin).images.clone()
     momentum = torch.zeros_like(images)
     for step in range(2):
         network, leaf = twin.new_network(), images.clone().requires_grad_()
@@ -123,7 +128,7 @@ def test_batch_norm_takes_classes_of_unequal_size():
     network = twin.new_network()
     embedded = network.embed(torch.cat([twin.real_images(c, 256) for c in range(3)]))
     means = [part.mean(0) for part in embedded.split(counts)]
-    synthetic = network.embed(register_inits()["real"].build(unequal_task(counts, ipc)).images)
+    synthetic = network.embed(built_init(unequal_task(counts, ipc)).images)
     own = [part.mean(0) for part in synthetic.split(ipc)]
     expected = sum(((m - o) ** 2).sum().item() for m, o in zip(means, own, strict=True)) / 3
     assert loss == pytest.approx(expected, rel=1e-4)
@@ -210,12 +215,10 @@ def test_interrupted_after_any_step_it_goes_on_bit_by_bit(architecture, tmp_path
     task, state = fresh()
     for step in range(4):
         hook.condense_step(state=state, task=task, step=step)
-        save_tree(tmp_path / str(step), [save_state(state), task.generator_states()])
+        save_checkpoint(tmp_path / str(step), state, task)
     for stop in range(4):
         other_task, other = fresh()
-        tree, generators = load_tree(tmp_path / str(stop))
-        restore_state(other, tree)
-        other_task.restore_generators(generators)
+        load_checkpoint(tmp_path / str(stop), other, other_task)
         for step in range(stop + 1, 4):
             hook.condense_step(state=other, task=other_task, step=step)
         assert torch.equal(other.images, state.images), f"stopped after step {stop}"
@@ -268,4 +271,4 @@ def test_refuses_options_that_could_not_work(options, message):
 
 
 def test_is_installed_as_a_method():
-    assert discover()["dm"].target == "ddbench_dm"
+    assert entry_points(group="ddbench.methods")["dm"].value == "ddbench_dm"

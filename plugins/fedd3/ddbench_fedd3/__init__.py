@@ -1,6 +1,6 @@
 """FedD3: Federated Learning via Decentralized Dataset Distillation (Song et al., IJCNN 2023).
 
-Every client distils its own data alone; all of them upload their few images once; the server
+Every client distils its own data alone and uploads its few images once; the server
 trains on the union. The client's method is KIP: support images whose kernel ridge regression, with
 the kernel of an infinitely wide network, predicts the client's data.
 """
@@ -58,7 +58,7 @@ class Config:
     server: str = "lenet"  # whose weights one FedAvg round would send
 
     def __post_init__(self) -> None:
-        """Refuse values that no data set makes sense of."""
+        """Refuse values that are invalid for every dataset."""
         budget.check(self)
 
 
@@ -146,7 +146,7 @@ def prepare() -> bool:
 def init(task: Task, config: Config) -> State:
     """Partition the data; start every client from random images of its own.
 
-    That is the init of its own: no client may start from another one's images.
+    The method makes this init itself: a client must not start from the images of another client.
     """
     obstacle = budget.obstacle(config, task.class_counts, task.ipc)
     if obstacle:

@@ -1,4 +1,4 @@
-"""The clients' local data: who holds what, in which units, and the draws from it."""
+"""The clients' local data: which images each client holds, their units, and random draws."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Clients:
     """K clients, their data padded so that all of them can be drawn from at once.
 
     Attributes:
-        partition: Which training images are whose.
+        partition: Which client holds which training images.
         groups: (K, G, n) int64 on the CPU, indices of training images: one group for each class
             of a client, or a single group where a client draws from its data as it is.
         valid: (K, G, n) bool on the CPU, False where a group is padded.
         mean: (K, ch, 1, 1) float64, of a client's own images.
         std: (K, ch, 1, 1) float64.
-        generators: One for each client, so that more clients reshuffle nobody.
+        generators: One for each client, so that more clients do not change the others' order.
     """
 
     partition: Partition

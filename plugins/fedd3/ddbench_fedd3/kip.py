@@ -18,7 +18,7 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one step found out about each of K clients.
+    """The result of one step for each of K clients.
 
     Attributes:
         losses: (K,) before the update.

@@ -1,4 +1,4 @@
-"""The federated columns: what the clients sent, did and took."""
+"""The federated columns: bytes, steps and time of the clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one communication: what a client sends, byte by byte, and how the server reads it."""
+"""Encode what a client uploads, and decode it on the server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pack(
     mean: torch.Tensor,
     std: torch.Tensor,
 ) -> bytes:
-    """Return what a client uploads: images, labels (m,) and the way back to the server's units."""
+    """Return what a client uploads: images, labels (m,), and offset and scale of the images."""
     pixels, offset, scale = encoding(images, mean, std)
     kind = torch.uint8 if int(labels.max()) < 256 else torch.int32
     tensors = {

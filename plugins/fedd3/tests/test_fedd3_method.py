@@ -6,13 +6,17 @@ from dataclasses import replace
 import ddbench_fedd3
 import pytest
 import torch
-from ddbench import Converged, Facts, Unsupported, architectures
-from ddbench.contract.synthetic_set import SyntheticSet, check
-from ddbench.discovery.extensions import Extensions
-from ddbench.discovery.methods import bind
-from ddbench.store.tensor_trees import load_tree, restore_state, save_state, save_tree
-from ddbench.testing import check_method, condense, toy_task
-from ddbench_fedd3 import Config, kip, partition, upload
+from ddbench import Converged, Facts, SyntheticSet, Unsupported
+from ddbench.testing import (
+    bind,
+    check_method,
+    check_set,
+    condense,
+    load_checkpoint,
+    save_checkpoint,
+    toy_task,
+)
+from ddbench_fedd3 import Config, budget, kip, partition, upload
 
 HOOK = bind(ddbench_fedd3).hook
 INFO = HOOK.describe()
@@ -63,7 +67,7 @@ def test_every_distiller_works_under_every_partition(distiller, scheme):
     config = Config(clients=2, classes_per_client=5, partition=scheme, client_distiller=distiller)
     own = task(ipc=2, per_class=40, size=6)
     result = condense(ddbench_fedd3, own, config, min(4, INFO.steps(config, 2)))
-    assert check(result, num_classes=10, shape=own.shape, ipc=2, balanced=False) == []
+    assert check_set(result, num_classes=10, shape=own.shape, ipc=2, balanced=False) == []
     assert len(result) == 20
     assert result.columns["client_id"].tolist() == [0] * 10 + [1] * 10
 
@@ -87,12 +91,9 @@ def test_an_interrupted_condensation_goes_on_bit_identically(distiller, tmp_path
 
     stopped, own = start(config)
     steps(stopped, own, 2)
-    tree = {"state": save_state(stopped), "generators": own.generator_states()}
-    save_tree(tmp_path / "checkpoint", tree)
+    save_checkpoint(tmp_path / "checkpoint", stopped, own)
     resumed, own = start(config)
-    tree = load_tree(tmp_path / "checkpoint")
-    restore_state(resumed, tree["state"])
-    own.restore_generators(tree["generators"])
+    load_checkpoint(tmp_path / "checkpoint", resumed, own)
     steps(resumed, own, 2)
     result = HOOK.export(state=resumed, task=own)
     assert same(result, expected)
@@ -311,8 +312,7 @@ def test_bytes_are_the_lengths_of_the_payloads(monkeypatch):
 
 
 def test_the_server_may_be_anyones_architecture(monkeypatch):
-    third = replace(architectures.register_architectures()["mlp"], name="theirs")
-    monkeypatch.setattr(Extensions, "architectures", {"theirs": third})
+    monkeypatch.setattr(budget, "canonical_architecture", lambda name: name)
     assert Config(server="theirs-w0.25").server == "theirs-w0.25"
 
 
@@ -443,7 +443,7 @@ def test_a_wrong_option_is_an_error(options, message):
         ({"clients": 10, "classes_per_client": 0}, 4, "nearest valid ipc is 10"),
         ({"clients": 3, "partition": "dirichlet"}, 1, "3 clients cannot share equally"),
         ({"clients": 500}, 50, "500 clients for 200 training images"),
-        ({"clients": 4, "classes_per_client": 2}, 4, "leave 2 of 10 classes to nobody"),
+        ({"clients": 4, "classes_per_client": 2}, 4, "leave 2 of 10 classes without a client"),
         ({"clients": 1, "classes_per_client": 11}, 1, "the data set has 10 classes"),
         ({"clients": 5, "batch_real": 9}, 1, "batch_real is 9"),
         ({"clients": 5, "batch_real": 50}, 1, "some client has 20 training images of a class"),

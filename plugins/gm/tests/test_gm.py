@@ -1,13 +1,19 @@
 """GM and DSA: the update by hand, the networks' training, batch norm, memory and resuming."""
 
+from importlib.metadata import entry_points
+
 import ddbench_gm
 import pytest
 import torch
 from ddbench import Facts
-from ddbench.discovery.methods import bind, discover
-from ddbench.inits import register_inits
-from ddbench.store.tensor_trees import load_tree, restore_state, save_state, save_tree
-from ddbench.testing import condense, toy_task
+from ddbench.testing import (
+    bind,
+    built_init,
+    condense,
+    load_checkpoint,
+    save_checkpoint,
+    toy_task,
+)
 from ddbench.training import Recipe
 from ddbench_gm import DSA, GM, dsa, gm
 from torch.nn.functional import cross_entropy
@@ -17,7 +23,7 @@ BOTH = pytest.mark.parametrize(("method", "config"), [(gm, GM), (dsa, DSA)], ids
 
 
 def start(task, config, method=gm, init="real"):
-    synthetic = register_inits()[init].build(task)
+    synthetic = built_init(task, init)
     return method.init(task=task, synthetic=synthetic, config=config)
 
 
@@ -51,7 +57,7 @@ def test_two_updates_and_the_training_between_them_equal_those_by_hand():
     state = start(task, config)
     losses = [gm.condense_step(state=state, task=task, step=step)["loss"] for step in range(2)]
 
-    images = register_inits()["real"].build(twin).images.clone()
+    images = built_init(twin).images.clone()
     network = twin.new_network()
     momentum = torch.zeros_like(images)
     for step in range(2):
@@ -157,7 +163,7 @@ def test_dsa_sees_a_class_through_one_transform_and_gm_through_none(monkeypatch)
 @pytest.mark.parametrize("operation", ["color", "crop", "cutout", "flip", "scale", "rotate"])
 def test_dsa_moves_a_single_image_per_class_under_each_operation(operation):
     task = toy_task(ipc=1)
-    before = register_inits()["real"].build(toy_task(ipc=1)).images
+    before = built_init(toy_task(ipc=1)).images
     after = condense(dsa, task, DSA(augment=operation), steps=2)
     assert torch.isfinite(after.images).all()
     assert not torch.equal(after.images, before)
@@ -230,12 +236,10 @@ def test_interrupted_after_any_step_it_goes_on_bit_by_bit(method, config, archit
     task, state = fresh()
     for step in range(5):
         hook.condense_step(state=state, task=task, step=step)
-        save_tree(tmp_path / str(step), [save_state(state), task.generator_states()])
+        save_checkpoint(tmp_path / str(step), state, task)
     for stop in range(5):
         other_task, other = fresh()
-        tree, generators = load_tree(tmp_path / str(stop))
-        restore_state(other, tree)
-        other_task.restore_generators(generators)
+        load_checkpoint(tmp_path / str(stop), other, other_task)
         for step in range(stop + 1, 5):
             hook.condense_step(state=other, task=other_task, step=step)
         assert torch.equal(other.images, state.images), f"stopped after step {stop}"
@@ -293,6 +297,6 @@ def test_refuses_options_that_could_not_work(options, message):
 
 
 def test_both_are_installed_as_methods():
-    found = discover()
-    assert found["gm"].target == "ddbench_gm:gm"
-    assert found["dsa"].target == "ddbench_gm:dsa"
+    found = entry_points(group="ddbench.methods")
+    assert found["gm"].value == "ddbench_gm:gm"
+    assert found["dsa"].value == "ddbench_gm:dsa"

@@ -1,4 +1,4 @@
-"""Observers that come with ddbench, each for a tracker that is an extra to install."""
+"""Built-in observers, each for an experiment tracker that is installed separately."""
 
 from __future__ import annotations
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -17,18 +15,17 @@ from typing import Any
 import torch
 import torch._dynamo  # without it every job pays two seconds at its first optimizer
 
-from ddbench.discovery.child_process import leave_signals_to_parent
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import ChangedError
 from ddbench.discovery.methods import Method, MethodEntry, load
 from ddbench.execution.engines import worker_channel
 from ddbench.execution.engines.crash_records import dead, unwritten
-from ddbench.execution.engines.fork_server import SAFE_PATH
 from ddbench.execution.engines.job_queue import Job, job_from
 from ddbench.execution.engines.one_job import do, limited
 from ddbench.execution.engines.reaper import kill_group
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner import Control, Stopped, failure
+from ddbench.processes.child_process import be_a_program, leave_signals_to_parent
 from ddbench.store.records import Condensation
 
 OOM_SCORE = Path("/proc/self/oom_score_adj")
@@ -73,7 +70,7 @@ def _set_apart() -> None:
         os.setpgid(0, 0)  # a group that can be killed as a whole
     with suppress(OSError):  # where memory runs out, the system is to take a job, not the run
         OOM_SCORE.write_text("800")
-    _as_a_program_of_its_own()
+    be_a_program()
 
 
 def _done(
@@ -104,21 +101,6 @@ def _done(
     else:
         yield {"event": "claimed"} if done is None else {"event": "end", "record": done}
     yield {"event": "switched off", "reasons": extensions.failures}
-
-
-def _as_a_program_of_its_own() -> None:
-    """Give the plugin what multiprocessing gives a program: data loaders fork, and leave no trace.
-
-    Else they would look for the plugin's classes by name in a new process, and the resource
-    tracker of the run would report on its terminal what they have leaked.
-    """
-    for name, value in SAFE_PATH.items():
-        if os.environ.get(name) == value:
-            del os.environ[name]
-    if sys.platform != "darwin":  # where a fork is unsafe once Apple's libraries are loaded
-        multiprocessing.set_start_method("fork", force=True)
-    resource_tracker._resource_tracker._fd = None  # type: ignore[attr-defined]
-    resource_tracker._resource_tracker._pid = None  # type: ignore[attr-defined]
 
 
 def _listen(pipe: Connection, told_to_stop: threading.Event) -> None:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import platform
-import socket
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import ddbench
 from ddbench.contract.hookspecs import Unsupported
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.fingerprints import ChangedError
@@ -24,7 +18,7 @@ from ddbench.execution.runner.condensing import Condensing
 from ddbench.execution.runner.evaluating import evaluate_set
 from ddbench.execution.runner.failures import failure, in_words, refusal
 from ddbench.execution.runner.guard import Guard, MisbehavedError
-from ddbench.meter import hardware, hardware_class
+from ddbench.execution.runner.provenance import provenance
 from ddbench.store.records import DONE, Condensation, Evaluation
 from ddbench.store.run_folder import hash_of_set, stands, write_record
 
@@ -121,29 +115,6 @@ def _written(
     except ValueError as error:
         unfit = MisbehavedError(f"the result cannot be stored: {error}")
         return write_record(path, kind, {**about, **failure(unfit), **ended})
-
-
-def provenance(setting: JobContext) -> dict[str, Any]:
-    """Return where and on what a record came to be."""
-    machine = hardware(torch.device(setting.device), setting.jobs, setting.threads)
-    return {
-        "device": setting.device,
-        "hardware": machine,
-        "hardware_class": hardware_class(machine),
-        "versions": versions(),
-        "commit": setting.commit,
-        "host": socket.gethostname(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that results depend on."""
-    packages = ("torch", "torchvision", "numpy", "pluggy", "fvcore")
-    return {
-        "ddbench": ddbench.__version__,
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-    }
 
 
 def _now() -> str:

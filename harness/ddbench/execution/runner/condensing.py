@@ -17,14 +17,15 @@ from ddbench import formations
 from ddbench.contract import synthetic_set as sets
 from ddbench.contract.config import make_config
 from ddbench.contract.hookspecs import Converged
+from ddbench.contract.set_metadata import about_data, about_job
 from ddbench.contract.synthetic_set import SyntheticSet
-from ddbench.datasets import space_of
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import Method
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.runner.callbacks import Control, Stopped
 from ddbench.execution.runner.checkpoint import Checkpoint, Progress, holds_set_of, take_over
 from ddbench.execution.runner.guard import Guard, MisbehavedError
+from ddbench.execution.runner.provenance import provenance
 from ddbench.inits import initial_set
 from ddbench.meter import PeakMemory, StepMeter, warm_up
 from ddbench.store.atomic_files import check_plain, write_whole
@@ -61,8 +62,11 @@ class Condensing:
         self.run_folder = setting.run
         self.check_folder = setting.run.check_of_presence()
         self.at = Progress()
+        self.repeated = 0  # images that the initial set has more than once
         self.meters = self._meters()
         self.memory = PeakMemory(self.device)
+        made_on = provenance(setting)
+        self.made_on = {name: made_on[name] for name in ("hardware_class", "versions")}
 
     def _meters(self) -> dict[str, StepMeter]:
         return {
@@ -95,7 +99,7 @@ class Condensing:
         self.whitening = self.setting.whitening(dataset)
         self.lent = (data.train_images, data.train_labels)
         self.checksum = _checksum(*self.lent)
-        self.about_data = {"dataset": job.dataset, **space_of(dataset)}
+        self.about = {**about_data(job.dataset, dataset, job.validate), **about_job(job)}
         self.task = self.setting.task(job, dataset, data, self.extensions)
         self.task.on_build = self.control.report
         warm_up(self.device)
@@ -126,6 +130,8 @@ class Condensing:
             initial = initial_set(chosen, self.task, self.method.info, config)
             with self.task.off_the_clock():
                 untouched = None if initial is None else _own_tensors(initial)
+            if initial is not None:
+                self.repeated = int(initial.measures.get("repeated_images", 0))
             state = self._call("init", task=self.task, synthetic=initial, config=config)
         self.guard.check("init")
         if state is None:
@@ -274,14 +280,9 @@ class Condensing:
 
     def _complete(self, result: SyntheticSet) -> SyntheticSet:
         """Return the set with what training on it elsewhere needs to know."""
-        made_by: dict[str, Any] = {
-            "method": self.job.method,
-            "source": self.job.source,
-            "id": self.job.id,
-        }
-        if brought := self.extensions.bringers_of(formations.part_names(result)):
-            made_by["parts"] = brought
-        return replace(result, provenance={**result.provenance, **self.about_data, **made_by})
+        parts = self.extensions.bringers_of(formations.part_names(result))
+        about = {**self.about, "taken": self.at.step} | ({"parts": parts} if parts else {})
+        return replace(result, provenance={**result.provenance, **about})
 
     def _snapshot(self, state: Any) -> None:  # noqa: ANN401
         """Keep the set as it stands, if asked to."""
@@ -381,7 +382,9 @@ class Condensing:
         except ValueError as error:
             raise MisbehavedError(f"the result cannot be stored: {error}") from error
         self.check_folder()
-        result.save(self.run_folder.set_file(self.job.id))
+        cost = {"costs": fields["costs"], **self.made_on}
+        whole = replace(result, provenance={**result.provenance, **cost})
+        whole.save(self.run_folder.set_file(self.job.id))
         write_whole(self.run_folder.condensation(self.job.id) / CURVE, _csv(self.at.curve))
         return fields
 
@@ -399,6 +402,7 @@ class Condensing:
             "chose_on_split": task.chose_on_split,
             "set_sha256": result.sha256(),
             "images": len(result),
+            "repeated_images": self.repeated,
             "missing_classes": [c for c in range(task.num_classes) if c not in present],
             "resumed": self.at.resumed,
             "extended_from": self.at.extended_from,

@@ -1,4 +1,4 @@
-"""The registry: registry.toml read once into typed records, every mistake reported at once."""
+"""Read registry.toml once into typed records, and report all mistakes together."""
 
 from ddbench.planning.registry.reading import default_path, lost_tables, parse, read
 from ddbench.planning.registry.schema import Preset, Protocol, RegistryError

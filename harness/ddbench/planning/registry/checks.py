@@ -1,4 +1,4 @@
-"""What can be wrong within a registry file, each mistake with its place."""
+"""Check a registry file; report each mistake with its place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Problem = tuple[int, str]  # line, and what is wrong there
 
 
 def validated(raw: dict[str, Any], path: Path, lines: Lines) -> tuple[File, list[Problem]]:
-    """Return the tables as they are without what is wrong, and what that is."""
+    """Return the valid part of the tables, and the mistakes."""
     found: list[Problem] = []
     told: set[tuple[Any, ...]] = set()
     raw = copy.deepcopy(raw | {"presets": _written_out(raw.get("presets", {}))})
@@ -57,7 +57,7 @@ STANDING_IN: Mapping[str, Any] = {
 
 
 def _follows(keys: tuple[Any, ...], told: Iterable[tuple[Any, ...]]) -> bool:
-    """Say whether a fault is there because of another, which has been told."""
+    """Return whether a fault is the result of another one that has been reported."""
     return any(one[: len(keys)] == keys[: len(one)] for one in told)
 
 
@@ -96,7 +96,7 @@ def _written_out(presets: Any) -> Any:  # noqa: ANN401
 
 
 def dangling(file: File, protocols: Collection[str]) -> Iterator[tuple[Keys, str]]:
-    """Go through what is wrong between the tables of a file, and within method tables.
+    """Yield the mistakes between the tables of a file, and within method tables.
 
     `protocols` are the names that a preset may give.
     """
@@ -148,14 +148,14 @@ def _wrong_in_table(
             yield from _wrong_in_table(at, inner, ("ipc",) if axis == "dataset" else ())
 
 
-# What a protocol's `augment` may be; the operations may be joined by "_".
+# What a protocol's `augment` may be; the operations may be joined by "_" and "+".
 AUGMENTATIONS = ("none", "dsa", "dc-mnist", "dc-bn")
 OPERATIONS = ("color", "crop", "cutout", "flip", "rotate", "scale")
 
 
 def _wrong_augment(name: str) -> str:
     """Return what is wrong with a protocol's augmentation, "" if nothing is."""
-    parts = name.split("_")
+    parts = name.replace("+", "_").split("_")
     wrong = [part for part in parts if part not in OPERATIONS]
     if name in AUGMENTATIONS or not wrong and len(set(parts)) == len(parts):
         return ""
@@ -190,7 +190,7 @@ def _allowed(keys: Keys) -> list[str]:
 
 
 def unfit(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, str]]:  # noqa: ANN401
-    """Go through the numbers that no record could hold, with what is wrong of each."""
+    """Yield the numbers that a record cannot hold, with the reason for each."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield from unfit(inner, (*keys, str(key)))
@@ -198,4 +198,4 @@ def unfit(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, str]]:  # noqa: A
         try:
             check_plain(value)
         except ValueError as error:
-            yield keys, f"{str(error).strip()}; where there is no limit, leave it out"
+            yield keys, f"{str(error).strip()}; for 'no limit', leave the key out"

@@ -1,4 +1,4 @@
-"""Where a key stands in a TOML file: tomllib does not say, and messages must."""
+"""Find the line of a key in a TOML file, for messages; tomllib does not tell it."""
 
 from __future__ import annotations
 

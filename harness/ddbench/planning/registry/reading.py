@@ -1,4 +1,4 @@
-"""Reading registry.toml, whole or on top of the default one; every mistake told at once."""
+"""Read registry.toml, alone or on top of the default one; report all mistakes together."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _without(registry: Registry, unsound: Iterable[Keys]) -> Registry:
 
 
 def lost_tables(registry: Registry) -> list[str]:
-    """Return the default registry's method tables that a registry is without, unasked."""
+    """Return the default registry's method tables that a registry leaves out without saying so."""
     if registry.extends:
         return []
     return [name for name in read().methods if name not in registry.methods]
@@ -115,7 +115,7 @@ def _on_top(base: Registry | None, file: File, path: Path, lines: Lines) -> Regi
 
 
 def _joined(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return two trees of tables as one; what is in `above` is stronger."""
+    """Merge two trees of tables; values in `above` win."""
     both = {
         key: _joined(below[key], value)
         for key, value in above.items()

@@ -7,50 +7,28 @@ import hashlib
 import html
 import re
 from importlib.resources import files
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ddbench.contract.hookspecs import Reporter
 from ddbench.reporting.html.document import HtmlDocument
-from ddbench.reporting.leaderboard import Leaderboard, columns, grouped, load
-from ddbench.reporting.markdown import PICTURES, provenance, write_end, write_results
+from ddbench.reporting.leaderboard import Leaderboard, columns
+from ddbench.reporting.markdown import PICTURES, write_end, write_results
 from ddbench.reporting.markdown.document import escaped
-from ddbench.reporting.markdown.redrawing import marks_in
-from ddbench.store.atomic_files import write_whole
-from ddbench.store.run_folder import RunError, RunFolder
 
-__all__ = ["make_page", "write_page"]
-FILE = "report.html"
-DRAWN = 8  # groups whose plots are drawings; of more, the plots of the markdown report are taken
+if TYPE_CHECKING:
+    from ddbench.reporting.reporters import Report
+
+__all__ = ["REPORTER", "make_page"]
 ALL = tuple(dict.fromkeys((*columns.RANKING, columns.USE, columns.MEMORY, columns.SIZE)))
 RESULTS = "All results"
 CHOICES = ("dataset", "ipc", "architecture", "protocol", "method")
 
 
-def write_page(folder: RunFolder, target: Path | None = None, *, old_code: bool = False) -> Path:
-    """Write the page to `target`, by default `report.html` in the run folder; return its path.
+def _written(report: Report) -> str:
+    return make_page(report.leaderboard, report.title, report.command)
 
-    With `old_code`, what has been done again since by other code has rows of its own.
 
-    Raises:
-        RunError: `target` is no HTML file, or cannot be written.
-        OSError: The run folder has gone.
-    """
-    place, title, command = "the run folder", folder.name, ""
-    if target is None:
-        folder.check_there()
-        target = folder.root / FILE
-    else:
-        if target.is_dir() or target.suffix != ".html":
-            raise RunError(f"--to {target}: is no HTML file; name one, such as reports/quick.html")
-        place, title = f"--to {target}", target.stem
-        command = provenance.export_command(folder, target, old_code=old_code)
-    page = make_page(load(folder, old_code=old_code), title, command)
-    try:
-        # Half a surrogate pair (a file name in a plugin's message) has no UTF-8.
-        write_whole(target, page.encode(errors="backslashreplace"))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RunError(f"{place}: {target} cannot be written ({reason}); name another") from error
-    return target
+REPORTER = Reporter("html", _written, ".html", "one file with all inside it, to open in a browser")
 
 
 def make_page(leaderboard: Leaderboard, title: str, export_command: str = "") -> str:
@@ -60,8 +38,6 @@ def make_page(leaderboard: Leaderboard, title: str, export_command: str = "") ->
     run". A reader chooses rows and sections by dataset, ipc, architecture, protocol and method.
     """
     document = HtmlDocument(title, PICTURES)
-    if len(grouped(leaderboard.boards)) > DRAWN:
-        document.plots, document.earlier = "png", marks_in(leaderboard.folder.root / PICTURES)
     write_results(leaderboard, document)
     _all_results(document, leaderboard)
     write_end(leaderboard, document, export_command)

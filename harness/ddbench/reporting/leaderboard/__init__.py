@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ddbench.reporting.leaderboard import columns
@@ -16,6 +17,7 @@ from ddbench.reporting.leaderboard.differences import (
 )
 from ddbench.reporting.leaderboard.fair_scores import FairScores, fair_scores
 from ddbench.reporting.leaderboard.missing_results import Trouble, find_troubles
+from ddbench.reporting.leaderboard.networks import network_rows
 from ddbench.reporting.leaderboard.published import Comparison, against_published
 from ddbench.reporting.leaderboard.rankings import (
     Board,
@@ -71,6 +73,7 @@ class Leaderboard:
         boards: The rankings.
         references: Networks trained on whole training sets.
         troubles: Jobs that failed or were skipped.
+        pictures: Of sets, as reports show them, once they have been made.
     """
 
     folder: RunFolder
@@ -80,6 +83,7 @@ class Leaderboard:
     boards: Sequence[Board]
     references: Sequence[Reference]
     troubles: Sequence[Trouble]
+    pictures: dict[tuple[str, str], bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def superseded(self) -> int:
@@ -96,7 +100,12 @@ class Leaderboard:
         """The condensations that validations chose."""
         return chosen_sets(self.boards)
 
-    @property
+    @cached_property
+    def networks(self) -> list[dict[str, Any]]:
+        """Every network that was trained, as plain values; see `network_rows`."""
+        return network_rows(self.results, {entry.key: entry.label for entry in self.entries})
+
+    @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Every row of every board as plain values, with its fair scores; see `columns.plain`."""
         return [

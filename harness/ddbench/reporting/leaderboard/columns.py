@@ -12,6 +12,7 @@ from typing import Any
 
 from ddbench.reporting.leaderboard import table_format
 from ddbench.reporting.leaderboard.differences import Difference, interval_of, seeds_needed
+from ddbench.reporting.leaderboard.own_recipes import over_controls
 from ddbench.reporting.leaderboard.published import against_published
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow, Reference
 from ddbench.reporting.leaderboard.scores import Costs, Training
@@ -41,7 +42,7 @@ class View:
 
     def on(self, board: Board) -> RankedRow:
         """Return the same row of another board."""
-        return next(p for p in board.places if p.entry.key == self.place.entry.key)
+        return board.by_key[self.place.entry.key]
 
     def cost(self, of: Callable[[Costs], float]) -> float:
         """Return a cost of condensing; NaN without one, and on several classes of hardware."""
@@ -193,6 +194,42 @@ OWN = Column(
     meaning="own recipe: labels (soft ones too), learning rate and augmentation as the set brings "
     "them; it ranks no row",
 )
+REGIME = Column(
+    "labels",
+    lambda view: view.place.own_training.regime or number_format.NOTHING,
+    lambda view: {"own_recipe_regime": view.place.own_training.regime or None},
+    words=True,
+    meaning="labels of the own recipe: HL hard, SL a soft label for each image, SL+KD for each "
+    "view of an image",
+)
+OVER_CONTROL = Column(
+    "over control",
+    lambda view: _over_control(view),
+    words=True,
+    meaning="over control: points by the own recipe above other images with soft labels made in "
+    "the same way, with the 95% interval",
+)
+STEPS_TRAINED = Column(
+    "steps trained",
+    lambda view: number_format.number(view.place.own_training.steps),
+    lambda view: {"own_recipe_steps_trained": view.place.own_training.steps},
+)
+IMAGES_SEEN = Column(
+    "images seen",
+    lambda view: number_format.number(view.place.own_training.images_seen),
+    lambda view: {
+        "own_recipe_images_seen": view.place.own_training.images_seen,
+        "own_recipe_flops_targets": view.place.own_training.flops_targets,
+    },
+    meaning="steps trained, images seen: of one network, by the own recipe",
+)
+BYTES_RATIO = Column(
+    "bytes ratio",
+    lambda view: _ratio(view.place.bytes_ratio),
+    lambda view: {"bytes_ratio": view.place.bytes_ratio},
+    meaning="bytes ratio: all that is stored (images, labels, views, teachers), against as many "
+    "float32 images; rows whose ratios differ by more than 5% are not at equal bytes",
+)
 OVER_RANDOM = Column(
     "vs random",
     lambda view: _over_random(view),
@@ -308,7 +345,9 @@ RANKING = (RANK, METHOD, INIT, MATCHED, ACCURACY, SAMPLES, OVER_SEEDS, BALANCED,
            OVER_WHOLE, CONDENSE)  # fmt: skip
 COSTS = (METHOD, INIT, STEPS, OWN_SECONDS, ARTIFACT_SECONDS, OWN_FLOPS, ARTIFACT_FLOPS, MEMORY,
          SIZE, TRAIN, SAVED, PAYS_OFF)  # fmt: skip
-EVERY = tuple(dict.fromkeys((*RANKING, USE, *COSTS, TEST, TRAIN_FLOPS)))
+OWN_RECIPES = (METHOD, INIT, REGIME, OWN, ACCURACY, OVER_CONTROL, BYTES_RATIO, STEPS_TRAINED,
+               IMAGES_SEEN)  # fmt: skip
+EVERY = tuple(dict.fromkeys((*RANKING, USE, *COSTS, *OWN_RECIPES, TEST, TRAIN_FLOPS)))
 
 
 def views(boards: Sequence[Board], places: Iterable[RankedRow] | None = None) -> list[View]:
@@ -324,10 +363,10 @@ def views_of_sets(boards: Sequence[Board]) -> list[View]:
     for place in boards[0].places:
         alike = place.entry.images if place.rank is not None else place.entry.key
         groups.setdefault(alike, []).append(place)
-    found = []
+    found, letters = [], table_format.letters(boards)
     for group in groups.values():
         first, *same = sorted(group, key=_condensing_seconds)
-        found.append(View(boards, first, same, table_format.letters(boards)))
+        found.append(View(boards, first, same, letters))
     return found
 
 
@@ -375,17 +414,6 @@ def plain(boards: Sequence[Board], place: RankedRow) -> dict[str, Any]:
 # -- cells -------------------------------------------------------------------------------------
 
 
-def on_front(view: View) -> bool:
-    """Say whether no other row is both more accurate and cheaper, on one class of hardware."""
-    ours = view.cost(lambda cost: cost.seconds)
-    rows = [View(view.boards, p) for p in view.board.places if p.rank is not None]
-    if view.place.rank is None or not math.isfinite(ours):
-        return False
-    costs = [(row.place.score.mean, row.cost(lambda cost: cost.seconds)) for row in rows]
-    mean = view.place.score.mean
-    return not any(other > mean and seconds <= ours for other, seconds in costs)
-
-
 def _condensing_seconds(place: RankedRow) -> float:
     return sum(cost.seconds for cost in place.costs.values())
 
@@ -395,7 +423,9 @@ def _set_name(view: View) -> str:
     entries = [view.place.entry, *(place.entry for place in view.same)]
     names = " = ".join(dict.fromkeys(entry.label for entry in entries))
     inits = "/".join(dict.fromkeys(entry.init for entry in entries))
-    marks = table_format.TIED * view.place.tied + table_format.FRONT * on_front(view)
+    marks = table_format.TIED * view.place.tied + table_format.FRONT * (
+        view.place.entry.key in view.board.front
+    )
     marks += table_format.CONTROL * view.place.entry.is_control
     marks += table_format.NOTED * any(entry.notes for entry in entries)
     return f"{names} ({inits}) {marks}".strip()
@@ -435,6 +465,19 @@ def _seeds_to_tell(view: View) -> float | None:
     seeds = min(best.score.seeds, place.score.seeds)
     needed = seeds_needed(place.below, seeds, view.board.tests)
     return needed if math.isfinite(needed) else None
+
+
+def _over_control(view: View) -> str:
+    gains = over_controls(view.board, view.place)
+    return ", ".join(
+        f"{number_format.difference(one.found.mean)} over {one.control.entry.label}"
+        f" ({table_format.interval(one.found)})"
+        for one in gains
+    ) or number_format.NOTHING  # fmt: skip
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.2f}" if math.isfinite(ratio) else number_format.NOTHING
 
 
 def _lost(view: View) -> float:

@@ -48,15 +48,26 @@ def metrics_of(curve: Curve) -> list[str]:
     return [name for name in names if len({v for v in curve[name] if math.isfinite(v)}) > 1]
 
 
-def panels_of(
-    curves: Sequence[tuple[Entry, Sequence[Curve]]],
-) -> list[tuple[Entry, str, Sequence[Curve]]]:
-    """Return what a plot of curves has a panel for: each metric that an entry logged."""
-    return [
-        (entry, name, by_seed)
-        for entry, by_seed in curves
-        for name in dict.fromkeys(name for curve in by_seed for name in metrics_of(curve))
-    ]
+@dataclass(frozen=True)
+class Logged:
+    """One metric of one method: what a plot of curves has a panel for.
+
+    Attributes:
+        metric: Its name.
+        rows: The rows of the method that logged it, each with the curves of its seeds.
+    """
+
+    metric: str
+    rows: Sequence[tuple[Entry, Sequence[Curve]]]
+
+
+def panels_of(curves: Sequence[tuple[Entry, Sequence[Curve]]]) -> list[Logged]:
+    """Return the metrics of each method; its rows share them, so that a sweep can be compared."""
+    found: dict[tuple[str, str], list[tuple[Entry, Sequence[Curve]]]] = {}
+    for entry, by_seed in curves:
+        for name in dict.fromkeys(name for curve in by_seed for name in metrics_of(curve)):
+            found.setdefault((entry.method, name), []).append((entry, by_seed))
+    return [Logged(name, rows) for (_, name), rows in found.items()]
 
 
 @dataclass(frozen=True)
@@ -85,13 +96,10 @@ def anytime(
     The last is the final set's, and the only one where no set was evaluated on the way. Under the
     common protocol, or by the sets' own recipes.
     """
-    place = (board.dataset, board.fingerprint, board.architecture, board.protocol)
+    place = (board.dataset, board.fingerprint, board.architecture, board.protocol, own)
     here: dict[str | None, dict[int, list[Evaluated]]] = {}
-    for one in results.evaluations:
-        record = one.record
-        at = (record.dataset, record.dataset_fingerprint, record.architecture, record.protocol)
-        if one.current and record.snapshot is not None and record.own_recipe == own and at == place:
-            here.setdefault(one.entry, {}).setdefault(record.snapshot, []).append(one)
+    for one in results.on_the_way.get(place, ()):
+        here.setdefault(one.entry, {}).setdefault(one.record.snapshot or 0, []).append(one)
     found: list[tuple[Entry, Sequence[AnytimePoint]]] = []
     for row in board.places:
         snapshots = sorted(here.get(row.entry.key, {}).items())

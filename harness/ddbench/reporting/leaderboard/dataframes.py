@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
-from math import nan
 from typing import Any
 
 import pandas as pd
 
+from ddbench.reporting.leaderboard import Leaderboard
 from ddbench.reporting.leaderboard.results import Condensed, Evaluated, Results, number
 
 _OF_CONDENSATION = (
@@ -25,9 +24,6 @@ _OF_EVALUATION = (
     "class_names", "data_notes", "train_counts", "set_sha256", "ended",
 )  # fmt: skip
 _NUMBERS = ("flops_train", "forward_macs", "n_test", "images", "chance", "majority")
-_OF_NETWORK = (
-    "condensation", "snapshot", "dataset", "architecture", "protocol", "own_recipe",
-)  # fmt: skip
 
 
 def condensation_frame(results: Results) -> pd.DataFrame:
@@ -82,21 +78,6 @@ def _place(one: Evaluated) -> dict[str, Any]:
     return {"entry": one.entry, "ipc": of and of.ipc, "seed": of and of.seed}
 
 
-def network_frame(results: Results) -> pd.DataFrame:
+def network_frame(leaderboard: Leaderboard) -> pd.DataFrame:
     """Return one row an evaluation network: its accuracy in [0, 1], seconds, and its place."""
-    rows = []
-    for one in results.evaluations:
-        record = one.record
-        about = {name: getattr(record, name) for name in _OF_NETWORK} | _place(one)
-        about |= {"hardware_class": one.hardware_class, "current": one.current}
-        scores = {
-            "accuracy": record.accuracies,
-            "balanced_accuracy": record.balanced_accuracies,
-            "train_s": record.train_s,
-            "test_s": record.test_s,
-        }
-        networks = zip_longest(*scores.values(), fillvalue=nan) if one.done else ()
-        for k, values in enumerate(networks):
-            of_network = dict(zip(scores, values, strict=True))
-            rows.append({"evaluation": record.id, "network": k} | of_network | about)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(leaderboard.networks)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit  # Student's t: its distribution, and its quantiles
 
-from ddbench.reporting.leaderboard.scores import Score
+from ddbench.reporting.leaderboard.scores import Score, variance
 
 Matrix = NDArray[np.float64]
 LEVEL = 0.05  # of a test, and of all tests of a table together

@@ -133,7 +133,7 @@ def _random_by_recipe(board: Board, place: RankedRow) -> float | None:
     """
     if not place.own.known:
         return board.baseline.score.mean if board.baseline else None
-    entries = [one.entry for one in board.places]
+    entries = [one.entry for one in board.places if one.entry.is_control]
     beside = {one.key for one in controls_of(place.entry, entries) if one.init == "real"}
     starts = [one for one in board.places if one.entry.key in beside and one.own.known]
     return starts[0].own.mean if starts else None

@@ -12,7 +12,15 @@ from typing import Any
 from ddbench.reporting.leaderboard.differences import Difference, difference
 from ddbench.reporting.leaderboard.results import Evaluated, Results, number
 from ddbench.reporting.leaderboard.rows import Entry
-from ddbench.reporting.leaderboard.scores import Costs, Score, Training, costs_of, mean, training_of
+from ddbench.reporting.leaderboard.scores import (
+    Costs,
+    OwnTraining,
+    Score,
+    Training,
+    costs_of,
+    mean,
+    training_of,
+)
 from ddbench.reporting.leaderboard.ties import standings
 from ddbench.store.records import DONE, TEST, VALIDATION, CondensationRecord, EvaluationRecord
 from ddbench.text import number_format
@@ -28,7 +36,9 @@ class RankedRow:
         own: Under the set's own recipe (soft labels, learning rate, augmentation), if it has one.
         costs: By class of hardware.
         training: By class of hardware.
+        own_training: How networks were trained by that recipe.
         bytes: Of the stored set.
+        bytes_ratio: These to ipc float32 images a class.
         images: In the set.
         rank: 1 for the most accurate; None without a score, and for controls; the same for rows
             of the same images.
@@ -48,6 +58,8 @@ class RankedRow:
     training: Mapping[str, Training]
     bytes: float
     images: float
+    bytes_ratio: float = math.nan
+    own_training: OwnTraining = field(default_factory=OwnTraining)
     rank: int | None = None
     below: Difference | None = None
     tied: bool = False
@@ -162,6 +174,29 @@ class Board:
     def protocol_name(self) -> str:
         """The protocol in words."""
         return f"{self.protocol} ({self.variant})" if self.variant else self.protocol
+
+    @cached_property
+    def by_key(self) -> Mapping[str, RankedRow]:
+        """Its rows by the keys of their entries."""
+        return {place.entry.key: place for place in self.places}
+
+    @cached_property
+    def front(self) -> frozenset[str]:
+        """The keys of the Pareto front: no other row is both more accurate and cheaper to make.
+
+        Of rows with a rank, made on one class of hardware.
+        """
+        ranked = [p for p in self.places if p.rank is not None and len(p.costs) == 1]
+        costs = [
+            (next(iter(place.costs.values())).seconds, -place.score.mean, place.entry.key)
+            for place in ranked
+        ]
+        found, best = [], -math.inf
+        for _, negative, key in sorted(one for one in costs if math.isfinite(one[0])):
+            if -negative >= best:
+                best = -negative
+                found.append(key)
+        return frozenset(found)
 
     @cached_property
     def best(self) -> RankedRow | None:
@@ -339,9 +374,11 @@ class _Maker:
                     entry=entry,
                     score=Score.of(ours),
                     own=Score.of(own_by_entry.get(entry.key, [])),
+                    own_training=OwnTraining.of(own_by_entry.get(entry.key, [])),
                     costs=costs_of(sets),
                     training=training_of(ours),
                     bytes=mean(one.cost("bytes") for one in sets),
+                    bytes_ratio=mean(one.cost("bytes_ratio") for one in sets),
                     images=mean(number(one.record.images) for one in sets),
                     trouble=_trouble(entry, ours),
                 )

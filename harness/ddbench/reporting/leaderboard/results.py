@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ddbench.store.hashing import hash_of_values
 from ddbench.store.records import DONE, CondensationRecord, EvaluationRecord
@@ -113,9 +114,24 @@ class Results:
     condensations: Mapping[str, Condensed]
     evaluations: Sequence[Evaluated]
 
+    @cached_property
+    def on_the_way(self) -> Mapping[tuple[object, ...], Sequence[Evaluated]]:
+        """The evaluations of snapshots that count, by what `place_of` says of them."""
+        found: dict[tuple[object, ...], list[Evaluated]] = {}
+        for one in self.evaluations:
+            if one.record.snapshot is not None and one.current:
+                found.setdefault(place_of(one.record), []).append(one)
+        return found
+
     def of(self, ids: Iterable[str]) -> list[Condensed]:
         """Return some condensations by their ids."""
         return [self.condensations[id] for id in ids]
+
+
+def place_of(record: EvaluationRecord) -> tuple[object, ...]:
+    """Return data, network, protocol, and whether the set's own recipe was laid over it."""
+    data = record.dataset, record.dataset_fingerprint
+    return (*data, record.architecture, record.protocol, record.own_recipe)
 
 
 def find_results(records: Records, old_code: bool = False) -> Results:
@@ -155,7 +171,7 @@ def _condensations(records: Records, old_code: bool) -> dict[str, Condensed]:
     for id, record in _in_plan_order(records).items():
         earlier = newest[_job(record)] != id
         repeated = newest_of_code[_job_and_code(record)] != id
-        edited = code.get(record.method, record.code) != record.code
+        edited = not record.from_file and code.get(record.method, record.code) != record.code
         found[id] = Condensed(
             record=record,
             entry=_entry_key(record),
@@ -233,9 +249,12 @@ def _evaluations(
     records: Mapping[str, EvaluationRecord], condensations: Mapping[str, Condensed]
 ) -> list[Evaluated]:
     found = []
+    variants: dict[str, str] = {}  # many evaluations have few recipes
     for record in records.values():
         of = condensations.get(record.condensation or "")
-        variant = hash_of_values(record.recipe, 12)
+        recipe = repr(record.recipe)
+        variant = variants.get(recipe) or hash_of_values(record.recipe, 12)
+        variants[recipe] = variant
         found.append(Evaluated(record, of, variant, stale=_is_stale(record, of)))
     newest = _newest_evaluations(found)
     return [

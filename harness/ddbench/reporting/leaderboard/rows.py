@@ -176,8 +176,15 @@ def _notes(done: Sequence[Condensed]) -> tuple[str, ...]:
         last = max(one.record.ended[:10] for one in done)
         notes.append(f"made by code that has been edited since ({last})")
     records = [one.record for one in done]
+    if any(record.from_file for record in records):
+        notes.append("its set comes from a file, and was not condensed in this run")
     if any(record.chose_on_split for record in records):
         notes.append("chose settings on a part of the training data")
+    if repeated := max((record.repeated_images for record in records), default=0):
+        notes.append(
+            f"{repeated:,} of its first images are repetitions: classes have fewer training images"
+            " than ipc"
+        )
     missing: dict[str, list[str]] = {}
     for record in records:
         classes = ", ".join(map(str, record.missing_classes))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ddbench.reporting.leaderboard import table_format
 from ddbench.reporting.leaderboard.answer import answer
 from ddbench.reporting.leaderboard.differences import Difference, difference
+from ddbench.reporting.leaderboard.own_recipes import images_or_labels
 from ddbench.reporting.leaderboard.rankings import Board, RankedRow
 from ddbench.reporting.leaderboard.scores import Costs, Score
 from ddbench.store.records import VALIDATION
@@ -68,6 +69,7 @@ class _Writer:
                 ("Most accurate", f"{self.accuracy(best)}. {self.cost(best)}".strip()),
                 ("Cheapest as good", self.cheapest(best)),
                 ("Over random images", self.over_random(best)),
+                ("Images or labels", images_or_labels(self.board, self.shown)),
                 ("Unequal classes", self.classes(best)),
             ]
             more = [self.whole(best), self.selection(best), self.own()]

@@ -217,14 +217,16 @@ def settings(places: Sequence[RankedRow]) -> list[tuple[list[str], str, Settings
     Rows of the same settings stand together; of a control only what differs from its row.
     """
     entries = [place.entry for place in places]
+    controls = [entry for entry in entries if entry.is_control]
+    whose = {one.key: entry for entry in entries for one in controls_of(entry, controls)}
     alike: dict[str, tuple[list[str], str, Settings]] = {}
     for entry in entries:
-        of = next((e for e in entries if entry in controls_of(e, entries)), None)
+        of = whose.get(entry.key)
         beside = of.reduced if of else {}
         options = {k: v for k, v in entry.reduced.items() if list(beside.get(k, ())) != [*v]}
-        whose = "published" if entry.published else "default"
+        kind = "published" if entry.published else "default"
         if options:
-            found = alike.setdefault(repr((whose, options)), ([], whose, options))
+            found = alike.setdefault(repr((kind, options)), ([], kind, options))
             found[0].append(_row(entry))
     return list(alike.values())
 
@@ -247,9 +249,10 @@ def own_recipe_notes(board: Board) -> list[str]:
 def against_controls(board: Board) -> list[str]:
     """Return what each row gains over its control, in points, with its interval."""
     lines = []
-    entries = [place.entry for place in board.places]
-    beside = {entry.key: controls_of(entry, entries) for entry in entries}
-    for control in (place for place in board.places if place.entry.is_control):
+    controls = [place for place in board.places if place.entry.is_control]
+    entries = [place.entry for place in controls]
+    beside = {p.entry.key: controls_of(p.entry, entries) for p in board.places if entries}
+    for control in controls:
         for place in board.places:
             own, of = place.entry, control.entry
             if of not in beside[own.key]:

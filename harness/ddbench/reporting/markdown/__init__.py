@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ddbench.reporting.leaderboard import Board, Leaderboard, grouped, load
+from ddbench.contract.hookspecs import Reporter
+from ddbench.reporting.leaderboard import Board, Leaderboard, grouped
 from ddbench.reporting.markdown import (
     fairness,
     first_screen,
@@ -15,49 +16,24 @@ from ddbench.reporting.markdown import (
     rankings,
 )
 from ddbench.reporting.markdown.document import Document
+from ddbench.reporting.markdown.forecasts import forecast_section
 from ddbench.reporting.markdown.published import published_section
-from ddbench.reporting.markdown.redrawing import marks_in
 from ddbench.reporting.markdown.statistics import statistics_section
-from ddbench.store.atomic_files import write_whole
-from ddbench.store.run_folder import RunError, RunFolder
 
-__all__ = ["PICTURES", "export", "make_report", "write_end", "write_report", "write_results"]
+if TYPE_CHECKING:
+    from ddbench.reporting.reporters import Report
 
-FILE, PICTURES = "report.md", "report_files"
+__all__ = ["PICTURES", "REPORTER", "make_report", "write_end", "write_results"]
 
-
-def write_report(folder: RunFolder, *, old_code: bool = False) -> Path:
-    """Write `report.md` and its pictures into the run folder; return its path.
-
-    With `old_code`, what has been done again since by other code has rows of its own.
-
-    Raises:
-        RunError: The folder cannot be written.
-        OSError: It has gone.
-    """
-    folder.check_there()
-    leaderboard = load(folder, old_code=old_code)
-    earlier = marks_in(folder.root / PICTURES)
-    document = make_report(leaderboard, Document(folder.name, PICTURES, earlier=earlier))
-    return _write(document, folder.root / FILE, "the run folder")
+PICTURES = "report_files"  # the folder of the pictures in a run folder
 
 
-def export(folder: RunFolder, target: Path, *, old_code: bool = False) -> Path:
-    """Write the report to `target`, its pictures into a folder of the same name beside it.
+def _written(report: Report) -> str:
+    document = Document(report.title, report.pictures, files=report.files)
+    return make_report(report.leaderboard, document, report.command).text()
 
-    Raises:
-        RunError: `target` is no markdown file, or cannot be written.
-    """
-    if target.is_dir() or target.suffix != ".md":
-        raise RunError(f"--to {target}: is no markdown file; name one, such as reports/quick.md")
-    place = target.parent / target.stem
-    if place.is_dir() and any(path.suffix != ".png" for path in place.iterdir()):
-        raise RunError(f"--to {target}: {place} holds other files than pictures; name another")
-    command = provenance.export_command(folder, target, old_code=old_code)
-    leaderboard = load(folder, old_code=old_code)
-    document = Document(target.stem, target.stem, earlier=marks_in(place))
-    make_report(leaderboard, document, command)
-    return _write(document, target, f"--to {target}")
+
+REPORTER = Reporter("md", _written, ".md", "markdown, its pictures in a folder beside it")
 
 
 def make_report(leaderboard: Leaderboard, document: Document, export_command: str = "") -> Document:
@@ -87,6 +63,7 @@ def write_end(leaderboard: Leaderboard, document: Document, export_command: str 
         "Environment: hardware, versions, commands",
         lambda d: provenance.environment_section(d, leaderboard, export_command),
     )
+    document.fold("Foretold and actual times", lambda d: forecast_section(d, leaderboard))
     document.fold("Methods and papers", lambda d: provenance.method_section(d, leaderboard))
 
 
@@ -116,6 +93,10 @@ def _details(document: Document, leaderboard: Leaderboard, boards: Sequence[Boar
         )
     if len(boards) > 1:
         document.fold("Across architectures", lambda d: rankings.across_section(d, boards))
+    document.fold(
+        "Trained by the sets' own recipes",
+        lambda d: rankings.own_recipe_section(d, boards),
+    )
     statistics_section(document, boards)
     fairness.fair_section(document, leaderboard, boards)
     fairness.equal_cost_section(document, leaderboard, boards)
@@ -133,20 +114,3 @@ def _details(document: Document, leaderboard: Leaderboard, boards: Sequence[Boar
     }
     for summary, write in parts.items():
         document.fold(summary, lambda d, write=write: write(d, leaderboard, boards))  # type: ignore[misc]
-
-
-def _write(document: Document, target: Path, place: str) -> Path:
-    """Write pictures, then the text that refers to them; pictures of an earlier report go."""
-    pictures = target.parent / document.pictures
-    try:
-        for name, content in document.files.items():
-            write_whole(pictures / name, content)
-        # Half a surrogate pair (a file name in a plugin's message) has no UTF-8.
-        write_whole(target, document.text().encode(errors="backslashreplace"))
-        for old in pictures.glob("*.png") if pictures.is_dir() else ():
-            if old.name not in document.files:
-                old.unlink()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RunError(f"{place}: {target} cannot be written ({reason}); name another") from error
-    return target

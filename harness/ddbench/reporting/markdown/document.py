@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from urllib.parse import quote
 
 from ddbench.text.lines import printable, slug
@@ -25,16 +24,12 @@ class Document:
         pictures: The folder of the pictures, relative to the document.
         blocks: Paragraphs, tables, headings so far.
         files: Contents by name.
-        earlier: Marked pictures of the report that this one takes the place of.
-        plots: The format that plots are drawn in: "png" or "svg".
     """
 
     title: str
     pictures: str
     blocks: list[str] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
-    earlier: dict[str, Path] = field(default_factory=dict)
-    plots: str = "png"
 
     def add(self, block: str) -> None:
         """Append a block; an empty one is left out."""
@@ -105,11 +100,12 @@ class Document:
         return replace(self, blocks=[])
 
     def picture(self, name: str, content: bytes) -> str:
-        """Keep a picture; return its address in the document."""
-        stem, n = slug(name.removesuffix(".png"), most=100) or "picture", 2
-        name = f"{stem}.png"
+        """Keep a picture, whose name ends in .png or .svg; return its address in the document."""
+        stem, _, kind = name.rpartition(".")
+        stem, n = slug(stem, most=100) or "picture", 2
+        name = f"{stem}.{kind}"
         while name in self.files and self.files[name] != content:
-            name, n = f"{stem}-{n}.png", n + 1
+            name, n = f"{stem}-{n}.{kind}", n + 1
         self.files[name] = content
         return quote(os.fsencode(f"{self.pictures}/{name}"))
 
@@ -120,7 +116,8 @@ class Document:
 
 def _cell(text: str, unbroken: bool = False) -> str:
     """Return markdown so that it stays in its cell: no bar that is not escaped, no new line."""
-    text = re.sub(r"(?<!\\)\|", r"\|", " ".join(text.split("\n")))
+    if "|" in text or "\n" in text:
+        text = re.sub(r"(?<!\\)\|", r"\|", " ".join(text.split("\n")))
     return text.replace(" ", "\N{NO-BREAK SPACE}") if unbroken else text
 
 

@@ -7,15 +7,13 @@ from math import isfinite
 
 from ddbench.reporting.leaderboard import Board, Entry, Leaderboard
 from ddbench.reporting.leaderboard.curves import (
-    PANELS,
     AnytimePoint,
     anytime,
     one_hardware,
-    panels_of,
     read_curve,
 )
 from ddbench.reporting.markdown.document import Document, code, escaped, image
-from ddbench.reporting.markdown.redrawing import drawn, mark_of
+from ddbench.reporting.markdown.figures import anytime_plot, cost_plot, curve_plot
 
 
 def _stem(board: Board) -> str:
@@ -25,16 +23,10 @@ def _stem(board: Board) -> str:
 def cost_plot_section(document: Document, boards: Sequence[Board]) -> None:
     """Write accuracy against cost."""
     board = boards[0]
-
-    def draw() -> bytes | None:
-        from ddbench.reporting.markdown.figures import cost_plot
-
-        return cost_plot(board, document.plots)
-
-    content = drawn(document.earlier, mark_of("cost", repr(board)), draw)
+    content = cost_plot(board)
     if content is None:
         return
-    address = document.picture(f"{_stem(board)}-accuracy-against-cost.png", content)
+    address = document.picture(f"{_stem(board)}-accuracy-against-cost.svg", content)
     document.add(image(address, f"accuracy on {board.architecture} against the cost of the set"))
     classes = {name for place in board.places for name in place.costs}
     lines = [
@@ -61,23 +53,16 @@ def curve_section(document: Document, leaderboard: Leaderboard, boards: Sequence
     curves = [
         (place.entry, [read_curve(folder, id) for id in place.entry.ids]) for place in board.places
     ]
-    left_out = max(0, len(panels_of(curves)) - PANELS)
-
-    def draw() -> bytes | None:
-        from ddbench.reporting.markdown.figures import curve_plot
-
-        return curve_plot(curves, document.plots)[0]
-
-    data = [(entry.label, entry.init, by_seed) for entry, by_seed in curves]
-    content = drawn(document.earlier, mark_of("curves", repr(data)), draw)
+    content, left_out = curve_plot(curves)
     if content is None:
         return
-    address = document.picture(f"{_stem(board)}-curves.png", content)
+    address = document.picture(f"{_stem(board)}-curves.svg", content)
     document.add(image(address, "logged metrics against steps"))
     note = f" {left_out} more are in the curve.csv files." if left_out else ""
     document.add(
-        "<sub>A line for each seed. A step is each method's own unit; losses of different methods "
-        f"do not compare. Metrics that never change are left out.{note}</sub>"
+        "<sub>A panel for each metric of a method, a line for each seed; rows of one method share "
+        "its panels. A step is each method's own unit. Metrics that never change are left out."
+        f"{note}</sub>"
     )
 
 
@@ -88,14 +73,7 @@ def anytime_section(document: Document, leaderboard: Leaderboard, boards: Sequen
     own = anytime(leaderboard.results, leaderboard.folder, board, own=True)
     if not any(len(moments) > 1 for _, moments in (*curves, *own)):
         return
-
-    def draw() -> bytes | None:
-        from ddbench.reporting.markdown.figures import anytime_plot
-
-        return anytime_plot(board, curves, own, document.plots)
-
-    content = drawn(document.earlier, mark_of("anytime", repr((board, curves, own))), draw)
-    address = document.picture(f"{_stem(board)}-anytime.png", content or b"")
+    address = document.picture(f"{_stem(board)}-anytime.svg", anytime_plot(board, curves, own))
     document.add(image(address, f"accuracy on {board.architecture} against the cost so far"))
     document.add(f"<sub>{' '.join(_anytime_caption(board, curves, bool(own)))}</sub>")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,10 @@ def overview(document: Document, leaderboard: Leaderboard) -> None:
     document.contents(text, [title(boards) for boards in grouped(leaderboard.boards)])
 
 
-def export_command(folder: RunFolder, target: Path, *, old_code: bool = False) -> str:
+def export_command(folder: RunFolder, target: Path, options: Sequence[str] = ()) -> str:
     """Return the command that writes a report of a run folder to `target`."""
     names = [shown_path(folder.root), "--to", shown_path(target)]
-    return shlex.join(["ddbench", "report", *names, *(["--old-code"] if old_code else [])])
+    return shlex.join(["ddbench", "report", *names, *options])
 
 
 def trouble_section(document: Document, leaderboard: Leaderboard) -> None:
@@ -199,18 +199,15 @@ def _hardware_rows(leaderboard: Leaderboard) -> list[dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     for record in _records(leaderboard):
         machine, name = record.hardware, record.hardware_class
-        if not machine or not name:
+        if not machine or not name or name in rows:
             continue
-        rows.setdefault(
-            name,
-            {
-                "class of hardware": escaped(name),
-                "processor": escaped(str(machine.get("cpu") or machine.get("device") or "?")),
-                "cores": number_format.number(machine.get("cores")),
-                "memory": number_format.size(_number(machine.get("memory"))),
-                "system": escaped(str(machine.get("system") or "?")),
-            },
-        )
+        rows[name] = {
+            "class of hardware": escaped(name),
+            "processor": escaped(str(machine.get("cpu") or machine.get("device") or "?")),
+            "cores": number_format.number(machine.get("cores")),
+            "memory": number_format.size(_number(machine.get("memory"))),
+            "system": escaped(str(machine.get("system") or "?")),
+        }
     return list(rows.values())
 
 

@@ -33,6 +33,13 @@ def ranking_section(document: Document, board: Board) -> None:
     _training(document, board)
 
 
+def own_recipe_section(document: Document, boards: Sequence[Board]) -> None:
+    """Write what sets give by their own recipes, with what that takes; it ranks no row."""
+    rows = [view for view in columns.views(boards) if view.place.own.known]
+    if rows:
+        table(document, columns.OWN_RECIPES, rows)
+
+
 def class_table(document: Document, board: Board) -> None:
     """Write each class's name and how many images it has; many classes are folded away."""
     classes = board.data.classes

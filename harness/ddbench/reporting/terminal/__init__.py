@@ -7,7 +7,9 @@ from ddbench.reporting.terminal.plans import print_plan
 from ddbench.reporting.terminal.progress import Progress, at_work
 from ddbench.reporting.terminal.rankings import print_leaderboard
 from ddbench.reporting.terminal.references import print_references
+from ddbench.reporting.terminal.sets import show_set
 from ddbench.reporting.terminal.tables import print_json, print_rows, print_table
+from ddbench.reporting.terminal.verdicts import print_verdicts
 
 __all__ = [
     "Progress",
@@ -18,7 +20,9 @@ __all__ = [
     "print_references",
     "print_rows",
     "print_table",
+    "print_verdicts",
     "show_failed",
     "show_job",
     "show_last",
+    "show_set",
 ]

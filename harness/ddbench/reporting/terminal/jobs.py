@@ -95,8 +95,10 @@ def _whole(folder: RunFolder, records: Records, record: Result) -> Record:
 def _print_whole(whole: Record) -> None:
     record = {name: value for name, value in whole.items() if name not in ("curve", "evaluations")}
     _print_record(record)
-    if whole["evaluations"]:
-        print_table([_evaluation_row(one) for one in whole["evaluations"]], title="evaluations")
+    if rows := [_evaluation_row(one) for one in whole["evaluations"]]:
+        if all(row["learning rate"] is None for row in rows):  # no protocol with a choice
+            rows = [{k: v for k, v in row.items() if k != "learning rate"} for row in rows]
+        print_table(rows, title="evaluations")
     _print_curves(whole["curve"])
     if record.get("traceback"):
         stdout().print(record["traceback"], soft_wrap=True)
@@ -142,6 +144,7 @@ def _evaluation_row(record: Mapping[str, Any]) -> dict[str, Any]:
         "after step": "the last" if at is None else at,
         "accuracies %": [round(100 * a, 2) for a in accuracies if isinstance(a, int | float)]
         or f"{record['status']}: {record.get('reason')}",
+        "learning rate": record.get("chosen_lr"),
         "id": record["id"],
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ddbench.reporting.terminal.tables import print_json, print_table, stdout
 from ddbench.store.records import FAILED
@@ -20,10 +20,13 @@ def print_leaderboard(
 
     With `selection` some rows alone, in its order.
     """
-    if as_json:
-        print_json(_record(leaderboard, selection))
-        return
     from ddbench.reporting.leaderboard import grouped
+
+    if as_json:
+        from ddbench.reporting.formats import record
+
+        print_json(record(leaderboard, selection))
+        return
 
     out = stdout()
     for boards in grouped(leaderboard.boards):
@@ -32,32 +35,6 @@ def print_leaderboard(
         out.print("no evaluation has ended yet; `ddbench run` with the same --out goes on")
     for line in _left_out(leaderboard):
         out.print(line, soft_wrap=True)
-
-
-def _record(leaderboard: Leaderboard, selection: Selection | None) -> dict[str, Any]:
-    rows = leaderboard.rows
-    return {
-        "run": leaderboard.folder.name,
-        "rows": selection.plain(rows) if selection else rows,
-        "references": [
-            {
-                "dataset": one.dataset,
-                "architecture": one.architecture,
-                "protocol": one.protocol,
-                "accuracy": one.score.mean,
-                "spread_networks": one.score.spread,
-                "images": one.images,
-                "training": [vars(training) for training in one.training.values()],
-            }
-            for one in leaderboard.references
-        ],
-        "troubles": [vars(trouble) for trouble in leaderboard.troubles],
-        "superseded": leaderboard.superseded,
-        "stale_evaluations": leaderboard.stale_evaluations,
-        "unreadable": [
-            {"file": str(path), "reason": reason} for path, reason in leaderboard.records.unreadable
-        ],
-    }
 
 
 def _print_group(boards: Sequence[Board], selection: Selection | None) -> None:

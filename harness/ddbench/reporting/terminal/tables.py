@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ddbench.text import streams
+from ddbench.text.json_text import json_text
 from ddbench.text.lines import printable
 
 UNCUT = 100_000  # columns; rich would cut tables to 80 where stdout is no terminal
@@ -34,17 +33,7 @@ def print_json(value: Any) -> None:  # noqa: ANN401
     """Print plain data; what is not a finite number becomes null."""
     out = streams.data()
     only_ascii = not streams.speaks_unicode(out)  # an escape of Python's is none of JSON's
-    out.write(json.dumps(_plain(value), indent=1, ensure_ascii=only_ascii) + "\n")
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    out.write(json_text(value, only_ascii))
 
 
 def print_rows(
@@ -104,6 +93,8 @@ def _fitting(
     droppable: list[str],
 ) -> list[str]:
     """Return the columns, without as many as the terminal is too narrow for."""
+    if console.width >= UNCUT:
+        return names
     free = console.options.update(width=UNCUT)
 
     def needed() -> int:

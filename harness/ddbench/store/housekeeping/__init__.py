@@ -1,4 +1,4 @@
-"""Housekeeping of run folders: what is done, done again, joined, verified, thrown away."""
+"""Housekeeping of run folders: status, retry, merge, verify, clean."""
 
 from ddbench.store.housekeeping.cleaning import Litter, find_litter
 from ddbench.store.housekeeping.merging import left_out, merge

@@ -1,4 +1,4 @@
-"""What dead processes have left behind: found first, shown, and then removed."""
+"""Find what dead processes have left behind, and remove it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUIET = 60.0  # seconds that a half-written file must have been left alone
 
 @dataclass(frozen=True)
 class Litter:
-    """A file or folder that can go, and why."""
+    """A file or folder that can be removed, and why."""
 
     path: Path
     why: str
@@ -56,7 +56,7 @@ class Litter:
 
 
 def find_litter(folder: RunFolder) -> list[Litter]:
-    """Return what nobody needs any more in a run folder."""
+    """Return what is not needed any more in a run folder."""
     return sorted(_of_run(folder), key=lambda item: str(item.path))
 
 
@@ -68,7 +68,7 @@ def _of_run(folder: RunFolder) -> Iterator[Litter]:
                 yield Litter(path, "half written by a process that died")
     for path in (folder.root / "claims").glob("*"):
         if not is_claimed(path):
-            yield Litter(path, "a claim that nobody holds any more", lock=path)
+            yield Litter(path, "a stale lock file of a job", lock=path)
     for path, reason in records.unreadable:
         # A later ddbench reads what it wrote, and what could not be opened may be whole.
         if path not in records.newer and path not in records.unopened:

@@ -43,7 +43,7 @@ def merge(into: RunFolder, others: Sequence[RunFolder], preview: bool = False) -
         refuse_newer(folder, "merge")
     mine, copies = read_run(into), list[Copy]()
     problems = [
-        f"{path}: {reason}; merge when it can be, or what it holds might be replaced"
+        f"{path}: {reason}; merge when it can be read; its content might be replaced otherwise"
         for path, reason in mine.unreadable
         if path in mine.unopened and path.parent.name != "manifests"
     ]
@@ -127,7 +127,7 @@ def _alike(file: Path, other: Path) -> bool:
 
 
 def left_out(others: Sequence[RunFolder]) -> list[Path]:
-    """Return what `merge` passes over: entries beside manifests and logs that are no files."""
+    """Return what `merge` leaves out: entries beside manifests and logs that are not files."""
     found = []
     for folder in (other.root / part for other in others for part in ("manifests", "logs")):
         found += [path for path in sorted(folder.glob("*")) if not path.is_file()]
@@ -151,8 +151,8 @@ def _bring(copy: Copy) -> None:
         _copy(copy)
     except OSError as error:
         raise RunError(
-            f"{copy.source}: cannot be copied to {copy.target} ({_reason(error)}); mend it and "
-            "merge again: what was copied before is whole"
+            f"{copy.source}: cannot be copied to {copy.target} ({_reason(error)}); correct that "
+            "and merge again: files copied so far are complete"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Which jobs to do again: their records are taken away, and the next run misses them."""
+"""Choose the jobs to do again; their records are removed, so that the next run does them."""
 
 from __future__ import annotations
 

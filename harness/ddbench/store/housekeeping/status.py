@@ -1,4 +1,4 @@
-"""What has become of every job of a run: done, running and by whom, failed, missing."""
+"""Tell the status of every job of a run: done, running (and by whom), failed, missing."""
 
 from __future__ import annotations
 
@@ -50,11 +50,26 @@ def status_of(folder: RunFolder, compare: Compare | None = None) -> list[JobStat
     scores = [id for plan in plans for id in plan.evaluations]
     condensations = dict.fromkeys([*sets, *records.condensations])
     evaluations = dict.fromkeys([*scores, *records.evaluations])
-    blocked = _blocked(records)
+    blocked, claimed = _blocked(records), {*running(folder)}
     return [
-        *(_condensation(id, records, folder, compare) for id in condensations),
-        *(_evaluation(id, records, folder, blocked.get(id, "")) for id in evaluations),
+        *(
+            _claimed("condensation", id, folder)
+            if id in claimed
+            else _condensation(id, records, folder, compare)
+            for id in condensations
+        ),
+        *(
+            _claimed("evaluation", id, folder)
+            if id in claimed
+            else _evaluation(id, records, blocked.get(id, ""))
+            for id in evaluations
+        ),
     ]
+
+
+def _claimed(kind: str, id: str, folder: RunFolder) -> JobStatus:
+    """Return the status of a job that is worked on; it may be done again."""
+    return JobStatus(kind, id, RUNNING, claim_note(folder.claim(id)))
 
 
 def _blocked(records: Records) -> dict[str, str]:
@@ -64,16 +79,13 @@ def _blocked(records: Records) -> dict[str, str]:
 
 def running(folder: RunFolder) -> list[str]:
     """Return the ids of the jobs that processes of this machine work on."""
-    claims = sorted((folder.root / "claims").glob("*"))
-    return [path.name for path in claims if is_claimed(path)]
+    return [id for id in sorted(folder.claims()) if is_claimed(folder.claim(id))]
 
 
 def _condensation(
     id: str, records: Records, folder: RunFolder, compare: Compare | None
 ) -> JobStatus:
     record = records.condensations.get(id)
-    if is_claimed(folder.claim(id)):  # it may be done again
-        return JobStatus("condensation", id, RUNNING, claim_note(folder.claim(id)))
     if record is not None:
         damaged = _damaged(id, records, folder, compare) if record.status == DONE else {}
         if damaged:
@@ -98,10 +110,8 @@ def _damaged(
     return damaged
 
 
-def _evaluation(id: str, records: Records, folder: RunFolder, blocked: str) -> JobStatus:
+def _evaluation(id: str, records: Records, blocked: str) -> JobStatus:
     record = records.evaluations.get(id)
-    if is_claimed(folder.claim(id)):  # it may be done again
-        return JobStatus("evaluation", id, RUNNING, claim_note(folder.claim(id)))
     if record is not None:
         return _ended("evaluation", id, record)
     return JobStatus("evaluation", id, MISSING, blocked)

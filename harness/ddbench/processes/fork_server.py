@@ -1,16 +1,22 @@
-"""The fork server: how processes of jobs are started, and what they find around them."""
+"""Start processes from a fork server, and set up their environment."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
 import tempfile
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing import forkserver, util
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from ddbench.processes.child_process import SAFE_PATH
+from ddbench.processes.start_errors import StartError
+from ddbench.text import streams
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess, SpawnProcess
@@ -22,9 +28,6 @@ ALLOCATOR = {
     "MALLOC_TOP_PAD_": str(2**24),
 }
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# The working folder is on the path of `python -c`, and may hold a random.py of the user's. A worker
-# takes the variable away again: programs of a plugin have the path that they would have anyhow.
-SAFE_PATH = {"PYTHONSAFEPATH": "ddbench"}
 SOCKET_PATH = 107  # bytes that the name of a Unix socket may have
 SOCKET_NAME = len("/pymp-12345678/listener-12345678")
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  (a folder of our own is made there)
@@ -36,6 +39,43 @@ def start_method(system: str = sys.platform) -> Literal["forkserver", "spawn"]:
     It is on macOS, once Apple's libraries are loaded.
     """
     return "spawn" if system == "darwin" else "forkserver"
+
+
+@dataclass(frozen=True)
+class ForkServer:
+    """The process that other processes are forked from; where a fork is unsafe, there is none.
+
+    A program has one at a time. It starts with the first process, and ends with the program.
+
+    Attributes:
+        preload: The module that it imports, before any process is forked.
+        threads: CPU threads of each process.
+    """
+
+    preload: str
+    threads: int = 1
+
+    def start(self, target: Callable[..., None], *arguments: Any) -> Any:  # noqa: ANN401
+        """Return a started process (of multiprocessing) that calls `target` with `arguments`.
+
+        Raises:
+            StartError: The system refuses it.
+        """
+        streams.open_closed()  # the process has what is open here
+        # Any: typeshed's BaseContext has no Process
+        context: Any = multiprocessing.get_context(start_method())
+        let_server_import(self.preload)
+        process = context.Process(target=target, args=arguments)
+        faults: list[Exception] = []
+        try:
+            with surroundings(self.threads):
+                try_to_start(process, faults)
+        except BaseException:  # a signal, while the server loads torch
+            end_server()
+            raise
+        if faults:
+            raise StartError.of(faults[0])
+        return process
 
 
 @contextmanager
@@ -93,9 +133,17 @@ def no_main_module() -> Iterator[None]:
         sys.modules["__main__"], sys.path = main, path
 
 
-def ready() -> None:
-    """Import what a job needs, in a process that shows that the fork server is up."""
-    import ddbench.execution.engines.worker_process  # noqa: F401
+def let_server_import(module: str) -> None:
+    """Let the fork server import `module`; a server of ours that has imported another one ends.
+
+    Jobs that were forked from a server without their code would import it themselves, each anew.
+    """
+    server: Any = forkserver._forkserver
+    imported = server._preload_modules
+    if imported != [module] and str(imported[0]).startswith("ddbench."):
+        end_server()
+        server._stop()  # waits for the end, so that the next process starts another
+    multiprocessing.set_forkserver_preload([module])
 
 
 def try_to_start(process: ForkServerProcess | SpawnProcess, faults: list[Exception]) -> None:
@@ -108,7 +156,7 @@ def try_to_start(process: ForkServerProcess | SpawnProcess, faults: list[Excepti
 
 
 def end_server() -> None:
-    """End a fork server that is still loading torch: it would hold the terminal for seconds."""
+    """End the fork server at once: while it loads torch it would hold the terminal for seconds."""
     pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
     if pid is not None:
         with suppress(OSError):

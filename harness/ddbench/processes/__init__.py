@@ -1,0 +1,1 @@
+"""Start and set up the processes of ddbench."""
