@@ -37,6 +37,7 @@ GRID = {
     "mtt": {"lr_images": (50.0, 150.0)},
     "datm": {"lr_images": (50.0, 150.0)},
     "fedd3": {"lr_images": (0.004, 0.02)},
+    "frepo": {"lr_images": (0.003, 0.01, 0.03)},
     "herding": {"network_epochs": (2, 4)},
 }
 

@@ -30,7 +30,7 @@ LAYERS = [
     {"formations"},
     {"contract"},
     {"datasets"},
-    {"architectures", "augment", "meter"},
+    {"architectures", "augment", "meter", "processes"},
     {"store"},
     {"machine", "text"},
 ]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ddbench.contract.task import Task as Task
     from ddbench.datasets import Dataset as Dataset
     from ddbench.discovery.extensions import canonical_architecture as canonical_architecture
+    from ddbench.discovery.extensions import outline as outline
     from ddbench.discovery.fingerprints import edited_code as edited_code
     from ddbench.store.atomic_files import write_json as write_json
     from ddbench.store.atomic_files import write_whole as write_whole
@@ -74,6 +75,7 @@ _HOMES = {
     "load_run": "ddbench.api",
     "load_tree": "ddbench.store.tensor_trees",
     "missing_classes": "ddbench.contract.hookspecs",
+    "outline": "ddbench.discovery.extensions",
     "require": "ddbench.contract.hookspecs",
     "run": "ddbench.api",
     "save_tree": "ddbench.store.tensor_trees",

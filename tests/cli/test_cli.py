@@ -38,7 +38,7 @@ def ddbench(*words, code=0):
 def session(monkeypatch):
     """The session that `run` and `plan` open; a test says what it answers."""
     session = SimpleNamespace(plan=lambda choices: Plan([], [], []), shared=lambda plan: [])
-    monkeypatch.setattr("ddbench.cli.run.open_session", lambda *places, planning: session)
+    monkeypatch.setattr("ddbench.cli.run.open_session", lambda *places, **how: session)
     return session
 
 

@@ -181,6 +181,7 @@ FEW = {"network": "convnet-w8-d1", "network_epochs": 1}
          {"experts convnet-w8-d1", "network convnet-w8-d1"}),
         ("dm", "kmeans", {"batch_real": 4}, {"network convnet-w8-d1"}),
         ("fedd3", "real", {"clients": 3}, set()),
+        ("frepo", "real", {"pool": 2, "batch_real": 8}, set()),
         ("herding", "real", FEW, {"network convnet-w8-d1"}),
         ("kcenter", "real", FEW, {"network convnet-w8-d1"}),
         ("kmeans", "real", FEW, {"network convnet-w8-d1"}),

@@ -17,7 +17,7 @@ from ddbench.store.records import Condensation
 from ddbench.store.run_folder import INITIAL, SET
 
 INITS = {
-    **dict.fromkeys(("gm", "dsa", "dm"), ("noise", "real", "spc", "kmeans")),
+    **dict.fromkeys(("gm", "dsa", "dm", "frepo"), ("noise", "real", "spc", "kmeans")),
     **dict.fromkeys(("mtt", "datm"), ("noise", "real", "spc")),
     **dict.fromkeys(("fedd3", "random", "herding", "kcenter", "kmeans"), ("real",)),
 }
@@ -28,6 +28,7 @@ OPTIONS = {
     "mtt": EXPERTS,
     "datm": EXPERTS | {"first_max_start_epoch": 0},
     "fedd3": {"clients": 2},
+    "frepo": {"pool": 2},
     **dict.fromkeys(("herding", "kcenter", "kmeans"), NETWORK),
 }
 CASES = [(name, init, {}) for name, inits in INITS.items() for init in inits]

@@ -25,11 +25,15 @@ CHOSEN = {"dataset": "datasets", "arch": "architectures", "ipc": "ipc", "init": 
 FIELD = {"dataset": "dataset", "arch": "architecture", "ipc": "ipc", "init": "init"}
 ELSEWHERE = {
     "dataset": ("usps", "mhist", "cifar10?zca=true", "mnist?train_per_class=5000"),
-    "arch": ("lenet", "mlp", "alexnet", "convnet-d4", "convnet-w32"),
+    "arch": ("lenet", "mlp", "alexnet", "convnet-d4", "convnet-w32", "convnet-w32-bn"),
     "ipc": (3, 25, 1000),
     "init": ("noise", "real", "spc", "kmeans"),
 }
-UNUSED = {"fedd3": {"arch", "init"}}  # it matches no network; clients start from their own images
+UNUSED = {
+    "fedd3": {"arch", "init"},  # it matches no network; clients start from their own images
+    "idc": {"init"},  # it makes its own canvases
+    "rded": {"init"},  # it only selects
+}
 FREE = {"datm": (("datm", "select", ("init",)),)}  # of what would forbid to start elsewhere
 SAME = {"cifar10?zca=true": "cifar10-zca"}
 
@@ -95,7 +99,7 @@ EACH = pytest.mark.parametrize(
 def test_every_table_of_the_registry_that_is_published_is_tried():
     tables = {name for name, table in REGISTRY.methods.items() if table.get("published", True)}
     assert {row for row, _ in HOMES} == tables | {
-        "gm", "dsa", "dm", "idc", "mtt", "datm", "fedd3", "rded",
+        "gm", "dsa", "dm", "idc", "mtt", "datm", "fedd3", "frepo", "rded", "sre2l",
     }  # fmt: skip
 
 
@@ -108,7 +112,8 @@ def test_published_settings_carry_no_mark_where_they_were_published(row, at):
 @EACH
 def test_elsewhere_every_row_is_marked(row, at):
     method = REGISTRY.method_of(row)
-    here = METHODS[method].info.published_at | REGISTRY.published_at(row, where(at))
+    info = METHODS[method].info
+    here = info.published_at | REGISTRY.published_at(row, where(at))
     assert here.keys() | UNUSED.get(method, set()) >= {"dataset", "arch", "init"}
     for axis in (axis for axis in CHOSEN if axis in here):
         others = [one for one in ELSEWHERE[axis] if SAME.get(one, one) not in here[axis]]
@@ -118,8 +123,9 @@ def test_elsewhere_every_row_is_marked(row, at):
         for job in jobs:
             value = getattr(job, FIELD[axis])
             there = {"dataset": job.dataset, "arch": job.architecture, "ipc": job.ipc}
-            if value in REGISTRY.published_at(row, where(there)).get(axis, ()):
-                continue  # by a table for just that
+            published = info.published_at | REGISTRY.published_at(row, where(there))
+            if SAME.get(value, value) in published[axis]:
+                continue  # by a table for just that, or where no table says otherwise
             marks = {*CHOSEN} & {*job.reduced}
             narrow = any(place for place, _ in REGISTRY.settings_of(row))
             assert marks if narrow else job.reduced[axis][0] == value, there
@@ -148,6 +154,11 @@ def reductions(row, *settings):
         ("gm", "inner_epochs", 7, False),  # a network that is matched once is never trained
         ("gm@ipc100", "inner_epochs", 7, True),
         ("dm", "batch_real", 6001, True),
+        ("rded", "batch", 50, False),  # that of ipc 10
+        ("rded", "candidates", 299, True),
+        ("rded", "teacher", "convnet-bn", False),  # the one that is condensed for
+        ("sre2l", "together", 10, True),
+        ("sre2l", "batch", 1000, True),
         ("fedd3", "alpha", 0.1, False),  # of another partition
         ("fedd3", "server", "convnet", False),  # which is only counted with
         ("fedd3", "ridge", 1e-5, True),
@@ -159,12 +170,12 @@ def test_an_option_is_marked_where_it_changes_the_result(row, option, value, mar
 
 
 def test_published_architectures_have_their_canonical_names():
-    from ddbench.architectures import canonical
+    from ddbench import canonical_architecture
 
     said = [info.published_at.get("arch", ()) for info in (m.info for m in METHODS.values())]
     said += [REGISTRY.published_at(row, where(at)).get("arch", ()) for row, at in HOMES]
     names = {name for names in said for name in names}
-    assert names and all(canonical(name) == name for name in names)
+    assert names and all(canonical_architecture(name) == name for name in names)
 
 
 def test_the_packages_that_bring_methods_are_known_by_name():

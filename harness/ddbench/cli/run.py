@@ -175,7 +175,7 @@ def _require_validation(plan: Plan) -> None:
 
 
 def _observers(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `names`, once each observer is known to be at hand."""
+    """Return `names`, after a check that each observer is installed."""
     from ddbench.discovery.observers import ObserverError, make
 
     try:

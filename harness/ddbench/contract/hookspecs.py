@@ -109,13 +109,13 @@ class Reporter:
 
     Attributes:
         name: As in ``ddbench report --format``.
-        write: Results -> the content of the file; text becomes UTF-8.
+        write: `RunResults` -> the content of the file; text becomes UTF-8.
         ending: Of the file, with its dot: ".xlsx".
         summary: One line for people.
     """
 
     name: str
-    write: Callable[[RunResults], str | bytes]
+    write: Callable[[Any], str | bytes]
     ending: str
     summary: str
 

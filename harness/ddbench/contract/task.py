@@ -251,7 +251,7 @@ class Task:
         """Return the folder of something costly that several condensations share.
 
         `spec` (plain values) must hold everything that determines it; the dataset's fingerprint
-        is added here. `build(work)` fills ``work.folder`` if nobody has yet. Neither building nor
+        is added here. `build(work)` fills ``work.folder`` once. Neither building nor
         waiting for another builder counts as condensing; the build is metered once, by itself.
 
         `steps` is how often `build` enters the meter: the progress shows it. `step` does one such

@@ -339,7 +339,7 @@ def _size_notes(dataset: Dataset, source: Source, per_class: int | None) -> list
 
 
 def _asked_for(dataset: Dataset) -> tuple[Dataset, str]:
-    """Return the dataset without a validation split that nobody asked for, and a note of that."""
+    """Return the dataset without its validation split if that is not asked for, and a note."""
     if dataset.val_images is None or dataset.options.get("validate") is not None:
         return dataset, ""
     return replace(dataset, val_images=None, val_labels=None), "its validation split is left out"

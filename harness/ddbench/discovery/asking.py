@@ -148,7 +148,7 @@ class Child:
         """Answer a request, from what is kept if it is there.
 
         Raises:
-            MethodError: The process ended: a method that kills whoever imports it.
+            MethodError: The process ended, because a method kills it.
         """
         asked, kept = self._place_of(request)
         if (found := self.kept_answers(request)) is not None:

@@ -19,6 +19,8 @@ from ddbench.discovery.methods import from_file, import_file, is_extension
 from ddbench.text.lines import named
 
 if TYPE_CHECKING:
+    import torch
+
     from ddbench.architectures import Architecture
     from ddbench.contract.engines import Engine
     from ddbench.contract.hookspecs import Init, Reporter
@@ -29,7 +31,7 @@ log = logging.getLogger("ddbench")
 
 
 class BuiltIn:
-    """What ddbench itself brings, through the same door as anyone else's."""
+    """The built-in parts of ddbench, registered like those of other packages."""
 
     @hookimpl
     def register_datasets(self) -> Mapping[str, Source]:
@@ -72,6 +74,23 @@ def canonical_architecture(name: str) -> str:
         return canonical(name)
     except ArchitectureError:  # a third party's, perhaps; asked second, for it takes its import
         return canonical(name, Extensions.installed().architectures)
+
+
+def outline(name: str, shape: tuple[int, int, int], num_classes: int) -> torch.nn.Module:
+    """Return a network of ddbench or of an installed extension, without the numbers of its weights.
+
+    For `MethodInfo.needs`, which is asked before there is a task: whether it has batch norm, say.
+
+    Raises:
+        ValueError: There is none of this name, or the images (ch, H, W) do not suit it.
+    """
+    from ddbench import architectures
+
+    try:
+        return architectures.outline(name, shape, num_classes)
+    except architectures.ArchitectureError:
+        catalogue = Extensions.installed().architectures
+        return architectures.outline(name, shape, num_classes, catalogue)
 
 
 class Extensions:

@@ -184,7 +184,9 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "ddbench-idc": ("idc", "idc-dm"),
     "ddbench-datm": ("datm", "mtt"),
     "ddbench-fedd3": ("fedd3",),
+    "ddbench-frepo": ("frepo",),
     "ddbench-rded": ("rded",),
+    "ddbench-sre2l": ("sre2l",),
     "ddbench-coresets": ("random", "herding", "kcenter", "kmeans"),
 }
 

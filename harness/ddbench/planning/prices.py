@@ -58,7 +58,7 @@ class _Item:
 def prices(plan: Plan, ask: Answer | Callable[[Any], dict[str, Any] | None]) -> list[Priced]:
     """Return the costs of each row of a plan and of its evaluations, artifacts first.
 
-    Jobs that differ by seed alone are counted once, and so is each artifact, whoever shares it.
+    Jobs that differ by seed alone are counted once, and so is each shared artifact.
     What cannot be priced says why. Each question is one request, so that its answer is kept for
     other plans too; where `ask` answers None, nothing is told of its jobs.
     """

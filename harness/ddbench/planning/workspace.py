@@ -122,7 +122,7 @@ class Session:
         return make(self.registry, choices, self._context())
 
     def plan_of_sets(self, choices: Choices, sets: Sequence[GivenSet]) -> PlanOfSets:
-        """Return the plan of evaluations of sets that are at hand, see `given_sets`.
+        """Return the plan of evaluations of given sets, see `given_sets`.
 
         Raises:
             RegistryError: Every unknown name, and every set that does not fit the data, at once.

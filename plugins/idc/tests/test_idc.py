@@ -147,7 +147,7 @@ def test_an_update_equals_the_papers_in_pixels_of_0_to_1(ipc):
         "architecture": "convnet-w4-d1-swish",
     }
     task, twin = (fixed(toy_task(**settings)) for _ in range(2))
-    state = start(task, IDC(**PLAIN, **SMALL, clamp=False, lr_images=0.3))
+    state = start(task, IDC(**PLAIN, **SMALL, lr_images=0.3))
     before = state.images.detach().clone()
     idc.condense_step(state=state, task=task, step=0)
 

@@ -101,7 +101,6 @@ def describe() -> MethodInfo:
             "dataset": ("cifar10", "cifar100"),
             "arch": ("convnet-bn", "resnet18-bn"),
             "ipc": (1, 10, 50),
-            "init": ("real",),
         },
         canonical=canonical,
         needs=needs,

@@ -110,7 +110,7 @@ def _row(
     about = f"{entry.label}, {entry.init} init, seed {entry.seeds[0]}"
 
     def picture(shown: StoredSet, when: str) -> str:
-        content = image_grid.png(_picture(shown))
+        content = _png(leaderboard, (entry.ids[0], when), shown)
         address = document.picture(f"{stem}-{when}.png", content)
         return image(address, f"{about}: {when} images", width)
 
@@ -123,6 +123,13 @@ def _row(
         both = after if same or not before else f"{before}<br>{after}"
         return head | {"images: at first above, at last below": both}
     return head | {"at first": before, "at last": after}
+
+
+def _png(leaderboard: Leaderboard, of: tuple[str, str], shown: StoredSet) -> bytes:
+    """Return the picture of a set, made once for all reports: of which set, and of which moment."""
+    if of not in leaderboard.pictures:
+        leaderboard.pictures[of] = image_grid.png(_picture(shown))
+    return leaderboard.pictures[of]
 
 
 def _initial(path: Path) -> StoredSet | None:

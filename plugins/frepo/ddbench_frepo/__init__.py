@@ -1,0 +1,1 @@
+"""FRePo for ddbench: the method, its ridge regression, its optimizer and its network."""
