@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ddbench.execution.engines.limits import memory_of_a_job
 from ddbench.execution.run_options import RunOptions, gpus_of, jobs_at_once
@@ -32,7 +32,7 @@ from ddbench.store.artifact_folders import DONE, state_of
 from ddbench.store.atomic_files import write_json
 from ddbench.store.hashing import hash_of_text
 from ddbench.store.history import EVALUATE, Observation, recall
-from ddbench.store.records import Condensation
+from ddbench.store.records import Condensation, Evaluation
 from ddbench.text.number_format import size
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ def costs(session: Session, plan: Plan, options: RunOptions) -> Costs:
     builds = [_artifact(one, session.places.cache, forecaster) for one in priced
               if one.kind == "artifact"]  # fmt: skip
     limit = _memory_limit(options, found)
+    jobs: dict[str, Condensation | Evaluation]
     jobs = {job.id: job for job in (*plan.condensations, *plan.evaluations)}
     images = images_of(plan)
     rows = []
@@ -215,9 +216,9 @@ def free_disk(out: Path) -> int:
 
 def _row(
     one: Priced,
-    job: Any,
+    job: Condensation | Evaluation,
     known: Mapping[str, Length],
-    seen: Observation | None,  # noqa: ANN401
+    seen: Observation | None,
     around: tuple[int, DatasetFacts],
 ) -> Cost:
     """Return what jobs like `job` cost; `around` has a process's own bytes, and its dataset."""
