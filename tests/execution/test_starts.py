@@ -17,7 +17,7 @@ from ddbench.store.records import Condensation
 from ddbench.store.run_folder import INITIAL, SET
 
 INITS = {
-    **dict.fromkeys(("gm", "dsa", "dm", "frepo"), ("noise", "real", "spc", "kmeans")),
+    **dict.fromkeys(("gm", "dsa", "dm", "frepo"), ("noise", "real", "spc", "kmeans", "fill")),
     **dict.fromkeys(("mtt", "datm"), ("noise", "real", "spc")),
     **dict.fromkeys(
         ("idc", "idc-dm", "fedd3", "random", "herding", "kcenter", "kmeans"), ("real",)

@@ -162,6 +162,9 @@ def reductions(row, *settings):
         ("fedd3", "alpha", 0.1, False),  # of another partition
         ("fedd3", "server", "convnet", False),  # which is only counted with
         ("fedd3", "ridge", 1e-5, True),
+        ("frepo", "train_steps", 1000, False),  # as the size of the set has it
+        ("frepo", "train_steps", 2000, True),
+        ("frepo", "batch_network", 10, False),  # the whole set
     ],
 )
 def test_an_option_is_marked_where_it_changes_the_result(row, option, value, marked):
