@@ -218,6 +218,13 @@ def test_a_run_that_says_the_truth_holds(claimed):
     assert len(accuracies("runs/verify-r")) == 1
 
 
+def test_claims_of_a_method_that_is_not_installed_are_tested(claimed, tmp_path):
+    [path] = (tmp_path / "r").glob("condensations/*/result.json")
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "method": "gone", "code": "1234", "from_file": ""}))
+    assert "holds: 1 of 1" in ddbench("verify", "r", "--debug", "--device", "cpu")[0]
+
+
 def test_a_claim_that_is_too_good_does_not_hold(claimed):
     record = json.loads(claimed.read_text())
     claimed.write_text(json.dumps({**record, "accuracies": [1.0] * record["networks"]}))

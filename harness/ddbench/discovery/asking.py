@@ -165,7 +165,12 @@ class Child:
         return answers
 
     def kept_answers(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the answers to a request if they are kept, else None; starts no process."""
+        """Return the answers to a request if they are kept, else None; starts no process.
+
+        Of a method that is not installed, whose sets may be here all the same, nothing is kept.
+        """
+        if not self._methods_of(request) <= self.found.keys():
+            return None
         _, kept = self._place_of(request)
         with suppress(OSError, ValueError, RecursionError):
             content = kept.read_bytes()
@@ -174,11 +179,13 @@ class Child:
                 return answers
         return None
 
+    def _methods_of(self, request: Mapping[str, Any]) -> set[str]:
+        questions = _about_methods(request)
+        return {*request.get("describe", ())} | {q["method"] for q in questions if "method" in q}
+
     def _place_of(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
         """Return the methods that a request is about, and the file of its answers."""
-        names = {*request.get("describe", ())}
-        for question in _about_methods(request):
-            names |= {question["method"]} if "method" in question else set()
+        names = self._methods_of(request)
         asked = {name: dataclasses.asdict(self.found[name]) for name in sorted(names)}
         question = {"request": request, "methods": asked, "extensions": self.extensions}
         text = json.dumps(question, sort_keys=True)

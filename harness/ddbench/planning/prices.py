@@ -9,7 +9,7 @@ from typing import Any
 from ddbench.discovery.asking import Answer
 from ddbench.planning.jobs import Plan, row_labels
 from ddbench.planning.sharing import alike, facts_asked, question_of
-from ddbench.store.records import Evaluation
+from ddbench.store.records import FROM_FILE, Evaluation
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class _Item:
 def prices(plan: Plan, ask: Answer | Callable[[Any], dict[str, Any] | None]) -> list[Priced]:
     """Return the costs of each row of a plan and of its evaluations, artifacts first.
 
-    Jobs that differ by seed alone are counted once, and so is each shared artifact.
+    Jobs that differ by seed alone are counted once, and so is each shared artifact. Sets that files
+    brought cost nothing more.
     What cannot be priced says why. Each question is one request, so that its answer is kept for
     other plans too; where `ask` answers None, nothing is told of its jobs.
     """
@@ -89,7 +90,8 @@ def _artifacts(answers: Iterable[Mapping[str, Any]]) -> list[Priced]:
 
 def _condensations(plan: Plan, dataset: str) -> Iterator[_Item]:
     labels = row_labels(plan.condensations)
-    for jobs in alike(job for job in plan.condensations if job.dataset == dataset):
+    own = [job for job in plan.condensations if not job.code.startswith(FROM_FILE)]
+    for jobs in alike(job for job in own if job.dataset == dataset):
         job = jobs[0]
         row = f"{labels[job.id]}, {job.architecture}, {job.init}, ipc {job.ipc}"
         ids = tuple(job.id for job in jobs)

@@ -134,8 +134,11 @@ def observed(records: Iterable[CondensationRecord | EvaluationRecord]) -> list[O
 def wall_seconds(record: CondensationRecord | EvaluationRecord) -> float | None:
     """Return the seconds from the start of a job to its end, None where no time was recorded.
 
-    Without those in which a condensation built artifacts, or waited for others to build them.
+    Without those in which a condensation built artifacts, or waited for others to build them. A set
+    that a file brought was not made here, and took none.
     """
+    if isinstance(record, CondensationRecord) and record.from_file:
+        return None
     try:
         ended = datetime.fromisoformat(record.ended)
         started = datetime.fromisoformat(record.started)
@@ -153,7 +156,8 @@ def wall_seconds(record: CondensationRecord | EvaluationRecord) -> float | None:
 def _metered(record: CondensationRecord | EvaluationRecord) -> float:
     if isinstance(record, CondensationRecord):
         costs = record.costs
-        return costs.init_s + costs.condense_s + costs.export_s if costs else 0.0
+        parts = (costs.init_s, costs.condense_s, costs.export_s) if costs else ()
+        return sum(part or 0.0 for part in parts)
     return sum(record.train_s) + sum(record.test_s)
 
 
