@@ -153,6 +153,11 @@ def reductions(row, *settings):
         ("gm", "inner_epochs", 7, False),  # a network that is matched once is never trained
         ("gm@ipc100", "inner_epochs", 7, True),
         ("dm", "batch_real", 6001, True),
+        ("idc", "factor", 1, False),  # IDC-I
+        ("idc", "factor", 4, True),
+        ("idc@mnist-factor1", "factor", 2, True),
+        ("idc", "shrink", "area", True),
+        ("idc", "batch_synthetic", 40, False),  # all that ipc 1 decodes to
         ("fedd3", "alpha", 0.1, False),  # of another partition
         ("fedd3", "server", "convnet", False),  # which is only counted with
         ("fedd3", "ridge", 1e-5, True),
