@@ -3,9 +3,9 @@
     python benchmarks/made_runs.py FOLDER --jobs 10000
     python benchmarks/made_runs.py FOLDER --quick
 
-Records are what the runner writes of a job, with numbers that are drawn; nothing is run. One of five
-is a condensation, the others are its evaluations on four networks. `--quick` makes one like the preset
-`quick` leaves: 17 condensations with sets and curves, 61 evaluations on three networks.
+Records are what the runner writes of a job, with numbers that are drawn; nothing is run. One of
+five is a condensation, the others are its evaluations on four networks. `--quick` makes one as the
+preset `quick` leaves it: 17 condensations with sets and curves, 61 evaluations on three networks.
 """
 
 import argparse

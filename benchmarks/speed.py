@@ -8,8 +8,10 @@ elsewhere), the median of the ratios of neighbours, the share of the measured pe
 that ours reaches, peak memory, and how far the first result of each is from the plain loop's in
 float64. The plain loops are written from the papers: torch's layers, a DataLoader,
 `loss.item()` a step, one class, client or network after the other. `--reference` times training and
-testing by a clone of the public DatasetCondensation repository too. Numbers of the
-harness itself (its own loop, start-up, planning) stand below.
+testing by a clone of the public DatasetCondensation repository too. Below stand numbers of the
+harness itself: its own loop, and the CPU seconds, children included, of commands on `--records`
+results that `made_runs.py` makes (start-up, planning, ranking, reporting), each the median of
+rounds that take turns. `--harness-only` measures these alone.
 """
 
 import argparse
@@ -18,12 +20,14 @@ import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import types
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import made_runs
 import torch
 from ddbench.architectures.pooling import AveragePool
 from ddbench.contract.config import make_config
@@ -405,17 +409,54 @@ def command_seconds(*arguments):
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def of_the_harness(quick, run):
-    rounds = 1 if quick else 5
-    rows = {"own loop, µs a step": own_loop(1000 if quick else 10_000) * 1e6}
-    commands = {"--help": ["--help"], "plan": ["plan", "--preset", "quick"]}
-    if run:
-        commands |= {"leaderboard": ["leaderboard", run], "report": ["report", run]}
-    for name, arguments in commands.items():
+def of_the_loop(quick):
+    steps = 1000 if quick else 10_000
+    return ["", f"The runner's own loop adds {own_loop(steps) * 1e6:.1f} µs to a step."]
+
+
+def commands_on(records, folder):
+    """Return commands by what they show, on so many results, and on the 78 jobs of `quick`."""
+    run, quick = folder / f"made-{records}", folder / "quick"
+    if not run.exists():
+        made_runs.make_run(run, records)
+    if not quick.exists():
+        made_runs.make_quick(quick)
+    # Two networks beside the matched one: four jobs a seed and method.
+    seeds = [part for n in range(records // 20) for part in ("--seed", str(n))]
+    methods = [
+        part for n in ("dm", "gm", "random", "herding", "kcenter") for part in ("--method", n)
+    ]
+    plan = ["plan", "--dataset", "mnist-mini", *methods, *seeds]
+    of = f" of {records:,}"
+    return {
+        "start-up: --help": ["--help"],
+        f"planning: plan{of}": plan,
+        f"planning: plan --json{of}": [*plan, "--json"],
+        f"ranking: leaderboard{of}": ["leaderboard", str(run)],
+        f"ranking: status{of}": ["status", str(run)],
+        f"ranking: compare{of}": ["compare", str(run), str(run)],
+        f"reporting: report --format md{of}": ["report", str(run), "--format", "md"],
+        f"reporting: report --format html{of}": ["report", str(run), "--format", "html"],
+        f"reporting: report --format csv{of}": ["report", str(run), "--format", "csv"],
+        "reporting: report of 78 jobs, md": ["report", str(quick), "--format", "md"],
+        "reporting: report of 78 jobs, md, html and csv": ["report", str(quick)],
+    }
+
+
+def of_the_harness(rounds, counts, folder):
+    """Return the table of the harness itself, the commands in turns."""
+    commands = {}
+    for records in counts:
+        commands |= commands_on(records, Path(folder))
+    for arguments in commands.values():
         command_seconds(*arguments)  # byte code and caches
-        taken = [command_seconds(*arguments) for _ in range(rounds)]
-        rows[f"{name}, CPU seconds"] = statistics.median(taken)
-    return ["", "| the harness | |", "|---|---:|"] + [f"| {k} | {v:.3g} |" for k, v in rows.items()]
+    taken = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, arguments in commands.items():
+            taken[name].append(command_seconds(*arguments))
+    rows = {name: statistics.median(times) for name, times in taken.items()}
+    lines = ["", f"| the harness, CPU seconds, {rounds} rounds | median |", "|---|---:|"]
+    return lines + [f"| {name} | {value:.3g} |" for name, value in rows.items()]
 
 
 def main():
@@ -427,9 +468,18 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS))
     parser.add_argument("--reference", type=Path, help="a clone of DatasetCondensation")
-    parser.add_argument("--run", help="a run folder, to time its leaderboard and report")
+    parser.add_argument("--records", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--harness-only", action="store_true", help="no training, no networks")
     parser.add_argument("--out", type=Path, help="write the table here too")
     given = parser.parse_args()
+    rounds = 1 if given.quick else min(5, given.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        counts = [200] if given.quick else given.records
+        more = [] if given.harness_only else of_the_loop(given.quick)
+        more += of_the_harness(rounds, counts, folder)
+    if given.harness_only:
+        print("\n".join(more))
+        return
     torch.set_num_threads(1)
     warm_up(given.device)
     scale, widths, ipcs, rounds = Scale(device=given.device), given.width, given.ipc, given.rounds
@@ -455,7 +505,6 @@ def main():
                 at = replace(scale, width=width, ipc=ipc)
                 lines.append(line(name, at, rounds, tops[0], public.get(name)))
                 print(lines[-1], flush=True)
-    more = of_the_harness(given.quick, given.run)
     print("\n".join(more))
     if given.out:
         given.out.write_text("\n".join(lines + more) + "\n")

@@ -44,7 +44,21 @@ def fill(made):
 class Page(HTMLParser):
     """What a browser would make of a page: elements with attributes, scripts, texts."""
 
-    VOID = {"meta", "img", "br", "input", "link", "hr", "use", "path"}
+    VOID = {
+        "meta",
+        "img",
+        "br",
+        "input",
+        "link",
+        "hr",
+        "use",
+        "path",
+        "image",
+        "rect",
+        "circle",
+        "polygon",
+        "polyline",
+    }
 
     def __init__(self, text):
         super().__init__()
@@ -103,15 +117,23 @@ def test_the_page_has_all_that_the_markdown_report_has(made):
     tables = len(re.findall(r"^\| -", markdown, re.MULTILINE))
     assert len(page.all("table")) == tables + 1
     pictures = len(re.findall(r"!\[|<img ", markdown))
-    assert len(page.all("img")) + len(page.all("svg")) == pictures
-    assert page.all("svg")  # plots are drawings
+    assert len(page.all("svg")) == pictures and not page.all("img")
+
+
+def test_each_picture_of_a_set_is_in_the_page_once(made):
+    fill(made)
+    text = made.report("html").read_text()
+    page = Page(text)
+    data = [image["href"] for image in page.all("image")]
+    assert data and len(data) == len(set(data)) == text.count("data:image/png")
+    assert page.all("use")  # the first screen shows what "All sets" shows again
 
 
 def test_a_link_inside_the_page_leads_somewhere(page):
     ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
     assert len(ids) == len(set(ids))
     links = [a["href"] for a in page.all("a") if a["href"].startswith("#")]
-    links += [a["xlink:href"] for a in page.all("use")]
+    links += [a["href"] for a in page.all("use")]
     assert links and {link[1:] for link in links} <= set(ids)
 
 
@@ -144,12 +166,12 @@ def test_words_of_others_stay_words(made):
     ],
 )
 def test_cells_are_markdown_of_a_few_tags(markdown, html):
-    assert cell(markdown, {}) == html
+    assert cell(markdown, {}, {}) == html
 
 
 def test_blocks_of_html_are_shown_as_text():
-    assert block("<script>\nalert(1)\n</script>", {}).startswith("<p>&lt;script&gt;")
-    assert block("> [!NOTE]\n> Take care.", {}) == (
+    assert block("<script>\nalert(1)\n</script>", {}, {}).startswith("<p>&lt;script&gt;")
+    assert block("> [!NOTE]\n> Take care.", {}, {}) == (
         '<blockquote class="note"><p>Take care.</p>\n</blockquote>'
     )
 

@@ -1,5 +1,7 @@
 import json
 import math
+import random
+import statistics
 import subprocess
 import sys
 from dataclasses import MISSING, fields
@@ -7,6 +9,7 @@ from dataclasses import MISSING, fields
 import pytest
 from ddbench.reporting.leaderboard import grouped, load, table_format
 from ddbench.reporting.leaderboard.curves import anytime, metrics_of, read_curve
+from ddbench.reporting.leaderboard.scores import variance
 from ddbench.store.records import Condensation
 from ddbench.text import number_format
 
@@ -34,6 +37,35 @@ def test_one_network_has_no_spread(made):
     made.row("dm", [[0.8]])
     score = load(made.folder).boards[0].places[0].score
     assert math.isnan(score.spread) and math.isnan(score.seed_spread)
+
+
+def test_the_variance_is_the_standard_library_s():
+    draw = random.Random(0)
+    for n in range(2, 40):
+        values = [draw.random() * 10.0 ** draw.randint(-6, 0) for _ in range(n)]
+        assert variance(values) == pytest.approx(statistics.variance(values), rel=1e-12)
+    assert variance([0.1] * 3) == 0
+
+
+def test_the_front_is_of_rows_that_no_other_is_better_and_cheaper_than(made):
+    draw = random.Random(0)
+    for n in range(12):
+        seconds = draw.choice([1.0, 2.0, 3.0, 5.0])
+        made.row(f"m{n}", [[draw.choice([0.5, 0.6, 0.7])]], costs={"condense_s": seconds})
+    made.row("control", [[0.9]], control_of="m0", costs={"condense_s": 0.0})
+    made.row("unscored", [], costs={"condense_s": 0.0})
+    board = load(made.folder).boards[0]
+    rows = [p for p in board.places if p.rank is not None]
+    seconds = {p.entry.key: next(iter(p.costs.values())).seconds for p in rows}
+    expected = {
+        p.entry.key
+        for p in rows
+        if not any(
+            other.score.mean > p.score.mean and seconds[other.entry.key] <= seconds[p.entry.key]
+            for other in rows
+        )
+    }
+    assert board.front == expected and len(expected) < len(rows)
 
 
 def test_rows_of_another_setting_have_a_board_of_their_own(made):

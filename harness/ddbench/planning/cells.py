@@ -55,11 +55,13 @@ class Cell:
 
 def cells_of(draft: Draft, planned: Iterable[PlannedRow]) -> list[Cell]:
     """Return the cells of some rows, without controls that are rows of the plan already."""
-    kept: dict[str, Cell] = {}
-    for cell in itertools.chain.from_iterable(_crossed(draft, row) for row in planned):
-        row = cell.row.model_copy(update={"seeds": None, "ipc": None, "init": None})
-        bare = replace(cell.planned, row=row, control_of=None, places={})
-        kept.setdefault(repr(replace(cell, planned=bare)), cell)
+    kept: dict[object, Cell] = {}
+    for row in planned:
+        bare = row.row.model_copy(update={"seeds": None, "ipc": None, "init": None})
+        alike = repr(replace(row, row=bare, control_of=None, places={}))
+        for cell in _crossed(draft, row):
+            place = cell.where, cell.architecture, cell.init, cell.seed, repr(cell.settings)
+            kept.setdefault((alike, *place), cell)
     return list(kept.values())
 
 

@@ -30,7 +30,8 @@ def add_condensations(draft: Draft, cells: Sequence[Cell]) -> None:
         draft.budget = _part_of_total(draft, draft.choices.budget_total, answered)
     planned: set[tuple[str, str]] = set()
     for question, answer in answered:
-        cell = replace(question.cell, init=answer.get("own_init") or question.cell.init)
+        cell, own = question.cell, answer.get("own_init")
+        cell = replace(cell, init=own) if own and own != cell.init else cell
         if "error" in answer:
             leave_out(draft, cell, answer["error"], Blame.METHOD)
         elif answer["problems"]:
@@ -38,8 +39,8 @@ def add_condensations(draft: Draft, cells: Sequence[Cell]) -> None:
         elif answer["needs"]:
             leave_out(draft, cell, answer["needs"], Blame.NOBODY)
         elif cell.init != (init := question.cell.init) and init in (draft.choices.inits or ()):
-            own = f"these options make a start of their own, {cell.init}"
-            reason = f"{own}, and take no --init {init}; use --init {cell.init}"
+            makes = f"these options make a start of their own, {cell.init}"
+            reason = f"{makes}, and take no --init {init}; use --init {cell.init}"
             leave_out(draft, question.cell, reason, Blame.NOBODY)
         else:
             job = _condensation(draft, cell, answer)
@@ -199,6 +200,8 @@ def _stands_in(draft: Draft, value: object, axis: str, values: Sequence[object])
 def _data(draft: Draft, name: str) -> tuple[str, dict[str, str]]:
     """Return the source behind the name of a dataset, and its options as they are written."""
     named = draft.registry.datasets.get(name)
+    if named is None and not {":", "?"} & set(name):
+        return name, {}
     source, texts = split_options(named.source if named else name)
     options = {**dict(texts), **(named.options if named else {})}
     written = {key: str(value).lower() for key, value in options.items()}

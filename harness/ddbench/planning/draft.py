@@ -58,7 +58,8 @@ class Draft:
         inits: Init -> fingerprint of its code, "" where it is of ddbench.
         formations: The same of the parts that sets may name.
         plan: The plan as far as it goes.
-        own_recipe: Condensation of a set that is at hand -> whether it has a recipe of its own.
+        recipes: (protocol, the dataset's own augmentation) -> the recipe of an evaluation.
+        own_recipe: Condensation of a given set -> whether the set has its own recipe.
     """
 
     registry: Registry
@@ -75,7 +76,9 @@ class Draft:
     inits: dict[str, str] = field(default_factory=dict)
     formations: dict[str, str] = field(default_factory=dict)
     plan: Plan = field(default_factory=Plan)
+    recipes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     own_recipe: dict[str, bool] = field(default_factory=dict)
+    _published: dict[object, dict[str, list[Any]]] = field(default_factory=dict, init=False)
 
     def has_own_recipe(self, job: Condensation) -> bool:
         """Say whether the set of a condensation is evaluated by its own recipe too."""
@@ -124,6 +127,12 @@ class Draft:
 
         What the registry's tables say is stronger than what the method says itself.
         """
+        asked = row.method, where, id(self.info_of(row)), id(self.registry)
+        if asked not in self._published:
+            self._published[asked] = self._published_at(row, where)
+        return self._published[asked]
+
+    def _published_at(self, row: Row, where: Where) -> dict[str, list[Any]]:
         settled = {
             name
             for layer in self.registry.layers(row.method, where, published=True)

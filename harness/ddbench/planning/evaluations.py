@@ -60,7 +60,8 @@ def _add(
             draft.plan.skipped.append(skipped)
         return
     constants = draft.registry.protocols[protocol]
-    recipe = recipe_of(constants, facts.augment)
+    recipe = draft.recipes.get((protocol, facts.augment)) or recipe_of(constants, facts.augment)
+    draft.recipes[protocol, facts.augment] = recipe
     if job is None:
         recipe = _repeated(recipe, passes(sum(facts.class_counts), facts.epoch_images))
     evaluation = Evaluation(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
+from typing import TypeVar
 
 from ddbench import NUMERICS
 from ddbench.datasets.source import seed_name
@@ -12,6 +14,8 @@ from ddbench.planning.jobs import Plan
 from ddbench.store.hashing import hash_of_values
 from ddbench.store.records import TEST, Condensation, Evaluation
 from ddbench.text.lines import slug
+
+Job = TypeVar("Job", Condensation, Evaluation)
 
 
 def with_ids(job: Condensation) -> Condensation:
@@ -34,12 +38,19 @@ def with_ids(job: Condensation) -> Condensation:
     name = slug(job.row, job.dataset.rsplit("/", 1)[-1], job.architecture, job.init,
                 f"ipc{job.ipc}", f"s{job.seed}")  # fmt: skip
     series = {key: value for key, value in whole.items() if key not in ("steps", "budget_s")}
-    return replace(
+    return _named(
         job,
         id=f"{name}-{hash_of_values(whole)}",
         options_id=hash_of_values(options),
         series_id=hash_of_values(series),
     )
+
+
+def _named(job: Job, **ids: str) -> Job:
+    """Return the job with ids, as `replace` does, in a tenth of its time: plans have thousands."""
+    new = copy(job)
+    vars(new).update(ids)
+    return new
 
 
 def with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:
@@ -61,7 +72,7 @@ def with_evaluation_id(job: Evaluation, of: Condensation | None) -> Evaluation:
     own = ("own",) if job.own_recipe else ()
     split = () if job.tested_on == TEST else (job.tested_on,)
     name = slug(*what, *at, "on", job.architecture, job.protocol, *own, *split)
-    return replace(job, id=f"{name}-{hash_of_values(record)}")
+    return _named(job, id=f"{name}-{hash_of_values(record)}")
 
 
 def adopting(plan: Plan, condensations: Iterable[str], evaluations: Iterable[str]) -> Plan:

@@ -97,7 +97,7 @@ def _is_plain(value: object, depth: int) -> bool:
     if kind is float:
         return math.isfinite(value)  # type: ignore[arg-type]
     if kind is int:
-        return -LARGEST < value < LARGEST  # type: ignore[operator]
+        return -LARGEST < value < LARGEST
     if depth >= DEEPEST:
         return False
     if kind is list or kind is tuple:

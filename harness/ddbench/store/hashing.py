@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+_JSON = json.JSONEncoder(sort_keys=True, default=str)
+
 
 def hash_of_text(text: str, length: int | None = None) -> str:
     """Return the hash of some text in UTF-8: its first `length` hex digits, by default all 64."""
@@ -14,7 +16,7 @@ def hash_of_text(text: str, length: int | None = None) -> str:
 
 def hash_of_values(values: object, length: int = 10) -> str:
     """Return the hash of plain values (as JSON), the same whatever the order of keys."""
-    return hash_of_text(json.dumps(values, sort_keys=True, default=str), length)
+    return hash_of_text(_JSON.encode(values), length)
 
 
 def hash_of_file(path: Path, algorithm: str = "sha256") -> str:

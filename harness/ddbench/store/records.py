@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -282,6 +283,7 @@ class Planned(BaseModel):
     skipped: list[Skipped] = []
     kept_stale: list[str] = []
     datasets: Plain = {}
+    expected: dict[str, Quantity] = {}  # seconds of each job by id, as foretold at the start
 
 
 class Manifest(BaseModel):
@@ -308,11 +310,16 @@ class Manifest(BaseModel):
 
 # -- reading and making them -------------------------------------------------------------------
 
-_ADAPTERS: Mapping[str, TypeAdapter[Any]] = {
-    "condensation": TypeAdapter(CondensationRecord),
-    "evaluation": TypeAdapter(EvaluationRecord),
-    "manifest": TypeAdapter(Manifest),
-}
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    """Return what reads a kind of record, made when one is needed: it takes a while."""
+    kinds = {
+        "condensation": CondensationRecord,
+        "evaluation": EvaluationRecord,
+        "manifest": Manifest,
+    }
+    return TypeAdapter(kinds[kind])
 
 
 def read(content: bytes, kind: str) -> Any:  # noqa: ANN401  (of the kind that was asked for)
@@ -323,7 +330,7 @@ def read(content: bytes, kind: str) -> Any:  # noqa: ANN401  (of the kind that w
         ValueError: It is torn, foreign, or of another kind; says which.
     """
     try:
-        record = _ADAPTERS[kind].validate_json(content)
+        record = _adapter(kind).validate_json(content)
     except ValidationError as error:
         record = _read_slowly(content, kind, error)
     if kind != "manifest":
@@ -365,7 +372,7 @@ def _read_slowly(content: bytes, kind: str, error: ValidationError) -> Any:  # n
     if _HALVES.search(text):  # of a surrogate pair: json reads them, pydantic does not
         shown = _HALVES.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text)
         try:
-            return _ADAPTERS[kind].validate_json(shown)
+            return _adapter(kind).validate_json(shown)
         except ValidationError as other:
             error = other
     raise ValueError(_fault(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import traceback
+from functools import lru_cache
 
 LONGEST = 400  # characters of a reason
 NO_REASON = "the method does not support this, and gave no reason"
@@ -37,8 +38,12 @@ def brief(value: object) -> str:
 
 def slug(*parts: object, most: int = 80) -> str:
     """Return a readable file name of letters, digits, dots and dashes; no path, maybe empty."""
-    text = "-".join(re.sub(r"[^a-z0-9.]+", "-", str(part).lower()).strip("-.") for part in parts)
-    return text[:most].strip("-.")
+    return "-".join(_slug_of(str(part)) for part in parts)[:most].strip("-.")
+
+
+@lru_cache(maxsize=10_000)  # the ids of a plan share their parts
+def _slug_of(part: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-.")
 
 
 def message_of(error: BaseException) -> str:

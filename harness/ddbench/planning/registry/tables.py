@@ -36,6 +36,9 @@ class Layer:
     place: Place | None = None
 
 
+Tables = tuple[tuple[Keys, Mapping[str, Any]], ...]
+
+
 @dataclass(frozen=True)
 class Registry:
     """A registry as read.
@@ -62,6 +65,9 @@ class Registry:
     faults: tuple[str, ...] = ()
     extends: str = ""
     spelt: Mapping[str, str] = field(default_factory=dict)
+    _found: dict[tuple[str, Where, bool], Tables] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def place(self, *keys: str) -> str:
         """Return `registry.toml:12: [methods.gm] batch_real`, for messages."""
@@ -148,7 +154,14 @@ class Registry:
     def _canonical(self, axis: str, value: str) -> str:
         return self.spelt.get(value, value) if axis == "arch" else value
 
-    def _tables(
+    def _tables(self, row: str, at: Where, published: bool) -> Tables:
+        """Return the tables for a row at a place from weak to strong, looked for once."""
+        asked = row, at, published
+        if asked not in self._found:
+            self._found[asked] = tuple(self._look_for(*asked))
+        return self._found[asked]
+
+    def _look_for(
         self, row: str, at: Where, published: bool
     ) -> Iterator[tuple[Keys, Mapping[str, Any]]]:
         values = {"dataset": at.dataset, "arch": at.arch, "ipc": str(at.ipc)}

@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ddbench.reporting.html.inline import block, cell
+from ddbench.reporting.html.inline import Shown, block, cell
 from ddbench.reporting.markdown.document import Document, anchor
 from ddbench.text.lines import printable
 
@@ -19,16 +19,18 @@ class HtmlDocument(Document):
 
     Attributes:
         choices: What a reader may choose parts and rows by: values by name.
+        shown: Pictures of sets that the page has already, with their ids.
         headings: Ids and texts of the second level, for the list of contents.
     """
 
     choices: dict[str, dict[str, None]] = field(default_factory=dict)
+    shown: Shown = field(default_factory=dict)
     headings: dict[str, str] = field(default_factory=dict)
 
     def add(self, block_: str) -> None:
         """Append a block of markdown as HTML; an empty one is left out."""
         if block_.strip():
-            self.blocks.append(block(block_, self.files))
+            self.blocks.append(block(block_, self.files, self.shown))
 
     def contents(self, lead: str, titles: Sequence[str]) -> None:
         """Append a sentence; the page has a list of contents of its own."""
@@ -59,7 +61,7 @@ class HtmlDocument(Document):
         names, numbers = list(rows[0]), set(right)
         sides = ["" if name in numbers else " class=w" for name in names]
         head = "".join(
-            f'<th scope="col"{side}>{cell(name, self.files)}'
+            f'<th scope="col"{side}>{cell(name, self.files, self.shown)}'
             for name, side in zip(names, sides, strict=True)
         )
         marks = [self._marks(one) for one in about] or [""] * len(rows)
@@ -79,7 +81,7 @@ class HtmlDocument(Document):
         """Return a cell; only long words are broken into lines."""
         if side and len(markdown) > LONG and "<img" not in markdown:
             side = ' class="w l"'
-        return f"<td{side}>{cell(markdown, self.files)}"
+        return f"<td{side}>{cell(markdown, self.files, self.shown)}"
 
     def folded(self, summary: str, inner: Document) -> None:
         """Append what `inner` holds, folded away under a line."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -73,6 +73,7 @@ class Leaderboard:
         boards: The rankings.
         references: Networks trained on whole training sets.
         troubles: Jobs that failed or were skipped.
+        pictures: Of sets, as reports show them, once they have been made.
     """
 
     folder: RunFolder
@@ -82,6 +83,7 @@ class Leaderboard:
     boards: Sequence[Board]
     references: Sequence[Reference]
     troubles: Sequence[Trouble]
+    pictures: dict[tuple[str, str], bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def superseded(self) -> int:

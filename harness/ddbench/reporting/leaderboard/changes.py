@@ -102,7 +102,9 @@ def changes(before: Leaderboard, after: Leaderboard) -> list[Change]:
         )  # fmt: skip
         for row, new in rows:
             found += _changes_of(board, row, new, differing)
-    failed = {(_place(entry), _key(entry)): entry for entry in after.entries if not entry.ids}
+    failed: dict[Hashable, Entry] = {
+        (_place(entry), _key(entry)): entry for entry in after.entries if not entry.ids
+    }
     return _judged([_lost(one, failed) for one in found])
 
 
