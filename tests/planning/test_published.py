@@ -154,6 +154,11 @@ def reductions(row, *settings):
         ("gm", "inner_epochs", 7, False),  # a network that is matched once is never trained
         ("gm@ipc100", "inner_epochs", 7, True),
         ("dm", "batch_real", 6001, True),
+        ("idc", "factor", 1, False),  # IDC-I
+        ("idc", "factor", 4, True),
+        ("idc@mnist-factor1", "factor", 2, True),
+        ("idc", "shrink", "area", True),
+        ("idc", "batch_synthetic", 40, False),  # all that ipc 1 decodes to
         ("rded", "batch", 50, False),  # that of ipc 10
         ("rded", "candidates", 299, True),
         ("rded", "teacher", "convnet-bn", False),  # the one that is condensed for
