@@ -8,6 +8,7 @@ from ddbench import MethodInfo, hookimpl
 from ddbench.discovery.methods import bind
 from ddbench.execution import costs as module
 from ddbench.execution.costs import costs, expected, to_fit
+from ddbench.execution.engines import Jobs
 from ddbench.execution.run import carry_out
 from ddbench.execution.run_options import RunOptions
 from ddbench.planning.jobs import Choices
@@ -88,6 +89,24 @@ def test_what_does_not_fit_into_the_time_is_left_out_seeds_first(session, tmp_pa
     assert what[:2] == ["seed 1", "evaluation on convnet-w8-d1"] and "still on toy" in what[2]
     [half] = to_fit(plan, found, within_s=found.run_s / 2 + 0.1)
     assert half.what == "seed 1" and half.run_s == pytest.approx(found.run_s / 2)
+
+
+def test_a_run_under_a_budget_goes_seed_by_seed_however_long_jobs_are(
+    session, tmp_path, monkeypatch
+):
+    orders = []
+    left = Jobs.left.__func__
+
+    def noted(cls, plan, folder, seconds=None):
+        orders.append(seconds)
+        return left(cls, plan, folder, seconds)
+
+    monkeypatch.setattr(Jobs, "left", classmethod(noted))
+    monkeypatch.setattr("ddbench.execution.run.expected", lambda *given: {"a": 1.0})
+    for choices in (Choices(seeds=(0,), ipc=(1,)), Choices(seeds=(0,), ipc=(1,), budget_total=60)):
+        options = RunOptions(tmp_path / str(len(orders)), engine="inline")
+        carry_out(session, session.plan(choices), options)
+    assert orders == [{"a": 1.0}, None]
 
 
 def test_a_run_foretells_from_what_ran_before_and_keeps_that_beside_its_results(

@@ -477,7 +477,8 @@ def test_what_answers_about_methods_and_what_works_are_forked_from_one_server(
     asked_of(ForkServer(local.PRELOAD), tmp_path / "cache")
     run = RunFolder(tmp_path / "run")
     run.create()
-    local.run_local(Jobs.left(plan, run), JobContext(run.root, tmp_path / "cache"), found)
+    work = Work(Jobs.left(plan, run), JobContext(run.root, tmp_path / "cache"), found)
+    local.run_local(work)
     light, asked, worked = parents.read_text().split()
     assert asked == worked != str(os.getpid())
     assert light != asked  # a server without the workers' code is no use to jobs

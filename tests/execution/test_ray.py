@@ -110,7 +110,11 @@ def test_two_logical_gpus_have_a_job_each(seen):
 @pytest.mark.parametrize("what", ["worker", "node"])
 def test_what_was_done_by_a_worker_or_node_that_is_lost_is_done_again(seen, what):
     assert seen[what]["lost"] >= 1 and set(seen[what]["statuses"]) == {"done"}
-    assert seen[what]["resumed"] >= 1
+
+
+@on_a_cluster
+def test_a_job_whose_worker_is_lost_goes_on_from_its_checkpoint(seen):
+    assert seen["worker"]["resumed"] >= 1
 
 
 @on_a_cluster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ddbench.execution.engines.limits import memory_of_a_job
 from ddbench.execution.run_options import RunOptions, gpus_of, jobs_at_once
@@ -24,14 +25,14 @@ from ddbench.planning.forecasts import (
     run_seconds,
     seconds_of,
 )
-from ddbench.planning.jobs import Plan
+from ddbench.planning.jobs import DatasetFacts, Plan
 from ddbench.planning.prices import Priced
 from ddbench.processes.fork_server import surroundings
 from ddbench.store.artifact_folders import DONE, state_of
 from ddbench.store.atomic_files import write_json
 from ddbench.store.hashing import hash_of_text
-from ddbench.store.history import EVALUATE, recall
-from ddbench.store.records import Condensation
+from ddbench.store.history import EVALUATE, Observation, recall
+from ddbench.store.records import Condensation, Evaluation
 from ddbench.text.number_format import size
 
 if TYPE_CHECKING:
@@ -124,8 +125,16 @@ def costs(session: Session, plan: Plan, options: RunOptions) -> Costs:
     builds = [_artifact(one, session.places.cache, forecaster) for one in priced
               if one.kind == "artifact"]  # fmt: skip
     limit = _memory_limit(options, found)
-    rows = [_row(one, plan, known, forecaster, found.process) for one in priced
-            if one.kind != "artifact"]  # fmt: skip
+    jobs: dict[str, Condensation | Evaluation]
+    jobs = {job.id: job for job in (*plan.condensations, *plan.evaluations)}
+    images = images_of(plan)
+    rows = []
+    for one in priced:
+        if one.kind != "artifact":
+            job = jobs[one.ids[0]]
+            seen = forecaster.exact(job, images.get(job.id, 0))
+            facts = plan.datasets[job.dataset]
+            rows.append(_row(one, job, known, seen, (found.process, facts)))
     seconds = seconds_of(plan, known)
     return Costs(
         [*builds, *(_held_to(row, limit) for row in rows)],
@@ -206,27 +215,34 @@ def free_disk(out: Path) -> int:
 
 
 def _row(
-    one: Priced, plan: Plan, known: Mapping[str, Length], forecaster: Forecaster, process: int
+    one: Priced,
+    job: Condensation | Evaluation,
+    known: Mapping[str, Length],
+    seen: Observation | None,
+    around: tuple[int, DatasetFacts],
 ) -> Cost:
-    jobs = {job.id: job for job in (*plan.condensations, *plan.evaluations)}
-    job: Any = jobs[one.ids[0]]
+    """Return what jobs like `job` cost; `around` has a process's own bytes, and its dataset."""
+    process, facts = around
+    held = process + _data(facts)
+    pixels, classes = math.prod(facts.shape), facts.num_classes
     told = [known[id] for id in one.ids if id in known]
     seconds = sum(length.seconds for length in told) if len(told) == one.jobs else None
-    seen = forecaster.exact(job, images_of(plan).get(job.id, 0))
     tensors = seen.memory if seen is not None and seen.memory else one.memory
-    facts = plan.datasets[job.dataset]
-    pixels = facts.shape[0] * facts.shape[1] * facts.shape[2]
-    data = 4 * pixels * (sum(facts.class_counts) + sum(facts.test_counts))
-    data += 2 * 4 * pixels**2 * facts.zca
     sets = 0
     if isinstance(job, Condensation):
-        sets = 4 * pixels * job.ipc * facts.num_classes * (2 + len(job.snapshots))
+        sets = 4 * pixels * job.ipc * classes * (2 + len(job.snapshots))
     return Cost(
         one.kind, one.row, one.jobs, None if one.unpriced else one.flops, one.lower_bound,
-        seconds, told[0].basis if told else "",
-        None if tensors is None else process + data + tensors,
+        seconds, told[0].basis if told else "", None if tensors is None else held + tensors,
         one.jobs * (sets + RECORD), one.unpriced,
     )  # fmt: skip
+
+
+def _data(facts: DatasetFacts) -> int:
+    """Return the bytes of a dataset as jobs hold it: float32, with the matrices of a whitening."""
+    pixels = math.prod(facts.shape)
+    images = sum(facts.class_counts) + sum(facts.test_counts)
+    return 4 * pixels * images + 2 * 4 * pixels**2 * facts.zca
 
 
 def _artifact(one: Priced, cache: Path, forecaster: Forecaster) -> Cost:

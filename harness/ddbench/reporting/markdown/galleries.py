@@ -16,7 +16,7 @@ from ddbench.reporting.leaderboard import Board, Leaderboard, RankedRow, table_f
 from ddbench.reporting.markdown.document import Document, escaped, image
 from ddbench.store.run_folder import INITIAL, SET, torn_files
 
-FORMAT = 2  # of `contract.synthetic_set`, which imports torch
+FORMAT = 2  # of `synthetic_set`, which imports torch
 CLASSES, EACH = 10, 10  # shown at most: classes, and images of each
 WIDTH = {1: 600}  # pixels of a picture in the document, by ipc
 NARROW = 340
@@ -32,9 +32,7 @@ class StoredSet:
 
 
 def read_set(path: Path) -> StoredSet:
-    """Read the stored images of a set without torch, as they are before decoding.
-
-    Runs no code from the file.
+    """Read a set without torch. Runs no code from the file.
 
     Raises:
         ValueError: The file is torn, or no synthetic set.
@@ -50,8 +48,9 @@ def read_set(path: Path) -> StoredSet:
     except (SafetensorError, TypeError, AttributeError, RecursionError) as error:
         # Metadata nested without end; a number format that numpy has no name for.
         raise ValueError(f"no synthetic set ({error})") from error
-    if isinstance(about, dict) and about.get("formation") and not images.size:
-        raise ValueError("it stores no images; a decoder makes them")
+    formation = about.get("formation") if isinstance(about, dict) else None
+    if not images.size and isinstance(formation, dict) and "decode" in formation:
+        raise ValueError("its images are decoded from other tensors")
     if images.ndim != 4 or not images.size or images.dtype.kind not in "fiu":
         raise ValueError(f"no synthetic set (images are {images.dtype} of shape {images.shape})")
     if labels.ndim not in (1, 2) or not labels.size or len(labels) != len(images):
