@@ -92,3 +92,18 @@ def test_soft_labels_order_by_their_largest_logit():
     made = SimpleNamespace(images=images, hard_labels=lambda: labels, provenance={})
     shown = pixels(image_grid.grid(made))
     assert shown[0, 0] < shown[0, -1]
+
+
+def test_sets_of_every_format_that_can_be_saved_are_read(tmp_path):
+    torch = pytest.importorskip("torch")
+    from ddbench.contract import synthetic_set
+    from ddbench.reporting.markdown import galleries
+
+    assert galleries.FORMAT == synthetic_set.FORMAT
+    images, labels, path = torch.randn(2, 1, 4, 4), torch.arange(2), tmp_path / "set.safetensors"
+    more = {"payload": {"codes": torch.ones(2)}, "formation": {"decode": {"name": "mine"}}}
+    synthetic_set.SyntheticSet(images, labels, **more).save(path)
+    assert (galleries.read_set(path).images == images.numpy()).all()
+    synthetic_set.SyntheticSet(images[:0], labels, **more).save(path)
+    with pytest.raises(ValueError, match="its images are decoded from other tensors"):
+        galleries.read_set(path)

@@ -34,6 +34,10 @@ from ddbench.training import Mix, predict
 
 from ddbench_sre2l.batchnorm import distance, watched
 
+QUICK = {"iterations": 100, "epochs": 300, "teachers": ["convnet-w32-bn"], "teacher_epochs": 4}
+TINY = {"iterations": 2, "together": 3, "epochs": 2}  # steps that fit `ddbench check`
+RANDOM = ({"method": "random"},)
+
 BIBTEX = """@inproceedings{yin2023sre2l,
   title     = {Squeeze, Recover and Relabel: Dataset Condensation at {ImageNet} Scale From A New
                Perspective},
@@ -98,19 +102,8 @@ def describe() -> MethodInfo:
         own_init=lambda config: None if config.images == "recovered" else config.images,
         step="iteration",
         steps=lambda config, ipc: recovering(config, ipc) + config.epochs,
-        quick={
-            "iterations": 100,
-            "teachers": ["convnet-w32-bn"],
-            "teacher_epochs": 4,
-            "epochs": 300,
-        },
-        check={
-            "iterations": 2,
-            "together": 3,
-            "epochs": 2,
-            "teachers": ["convnet-w8-d1-bn"],
-            "teacher_epochs": 40,
-        },
+        quick=QUICK,
+        check={**TINY, "teachers": ["convnet-w8-d1-bn"], "teacher_epochs": 40},
         own_recipe=True,
         published_at={
             "dataset": ("cifar100",),
@@ -120,11 +113,7 @@ def describe() -> MethodInfo:
         },
         canonical=canonical,
         needs=needs,
-        controls=(
-            {"options": {"images": "real"}},
-            {"options": {"images": "noise"}},
-            {"method": "random"},
-        ),
+        controls=tuple({"options": {"images": one}} for one in ("real", "noise")) + RANDOM,
         paper="Yin, Xing & Shen, Squeeze, Recover and Relabel: Dataset Condensation at ImageNet "
         "Scale From A New Perspective, NeurIPS 2023, arXiv:2306.13092",
         bibtex=BIBTEX,
@@ -140,13 +129,11 @@ def recovering(config: Config, ipc: int) -> int:
 
 def canonical(config: Config, facts: Facts) -> Config:
     """Return the options with those that leave the result as it is at one value."""
-    same = replace(
-        config,
-        together=min(config.together, facts.ipc),
-        teachers=config.teachers or (facts.architecture,),
-        floor=FLOOR,  # which refuses, or not
-        batch=min(config.batch, facts.num_classes * facts.ipc),
-    )
+    teachers = config.teachers or (facts.architecture,)
+    batch = min(config.batch, facts.num_classes * facts.ipc)
+    together = min(config.together, facts.ipc)
+    # the floor refuses, or not
+    same = replace(config, together=together, teachers=teachers, batch=batch, floor=FLOOR)
     if config.images == "recovered":
         return same
     of_recovering = (

@@ -36,7 +36,7 @@ def distance(inputs: Inputs, first: float) -> torch.Tensor:
     biased (as the reference code has it; running variances are unbiased). The first layer's term
     is taken `first` times. Where both agree the gradient is zero.
     """
-    terms = []
+    terms: list[torch.Tensor] = []
     for layer, values in inputs:
         mean, var = layer.running_mean, layer.running_var
         if mean is None or var is None:
