@@ -78,7 +78,7 @@ def plan_of(jobs: int, steps: int):
 
 def work(folder: Path, jobs: int, steps: int, stop_after: float | None = None) -> int:
     """Be the runner: do what is missing in `folder`; return the exit code."""
-    from ddbench.execution.engines import Jobs, run_local
+    from ddbench.execution.engines import Jobs, Work, run_local
     from ddbench.execution.job_context import JobContext
     from ddbench.execution.run import Outcome
     from ddbench.execution.signals import Stop
@@ -94,8 +94,8 @@ def work(folder: Path, jobs: int, steps: int, stop_after: float | None = None) -
     setting = JobContext(folder, folder.parent / "cache", jobs=2, checkpoint_s=CHECKPOINT_S)
     left = Jobs.left(plan, run)
     with Stop(stop_after).heard(gently=True) as stop:
-        run_local(left, setting, found, observe, stop)
-    return Outcome(run, plan, left, stop.reason if left.pending else "").exit_code
+        run_local(Work(left, setting, found, observe, stop))
+    return Outcome(run, plan, left, stop.reason if left.left_over else "").exit_code
 
 
 # -- the nursery: runners without the seconds that importing torch takes ---------------------------

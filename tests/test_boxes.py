@@ -68,7 +68,7 @@ def test_a_box_is_short_and_its_code_is_the_code(path):
 
 def test_the_selections_have_boxes_too():
     names = {path.stem for path in FILES}
-    assert {"herding", "kcenter", "kmeans"} < names and len(STEPS) == 4
+    assert {"herding", "kcenter", "kmeans"} < names and len(STEPS) >= 4
 
 
 def test_a_line_that_is_not_in_the_code_is_noticed(tmp_path):

@@ -128,7 +128,7 @@ def in_process(tmp_path, method, out="run", rows=("pull",), **choices):
         Extensions(),
     )
     plan = session.plan(Choices(rows=rows, **choices))
-    return carry_out(session, plan, RunOptions(tmp_path / out, inline=True))
+    return carry_out(session, plan, RunOptions(tmp_path / out, engine="inline"))
 
 
 def sets_of(folder):

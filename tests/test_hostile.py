@@ -12,7 +12,7 @@ import psutil
 import pytest
 from ddbench.datasets import load as load_dataset
 from ddbench.discovery.methods import from_file
-from ddbench.execution.engines import Jobs, run_local
+from ddbench.execution.engines import Jobs, Work, run_local
 from ddbench.execution.engines.crash_records import dead
 from ddbench.execution.engines.limits import LOG, memory_held
 from ddbench.execution.job_context import JobContext
@@ -80,7 +80,7 @@ def run(todo, folder, cache, observe=lambda event: None, **setting) -> Jobs:
     run_folder.create()
     left = Jobs.left(Plan(condensations=list(todo)), run_folder)
     found = {"hostile": from_file(METHODS / "hostile.py")}
-    run_local(left, JobContext(folder, cache, **{"jobs": 2, **setting}), found, observe)
+    run_local(Work(left, JobContext(folder, cache, **{"jobs": 2, **setting}), found, observe))
     return left
 
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import ddbench.execution.engines.local as local
 import pytest
 import torch
-from ddbench.execution.engines import limits
+from ddbench.execution.engines import Work, limits
 from ddbench.execution.engines.job_queue import Jobs
 from ddbench.execution.job_context import JobContext
-from ddbench.execution.run import default_jobs
+from ddbench.execution.run_options import default_jobs
 from ddbench.machine import cpu_model, usable_cores
 from ddbench.meter import memory
 from ddbench.meter.hardware import hardware
@@ -125,7 +125,7 @@ def test_jobs_run_where_processes_may_not_be_forked(kills, tmp_path, monkeypatch
     run = RunFolder(tmp_path / "run")
     run.create()
     jobs = Jobs.left(plan, run)
-    local.run_local(jobs, JobContext(run.root, tmp_path / "cache"), found)
+    local.run_local(Work(jobs, JobContext(run.root, tmp_path / "cache"), found))
     records = read_run(run)
     done = [*records.condensations.values(), *records.evaluations.values()]
     assert [record.status for record in done] == ["done"] * 2 and not jobs.pending

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ddbench.architectures import Network as Network
     from ddbench.architectures import has_batchnorm as has_batchnorm
     from ddbench.contract.artifacts import BuildContext as BuildContext
+    from ddbench.contract.engines import Engine as Engine
+    from ddbench.contract.engines import Work as Work
     from ddbench.contract.hookspecs import Converged as Converged
     from ddbench.contract.hookspecs import Facts as Facts
     from ddbench.contract.hookspecs import Init as Init
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from ddbench.contract.task import Task as Task
     from ddbench.datasets import Dataset as Dataset
     from ddbench.discovery.extensions import canonical_architecture as canonical_architecture
+    from ddbench.discovery.extensions import outline as outline
     from ddbench.discovery.fingerprints import edited_code as edited_code
     from ddbench.store.atomic_files import write_json as write_json
     from ddbench.store.atomic_files import write_whole as write_whole
@@ -51,6 +54,7 @@ _HOMES = {
     "Architecture": "ddbench.architectures",
     "Converged": "ddbench.contract.hookspecs",
     "Dataset": "ddbench.datasets",
+    "Engine": "ddbench.contract.engines",
     "Facts": "ddbench.contract.hookspecs",
     "Init": "ddbench.contract.hookspecs",
     "MethodInfo": "ddbench.contract.hookspecs",
@@ -60,6 +64,7 @@ _HOMES = {
     "Run": "ddbench.api",
     "SyntheticSet": "ddbench.contract.synthetic_set",
     "Task": "ddbench.contract.task",
+    "Work": "ddbench.contract.engines",
     "Unsupported": "ddbench.contract.hookspecs",
     "BuildContext": "ddbench.contract.artifacts",
     "canonical_architecture": "ddbench.discovery.extensions",
@@ -70,6 +75,7 @@ _HOMES = {
     "load_run": "ddbench.api",
     "load_tree": "ddbench.store.tensor_trees",
     "missing_classes": "ddbench.contract.hookspecs",
+    "outline": "ddbench.discovery.extensions",
     "require": "ddbench.contract.hookspecs",
     "run": "ddbench.api",
     "save_tree": "ddbench.store.tensor_trees",

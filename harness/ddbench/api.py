@@ -25,7 +25,8 @@ from ddbench.discovery.sources import parts_of_file, parts_of_module
 from ddbench.execution.devices import device_named
 from ddbench.execution.engines import PRELOAD
 from ddbench.execution.job_context import JobContext
-from ddbench.execution.run import RunOptions, carry_out, jobs_at_once
+from ddbench.execution.run import carry_out
+from ddbench.execution.run_options import RunOptions, jobs_at_once
 from ddbench.planning.evaluations import recipe_of
 from ddbench.planning.jobs import Choices
 from ddbench.planning.registry import Protocol, Registry, RegistryError, read
@@ -165,7 +166,8 @@ def run(
     session = _session(methods, _registry(registry), _places(data, cache, plugins))
     where = RunOptions(
         out=Path("runs") / preset if out is None else Path(out), device=device_named(device)[0],
-        jobs=jobs, inline=bool(session.bound), command=("ddbench.run",), preset=preset,
+        jobs=jobs, engine="inline" if session.bound else "local", command=("ddbench.run",),
+        preset=preset,
     )  # fmt: skip
     several = {
         "datasets": dataset, "architectures": architecture, "evaluate_on": evaluate_on,

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
+GPUS = Path("/proc/driver/nvidia/gpus")
 SYSCTL = ("/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string")  # macOS
 
 
@@ -17,6 +18,17 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def gpu_models() -> list[str]:
+    """Return the names of the NVIDIA GPUs as their driver gives them; [] where it tells none."""
+    names = []
+    for path in sorted(GPUS.glob("*/information")):
+        with suppress(OSError):
+            for line in path.read_text().splitlines():
+                if line.startswith("Model:"):
+                    names.append(line.split(":", 1)[1].strip())
+    return names
 
 
 def cpu_model() -> str:

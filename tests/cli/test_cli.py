@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +17,9 @@ from click.testing import CliRunner
 from ddbench.cli import main
 from ddbench.cli.scaffold import text_of
 from ddbench.discovery.methods import PACKAGES, MethodError
+from ddbench.execution.costs import Cost, Costs
+from ddbench.planning.forecasts import Machine
 from ddbench.planning.jobs import Plan
-from ddbench.planning.prices import Priced
 from ddbench.planning.registry import RegistryError
 from ddbench.store.records import Skipped
 from ddbench.store.run_folder import RunFolder
@@ -239,36 +241,45 @@ def test_what_the_system_refuses_is_one_line_with_the_path_and_a_remedy(
     assert err.startswith(f"ddbench: {words}") and err.count("\n") == 1
 
 
-# -- prices ----------------------------------------------------------------------------------------
+# -- costs -----------------------------------------------------------------------------------------
 
-PRICES = [
-    Priced("condense", "dm, convnet, real, ipc 1", 2, 36_000),
-    Priced("condense", "mine, convnet, real, ipc 1", 1, 0, "it decides by content when to end"),
-]
-
-
-def test_prices_as_json_are_numbers_as_counted_or_null(session):
-    session.price = lambda plan: PRICES
-    out, err = ddbench("plan", "--method", "dm", "--price", "--rate", "2", "--json")
-    counted, unpriced = json.loads(out)
-    assert counted == {
-        "what": "condense", "row": "dm, convnet, real, ipc 1", "jobs": 2, "flops": 36_000,
-        "hours": pytest.approx(36_000 / 2e12 / 3600), "lower_bound": False, "why": None,
-    }  # fmt: skip
-    assert (unpriced["flops"], unpriced["hours"]) == (None, None)
-    assert unpriced["why"] == "it decides by content when to end"
-    assert "at 2 TFLOP/s" in err
+MACHINE = Machine("a processor", 1, 2)
+COSTS = Costs(
+    [
+        Cost("artifact", "experts", 1, 5 * 10**16, False, 7200.0, "probe", None, None),
+        Cost("condense", "dm, ipc 1", 2, 36_000, False, 60.0, "same jobs", 2**30, 4096),
+        Cost("condense", "mine, ipc 1", 1, None, False, None, "", None, 0, "content decides"),
+        Cost("evaluate", "ipc 1", 2, 10, True, 8.0, "probe", 3 * 2**30, 0, "needs 3 GiB", False),
+    ],
+    {}, MACHINE, 40.0, 2**30, 2 * 2**30, 7200.0,
+)  # fmt: skip
 
 
-def test_prices_in_a_table_have_units_that_fit_or_a_reason(session):
-    session.price = lambda plan: [*PRICES, Priced("evaluate", "ipc 1", 1, 5 * 10**16)]
-    out, err = ddbench("plan", "--method", "dm", "--price")
-    lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert "condense dm, convnet, real, ipc 1 2 36 k <0.001 s" in lines
-    assert "evaluate ipc 1 1 50 P 2 h 46 min" in lines
-    assert any("not priced" in line and "by content" in line for line in lines)
-    assert err.startswith("at least 50 PFLOPs, 2 h 46 min at 5 TFLOP/s")  # one has no price
-    assert "what is not priced (mine, convnet, real, ipc 1)" in err
+def costs_of(session, monkeypatch, *words, costs=COSTS):
+    job = SimpleNamespace(id="e", networks=1, condensation=None, tested_on="test", record=dict)
+    session.plan = lambda choices: Plan([], [job], [])
+    monkeypatch.setattr("ddbench.execution.costs.costs", lambda *given: costs)
+    return ddbench("plan", "--method", "dm", *words)[0]
+
+
+def test_costs_as_json_are_plain_numbers_or_null(session, monkeypatch):
+    found = json.loads(costs_of(session, monkeypatch, "--json"))["costs"]
+    assert [row["flops"] for row in found["rows"]] == [5 * 10**16, 36_000, None, 10]
+    assert found["total"]["seconds"] is None  # one row is not known
+    assert found["total"]["memory"] == 3 * 2**30 and found["total"]["disk"] == 4096
+    assert found["rows"][2]["why"] == "content decides"
+
+
+def test_costs_in_a_table_have_units_that_fit_and_what_does_not_fit_is_said(session, monkeypatch):
+    out = " ".join(costs_of(session, monkeypatch).split())
+    assert "2 h 0 min" in out and "36 k" in out and "1.0 GiB 4.0 KiB same jobs" in out
+    assert "FLOPs: at least 50 PFLOPs" in out
+    assert "time: not known; of mine, ipc 1 nobody can tell it" in out
+    assert "does not fit: ipc 1: needs 3 GiB" in out
+    known = replace(COSTS, rows=[COSTS.rows[0], COSTS.rows[1]])
+    out = costs_of(session, monkeypatch, costs=known)
+    assert "time: 2 h 0 min with 2 jobs at once" in out and "and what experts take" in out
+    assert "costs" not in ddbench("plan", "--method", "dm", "--no-price")[0]
 
 
 # -- places ----------------------------------------------------------------------------------------

@@ -132,6 +132,8 @@ def test_held_out_images_are_held_out_again_and_the_test_set_tests(tmp_path):
     ddbench("evaluate", tmp_path / "mine.safetensors", *ON, "--out", "r")
     [record] = read_run(open_run("r")).evaluations.values()
     assert (record.validate, record.tested_on, record.n_test) == (20, "test", len(toy.test_labels))
+    ddbench("evaluate", tmp_path / "mine.safetensors", "--dataset", "toy", *ON, "--out", "r")
+    assert len(read_run(open_run("r")).evaluations) == 1  # the same data, named
 
 
 @pytest.mark.parametrize(
@@ -161,6 +163,8 @@ def test_a_set_that_says_nothing_of_its_space_or_data_is_not_guessed_at(tmp_path
     assert "does not say of what data it was made; give --dataset" in err
     _, err = ddbench("evaluate", "mine.safetensors", "--dataset", "toy", *ON, code=2)
     assert "does not say how its images were normalised; `ddbench import FILE" in err
+    ddbench("import", "mine.safetensors", "--dataset", "toy", "--space", "normalised")
+    ddbench("evaluate", "mine-imported.safetensors", *ON)
 
 
 def test_a_set_of_other_data_is_evaluated_with_a_word(tmp_path):
@@ -231,12 +235,18 @@ def test_another_set_in_the_place_of_the_claims_is_told(claimed, tmp_path):
     assert json.loads(ddbench("verify", "r", "--json", "--debug", code=1)[0])["holds"] is False
 
 
-def test_jobs_and_files_of_a_run_choose_its_claims(claimed, tmp_path):
+def test_jobs_and_files_of_a_run_choose_its_claims(claimed, tmp_path, monkeypatch):
     [file] = (tmp_path / "r").glob("condensations/*/synthetic.safetensors")
     for words in (("r", "dm"), (file,), (file.parent,), ("r", claimed.stem)):
         assert "holds: 1 of 1" in ddbench("verify", *words, "--debug")[0]
+    monkeypatch.chdir(file.parent)
+    assert "holds: 1 of 1" in ddbench("verify", "synthetic.safetensors", "--debug")[0]
+    monkeypatch.chdir(tmp_path)
     assert "is, or is of, 'gm'" in ddbench("verify", "r", "gm", "--debug", code=2)[1]
     assert "name another folder" in ddbench("verify", "r", "--out", "r", code=2)[1]
+    file.unlink()
+    _, err = ddbench("verify", "r", "--debug", "--out", "other", code=2)
+    assert "is not there, so what is claimed of it cannot be tested" in err
 
 
 @pytest.mark.parametrize(("wrong", "words"), [(0.0, "holds: 1 of 1"), (40.0, "does not hold")])
@@ -255,7 +265,7 @@ def test_what_a_paper_claims_of_a_file(claimed, wrong, words):
         (("--accuracy", "45", "--spread", "x"), "--spread x: expected percent"),
         (("--accuracy", "45", "--own-recipe"), "has no recipe or soft labels of its own"),
         (("--accuracy", "45", "--evaluate-on", "mlp"), "a claim is of one network by one protocol"),
-        (("job", "--accuracy", "45"), "jobs are of a run"),
+        (("job", "--accuracy", "45"), "jobs belong to a run"),
         ((), "--evaluate-on: is of a claim about a file"),
     ],
 )
@@ -304,6 +314,7 @@ def test_what_a_file_claims_is_told_with_the_command_that_verifies_it(tmp_path):
     words = "verify res.safetensors --accuracy 60.0% --spread 14.1% --networks 2"
     assert f"or: ddbench {words} --evaluate-on NETWORK --protocol PROTOCOL" in err
     ddbench(*words.split(), *ON)
+    assert "60.0% on ConvNet" in ddbench("show", "res.safetensors")[0]
 
 
 def test_whitened_sets_come_in_with_whitened_data(tmp_path):
@@ -348,3 +359,37 @@ def test_a_formed_set_is_evaluated_by_its_parts_and_refused_without_them(tmp_pat
     saved(tmp_path / "odd.safetensors", formation={"decode": {"name": "upsampel", "factor": 2}})
     _, err = ddbench("evaluate", "odd.safetensors", *ON, code=2)
     assert "does not fit toy" in err and "upsampel" in err
+
+
+DEEP = {"a": [1]}
+for _ in range(60):
+    DEEP = {"a": DEEP}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"options": DEEP},
+        {"options": {"lr": float("nan")}},
+        {"seed": "one", "ipc": -1, "row": 3, "options": [], "code": {}},
+        {"seed": 10**40, "reduced": "much", "published": "yes", "steps": None},
+        {"classes": [{}, [], None, 4], "costs": {"init_s": "long"}, "versions": ["a"]},
+        {"row": "\x1b[2J" + "x" * 500, "method": "", "hardware_class": DEEP, "setting": 4},
+    ],
+)
+def test_whatever_a_file_says_of_itself_it_is_evaluated(tmp_path, said):
+    file = saved(tmp_path / "mine.safetensors", said=said, measures={"a": float("inf"), "b": DEEP})
+    ddbench("evaluate", file, *ON, "--out", "r")
+    [row] = rows("r")
+    assert row["accuracy"] > 0 and len(row["method"]) <= 80
+    out, _ = ddbench("show", file)
+    assert "\x1b" not in out
+
+
+def test_a_set_of_a_published_setting_says_so_where_it_is_evaluated(tmp_path):
+    said = {"method": "dm", "options": {"lr_images": 1.0}, "published": True,
+            "reduced": {"steps": [5, 20000]}, "setting": "federated", "steps": 5}  # fmt: skip
+    ddbench("evaluate", saved(tmp_path / "a.safetensors", said=said), *ON, "--out", "r")
+    [record] = read_run(open_run("r")).condensations.values()
+    assert record.published and record.reduced == {"steps": [5, 20000]}
+    assert (record.setting, record.steps, record.config) == ("federated", 5, {"lr_images": 1.0})

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ddbench import SyntheticSet
 from ddbench.cli.imports import import_set
 from ddbench.contract.foreign import (
     KINDS,
@@ -77,7 +78,7 @@ def test_mtt_and_datm_have_labels_and_learning_rate_beside_the_images(toy, tmp_p
     assert read_foreign(tmp_path / f"images_{name}.pt").layout == "mtt"
     torch.save(torch.tensor(0.02), tmp_path / f"lr_{name}.pt")
     found = read_foreign(tmp_path / f"images_{name}.pt")
-    assert (found.layout, found.lr) == ("datm", 0.02)
+    assert (found.layout, found.recipe) == ("datm", {"lr": 0.02})
     made, _ = set_of(tmp_path / "x.pt", found, RealData("toy", toy[0]), NORMALISED)
     assert made.recipe == {"lr": 0.02}
 
@@ -116,6 +117,19 @@ def test_pairs_in_every_wrapping(toy, tmp_path, how):
     found = read_foreign(path)
     made, _ = set_of(path, found, RealData("toy", toy[0]), NORMALISED)
     assert torch.equal(made.images, toy[1]) and not made.images.requires_grad
+
+
+def test_a_set_of_ours_that_does_not_say_its_space_keeps_its_recipe(toy, tmp_path):
+    path = tmp_path / "x.safetensors"
+    SyntheticSet(toy[1], torch.arange(4), recipe={"lr": 0.5, "epochs": 7}).save(path)
+    made, _ = set_of(path, read_foreign(path), RealData("toy", toy[0]), NORMALISED)
+    assert made.recipe == {"lr": 0.5, "epochs": 7} and torch.equal(made.images, toy[1])
+    SyntheticSet(toy[1], torch.arange(4), payload={"z": torch.zeros(1)}).save(path)
+    with pytest.raises(ForeignError, match="with a formation or payload"):
+        read_foreign(path)
+    made.save(path)
+    with pytest.raises(ForeignError, match="describes itself; `ddbench evaluate` takes it"):
+        read_foreign(path)
 
 
 class Evil:
@@ -208,6 +222,8 @@ def test_images_come_into_the_space_of_the_data(toy, tmp_path, source, change):
         (Source(""), torch.randn(4, 1, 8, 8), "in which space are the images"),
         (Source("normalised"), torch.rand(4, 1, 8, 8), "as pixels of 0..1 do that are not"),
         (Source("0..1"), 255 * torch.rand(4, 1, 8, 8), "images have values up to 2"),
+        (Source("0..1"), -torch.rand(4, 1, 8, 8), "100% of the values lie outside 0..1"),
+        (Source("0..255"), -9 * torch.rand(4, 1, 8, 8), "lie outside 0..255"),
         (Source("0..255"), torch.rand(4, 1, 8, 8), r"no value is above .* is it 0\.\.1"),
         (Source("zca"), torch.randn(4, 1, 8, 8), r"name the data whitened, as 'toy\?zca=true'"),
         (Source("0..1"), torch.zeros(4, 1, 8, 8, dtype=torch.uint8), "bytes"),

@@ -129,6 +129,25 @@ def test_every_fault_of_a_recipe_is_said_at_once():
     assert len(problems(recipe={"lr": "1", "rate": 1, "batch": 2.5})) == 3
 
 
+REGRESSION = {
+    "labels": torch.tensor([[0.5, -0.5], [-0.5, 0.5]]),
+    "formation": {"targets": {"name": "stored", "kind": "regression"}},
+}
+
+
+@pytest.mark.parametrize(
+    "recipe", [{}, {"loss": {"name": "cross_entropy"}}, {"loss": {"name": "kl"}}]
+)
+def test_regression_targets_are_never_taken_for_logits_or_a_distribution(recipe):
+    [said] = problems(recipe=recipe, **REGRESSION)
+    assert said.startswith("the labels are regression targets") and "'mse'" in said
+
+
+@pytest.mark.parametrize("recipe", [{"loss": {"name": "mse"}}, {"labels": "hard"}])
+def test_regression_targets_are_right_for_squared_error_and_for_hard_labels(recipe):
+    assert problems(recipe=recipe, **REGRESSION) == []
+
+
 def test_the_hash_does_not_depend_on_how_the_keys_of_a_recipe_are_written(tmp_path):
     images, labels = torch.zeros(1, 1, 2, 2), torch.zeros(1, dtype=torch.int64)
     made = SyntheticSet(images, labels, recipe={"lr": {2: 1.0, 10: 0.1}})

@@ -500,7 +500,7 @@ def test_npz_may_name_its_classes(tmp_path):
         ({"train_labels": np.array([0.0, np.nan])}, "train_labels is float64"),
         (
             {"train_labels": np.array(["a", "b"])},
-            "train_labels and test_labels have different types or shapes",
+            "of train_labels and test_labels some are text and some are numbers",
         ),
         ({"train_labels": np.array([0, 1, 1])}, "2 train images but 3 labels"),
         ({"train_labels": np.array([0, 2])}, "1 of 3 classes have no train images: '1'"),

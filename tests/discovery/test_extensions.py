@@ -60,7 +60,7 @@ def run(tmp_path, plugins, **choices):
     registry = parse(REGISTRY, Path("registry.toml"))
     session = Session.of(registry, Places(tmp_path), {"still": bind(Still())}, extensions)
     plan = session.plan(Choices(**choices))
-    return carry_out(session, plan, RunOptions(tmp_path / "run", inline=True)), extensions
+    return carry_out(session, plan, RunOptions(tmp_path / "run", engine="inline")), extensions
 
 
 class Recorder:
@@ -395,3 +395,81 @@ def test_an_observer_that_raises_in_a_worker_is_reported_once_and_left_alone(tmp
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("extension 'loud' is switched off: RuntimeError: no") == 1
     assert (tmp_path / "calls").read_text() == "x"
+
+
+DECODER = '''
+import torch
+from dataclasses import dataclass
+from ddbench import hookimpl
+from ddbench.formations import Decoded, Formation
+
+
+@dataclass(frozen=True)
+class Negative:
+    """No options."""
+
+
+def negative(options, synthetic):
+    images = -synthetic.images  # EDIT
+    return Decoded(images, torch.arange(len(images), device=images.device))
+
+
+@hookimpl
+def register_formations():
+    return {"negative": Formation("decode", Negative, negative, "inverted images")}
+'''
+METHOD = """
+from ddbench import MethodInfo, SyntheticSet, hookimpl
+
+
+@hookimpl
+def describe():
+    return MethodInfo(steps=lambda config, ipc: 0, formations=("negative",))
+
+
+@hookimpl
+def init(synthetic):
+    return [synthetic]
+
+
+@hookimpl
+def condense_step(state):
+    return {}
+
+
+@hookimpl
+def export(state):
+    return SyntheticSet(-state[0].images, state[0].labels,
+                        formation={"decode": {"name": "negative"}})
+"""
+
+
+def test_a_decoder_of_an_extension_is_run_recorded_and_part_of_the_jobs_id(tmp_path):
+    from ddbench import api
+
+    registry = tmp_path / "registry.toml"
+    registry.write_text(REGISTRY.replace('["still"]', '["inverted"]'))
+    decoder, method = tmp_path / "decoder.py", tmp_path / "inverted.py"
+    decoder.write_text(DECODER)
+    method.write_text(METHOD)
+
+    def ids_of(name, plugins):
+        done = CliRunner().invoke(
+            main, ["run", "--preset", "quick", "--registry", str(registry), "--jobs", "1",
+                   "--out", str(tmp_path / name),
+                   "--cache", str(tmp_path / "cache"),
+                   *(part for file in plugins for part in ("--plugin", str(file)))],
+        )  # fmt: skip
+        return done, [folder.name for folder in (tmp_path / name / "condensations").iterdir()]
+
+    done, first = ids_of("run", [decoder, method])
+    assert done.exit_code == 0, done.output
+    made = api.load_run(tmp_path / "run").synthetic(first[0])
+    assert made.formation == {"decode": {"name": "negative"}}
+    assert str(decoder) in made.provenance["parts"]["negative"]
+    decoder.write_text(DECODER.replace("# EDIT", "# edited"))
+    done, second = ids_of("edited", [decoder, method])
+    assert done.exit_code == 0 and first != second
+    # without the extension its rows fail alone, with the name of what lacks
+    done, _ = ids_of("without", [method])
+    assert done.exit_code == 1 and "decoder 'negative' is not installed" in done.output

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from ddbench import MethodInfo, SyntheticSet, hookimpl
+from ddbench.discovery import pricing
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import bind
 from ddbench.discovery.pricing import artifacts_asked_for, condensation, evaluation, network_costs
@@ -17,6 +18,7 @@ FACTS = {
     "num_classes": 3,
     "shape": [1, 8, 8],
     "class_counts": [20, 20, 20],
+    "test_counts": [10, 10, 10],
     "augment": "color_crop_cutout_scale_rotate",
     "epoch_images": 0,
 }
@@ -78,7 +80,7 @@ def test_a_condensation_costs_what_running_it_counts():
         for step in range(7):
             method.hook.condense_step(state=state, task=task, step=step)
     priced = condensation(JOB, FACTS, method, Extensions())
-    assert priced == {"flops": count.total, "lower_bound": False}
+    assert (priced["flops"], priced["lower_bound"]) == (count.total, False)
     assert count.total > 0
 
 
@@ -94,6 +96,26 @@ def test_an_evaluation_costs_what_training_counts():
         "networks": 5,
     }
     assert evaluation(job, FACTS, 6, Extensions())["flops"] == 5 * count.total
+
+
+def test_testing_costs_a_forward_pass_of_every_test_image_on_each_network():
+    recipe = Recipe(epochs=1, batch=4)
+    job = {"architecture": "mlp", "recipe": recipe.plain(), "networks": 2}
+    few = FACTS | {"test_counts": [1, 0, 0]}
+    one = evaluation(job, few, 6, Extensions())
+    assert one["test_flops"] > 0
+    assert evaluation(job, FACTS, 6, Extensions())["test_flops"] == 30 * one["test_flops"]
+
+
+def test_the_memory_of_shapes_is_what_is_held_at_once():
+    with pricing._priced() as count:
+        kept = torch.ones(100, 100, device="meta")
+        for _ in range(3):
+            gone = kept * 2
+            del gone
+        kept = kept.requires_grad_()
+        (kept.exp() * 2).sum()  # what is not saved for backward goes at once
+    assert 2 * 40_000 <= count.peak <= 3 * 40_000 + 100
 
 
 def test_what_content_decides_is_not_priced_but_said():

@@ -20,10 +20,10 @@ from ddbench.discovery import asking
 from ddbench.discovery.asking import Child
 from ddbench.discovery.extensions import Extensions
 from ddbench.discovery.methods import load
-from ddbench.execution.engines import Jobs, crash_records, local
+from ddbench.execution.engines import Jobs, Work, crash_records, local
 from ddbench.execution.engines.inline import run_inline
 from ddbench.execution.engines.limits import free_memory, memory_of_a_job, relieve_log, shorten_log
-from ddbench.execution.engines.local import slots
+from ddbench.execution.engines.work import slots
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.run import Outcome
 from ddbench.execution.runner import Control, Stopped
@@ -125,7 +125,9 @@ def left(kills, folder: Path, jobs: int = 1, steps: int = 3) -> tuple[Jobs, JobC
 
 
 def do_inline(jobs, setting, found, observe=lambda event: None, **arguments):
-    run_inline(jobs, setting, lambda name: load(found[name]), Extensions(), observe, **arguments)
+    work = Work(jobs, setting, found, observe, **arguments)
+    work.load, work.extensions = lambda name: load(found[name]), Extensions()
+    run_inline(work)
 
 
 def test_inline_does_all_jobs(kills, tmp_path):
@@ -282,8 +284,9 @@ def test_a_foreign_set_beside_a_finished_record_fails_its_evaluation_by_name(kil
 
 def test_an_evaluation_that_has_died_stays_failed(kills, tmp_path):
     jobs, setting, found = left(kills, tmp_path / "run")
-    evaluation = jobs.pending.pop()
+    evaluation = jobs.pending[-1]
     do_inline(jobs, setting, found)
+    setting.run.evaluation(evaluation.id).unlink()
     crash_records.dead(evaluation, setting.run, "signal SIGSEGV")
     jobs, *_ = left(kills, tmp_path / "run")
     assert jobs.pending == [] and jobs.failed[0].set_sha256
@@ -410,11 +413,11 @@ def test_a_run_without_processes_ends_with_the_reason_and_keeps_its_jobs(
     jobs, setting, _ = left(kills, tmp_path / "run")
     pending = len(jobs.pending)
     monkeypatch.setattr(BaseProcess, "start", cannot_start(errno.EMFILE))
-    monkeypatch.setattr(local, "CLAIM_WAIT", 0.0)
+    monkeypatch.setattr("ddbench.execution.engines.work.CLAIM_WAIT", 0.0)
     if not at_first:
         monkeypatch.setattr(local._Local, "_server_is_up", lambda self: True)
     with pytest.raises(StartError, match=r"no process .*Too many open files.*ulimit -n"):
-        local.run_local(jobs, setting, {})
+        local.run_local(Work(jobs, setting, {}))
     assert len(jobs.pending) == pending and not jobs.running and states(tmp_path / "run") == []
 
 
@@ -428,19 +431,20 @@ def test_too_few_open_files_are_told_before_anything_starts(
     monkeypatch.setattr("resource.getrlimit", lambda kind: (allowed, allowed))
     monkeypatch.setattr(local._Local, "_server_is_up", lambda self: pytest.fail("it starts"))
     with pytest.raises(StartError, match=f"allows {allowed} open files.*`ulimit -n 1024`") as told:
-        local.run_local(left_over, replace(setting, jobs=jobs), {})
+        local.run_local(Work(left_over, replace(setting, jobs=jobs), {}))
     assert ("--jobs 1" in str(told.value)) == fewer
 
 
 def test_a_job_whose_process_cannot_start_waits_for_another_to_end(kills, tmp_path, monkeypatch):
     jobs, setting, _ = left(kills, tmp_path / "run")
-    runner = local._Local(jobs, setting, {}, lambda event: None, lambda: False)
+    work = Work(jobs, setting, {})
+    runner = local._Local(work)
     runner.workers = [object()]
     job = next(iter(jobs.ready()))
     for _ in range(2 * local.RETRIES):
         jobs.start(job)
         runner._could_not_start(job, OSError(errno.EAGAIN, "busy"))
-        assert job in jobs.pending and runner.not_before[job.id] > time.monotonic()
+        assert job in jobs.pending and job not in list(work.ready())
 
 
 @pytest.mark.parametrize(
@@ -473,7 +477,8 @@ def test_what_answers_about_methods_and_what_works_are_forked_from_one_server(
     asked_of(ForkServer(local.PRELOAD), tmp_path / "cache")
     run = RunFolder(tmp_path / "run")
     run.create()
-    local.run_local(Jobs.left(plan, run), JobContext(run.root, tmp_path / "cache"), found)
+    work = Work(Jobs.left(plan, run), JobContext(run.root, tmp_path / "cache"), found)
+    local.run_local(work)
     light, asked, worked = parents.read_text().split()
     assert asked == worked != str(os.getpid())
     assert light != asked  # a server without the workers' code is no use to jobs

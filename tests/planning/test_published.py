@@ -25,13 +25,14 @@ CHOSEN = {"dataset": "datasets", "arch": "architectures", "ipc": "ipc", "init": 
 FIELD = {"dataset": "dataset", "arch": "architecture", "ipc": "ipc", "init": "init"}
 ELSEWHERE = {
     "dataset": ("usps", "mhist", "cifar10?zca=true", "mnist?train_per_class=5000"),
-    "arch": ("lenet", "mlp", "alexnet", "convnet-d4", "convnet-w32"),
+    "arch": ("lenet", "mlp", "alexnet", "convnet-d4", "convnet-w32", "convnet-w32-bn"),
     "ipc": (3, 25, 1000),
     "init": ("noise", "real", "spc", "kmeans"),
 }
 UNUSED = {
     "fedd3": {"arch", "init"},  # it matches no network; clients start from their own images
     "idc": {"init"},  # it makes its own canvases
+    "rded": {"init"},  # it only selects
 }
 FREE = {"datm": (("datm", "select", ("init",)),)}  # of what would forbid to start elsewhere
 SAME = {"cifar10?zca=true": "cifar10-zca"}
@@ -98,7 +99,7 @@ EACH = pytest.mark.parametrize(
 def test_every_table_of_the_registry_that_is_published_is_tried():
     tables = {name for name, table in REGISTRY.methods.items() if table.get("published", True)}
     assert {row for row, _ in HOMES} == tables | {
-        "gm", "dsa", "dm", "idc", "mtt", "datm", "fedd3", "frepo", "rded",
+        "gm", "dsa", "dm", "idc", "mtt", "datm", "fedd3", "frepo", "rded", "sre2l",
     }  # fmt: skip
 
 
@@ -153,6 +154,11 @@ def reductions(row, *settings):
         ("gm", "inner_epochs", 7, False),  # a network that is matched once is never trained
         ("gm@ipc100", "inner_epochs", 7, True),
         ("dm", "batch_real", 6001, True),
+        ("rded", "batch", 50, False),  # that of ipc 10
+        ("rded", "candidates", 299, True),
+        ("rded", "teacher", "convnet-bn", False),  # the one that is condensed for
+        ("sre2l", "together", 10, True),
+        ("sre2l", "batch", 1000, True),
         ("fedd3", "alpha", 0.1, False),  # of another partition
         ("fedd3", "server", "convnet", False),  # which is only counted with
         ("fedd3", "ridge", 1e-5, True),

@@ -219,7 +219,7 @@ def test_parts_have_two_digits_and_are_rounded_down(total, n, workers, part):
 def test_the_test_set_is_read_for_what_was_chosen_alone_and_once(session, tmp_path):
     settings = (("shift", "rate", (0.1, 0.2)),)
     plan = session.plan(Choices(validate=20, rows=("shift",), settings=settings))
-    where = RunOptions(tmp_path / "run", inline=True)
+    where = RunOptions(tmp_path / "run", engine="inline")
     carry_out(session, plan, where)
     records = read_run(open_run(tmp_path / "run")).evaluations.values()
     assert {(r.tested_on, r.n_test) for r in records} == {(VALIDATION, 16)}

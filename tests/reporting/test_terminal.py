@@ -26,6 +26,7 @@ from ddbench.reporting.terminal import (
     show_last,
 )
 from ddbench.reporting.terminal.chart import binned, chart
+from ddbench.reporting.terminal.eta import Eta
 from ddbench.reporting.terminal.job_words import JobWords
 from ddbench.reporting.terminal.progress import outcome, stale_lines
 from ddbench.store.job_names import find_job
@@ -238,6 +239,21 @@ def evaluation(of="dm-1", id="e-1", **fields):
     return Evaluation(id=id, condensation=of, **values | fields)
 
 
+def test_the_time_that_is_left_goes_by_what_was_foretold_and_how_that_has_held():
+    jobs = [condensation(seed=s, id=f"dm-{s}") for s in range(8)]
+    foretold = Eta(FakeJobs(pending=jobs), {job.id: 10.0 for job in jobs}, jobs_at_once=2)
+    assert foretold.remaining_s == 40
+    for job in jobs[:4]:
+        foretold.ended(job, 30.0)  # three times as long
+    assert foretold.remaining_s == 3 * 40 / 2
+    unknown = Eta(FakeJobs(pending=jobs), {}, jobs_at_once=1)
+    unknown.ended(jobs[0], 5.0)
+    assert unknown.remaining_s is None  # one job tells nothing of the others
+    for job in jobs[1:3]:
+        unknown.ended(job, 5.0)
+    assert unknown.remaining_s == 5 * 5
+
+
 def test_a_plan_has_a_line_for_all_seeds_of_a_row(capsys):
     jobs = [condensation(seed=s, id=f"dm-{s}") for s in range(3)]
     evaluations = [evaluation(f"dm-{s}", f"e-{s}") for s in range(3)] + [evaluation(None)]
@@ -254,7 +270,7 @@ def test_a_plan_has_a_line_for_all_seeds_of_a_row(capsys):
     counts = (
         "3 condensations, 4 evaluations of 12 networks (1 on the whole training set), 2 skipped"
     )
-    assert counts in out and "time: not known" in out
+    assert counts in out and "time" not in out
 
 
 def own_plan():
@@ -452,6 +468,7 @@ def test_long_curves_are_averaged_in_equal_parts():
 class FakeJobs:
     total: int = 2
     kept: int = 1
+    pending: list = field(default_factory=list)
     blocked: dict = field(default_factory=dict)
     outdated: list = field(default_factory=list)
     folder: RunFolder = RunFolder(Path("no run"))

@@ -261,6 +261,35 @@ def test_a_sets_own_epochs_move_the_drop_to_just_past_the_half():
     assert recipe.drop == LRDrop(502)
 
 
+REGRESSION = {"targets": {"name": "stored", "kind": "regression"}}
+
+
+def regression_set(task, scale):
+    """Return one image a class with centred one-hot targets, `scale` high."""
+    targets = scale * (F.one_hot(task.labels[::20], 3) - 1 / 3)
+    recipe = {"loss": {"name": "mse"}, "optimizer": "adam", "lr": 0.01, "steps": 30, "batch": 3}
+    return SyntheticSet(task.images[::20], targets, recipe, formation=REGRESSION)
+
+
+def test_regression_targets_are_what_networks_answer_by_a_sets_own_recipe(predictions):
+    task = toy_task()
+    real = RealImages(task.images[::20], task.labels[::20], 3)
+    how = {"architecture": "convnet-w8-d1", "recipe": Recipe(4), "networks": 1}
+    own = evaluate(regression_set(task, 5), real, own=True, **how)
+    assert (own.regime, own.labels, own.steps_trained) == ("SL", "soft", 30)
+    wanted = regression_set(task, 5).labels
+    torch.testing.assert_close(predictions[0][1], wanted, rtol=0, atol=0.5)
+
+
+def test_regression_targets_leave_the_column_of_hard_labels_as_it_is(predictions):
+    task = toy_task()
+    real = RealImages(task.images, task.labels, 3)
+    how = {"architecture": "convnet-w8-d1", "recipe": Recipe(4), "networks": 1}
+    for scale in (1, 5):
+        assert evaluate(regression_set(task, scale), real, **how).labels == "hard"
+    assert torch.equal(predictions[0][1], predictions[1][1])
+
+
 # -- a learning rate that is chosen ------------------------------------------------------------
 
 RATES = (1e-7, 0.1)  # the first learns nothing

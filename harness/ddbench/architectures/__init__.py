@@ -52,6 +52,7 @@ __all__ = [
     "catalogue",
     "has_batchnorm",
     "listing",
+    "outline",
     "register_architectures",
     "scaled",
 ]
@@ -122,6 +123,17 @@ def build(
     return network
 
 
+def outline(
+    name: str, shape: Shape, num_classes: int, catalogue: Catalogue | None = None
+) -> nn.Module:
+    """Return a network as `build` does, with the shapes of its weights and without their numbers.
+
+    It is on the device "meta": nothing is allocated, and nothing drawn.
+    """
+    with torch.device("meta"):
+        return build(name, shape, num_classes, catalogue)
+
+
 @dataclass(frozen=True)
 class Listed:
     """One family as a listing shows it."""
@@ -147,8 +159,7 @@ def listing(catalogue: Catalogue | None = None) -> list[Listed]:
 
 def _count(family: Architecture, shape: Shape) -> int | None:
     try:
-        with torch.device("meta"):
-            network = family.build(shape, LISTED_CLASSES, options_of(family, {}))
+        network = outline(family.name, shape, LISTED_CLASSES, {family.name: family})
     except ArchitectureError:
         return None
     return sum(parameter.numel() for parameter in network.parameters())

@@ -20,6 +20,7 @@ from ddbench.cli import (
     results,
     run,
     sets,
+    submit,
     verify,
 )
 from ddbench.cli.shared import Suggesting
@@ -53,6 +54,7 @@ def main(debug: bool) -> None:
 for command in (
     run.run,
     run.plan,
+    submit.submit,
     run.init_registry,
     sets.evaluate,
     verify.verify,

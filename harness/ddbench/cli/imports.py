@@ -1,4 +1,4 @@
-"""The command that makes a set of another program's file."""
+"""The command that imports a synthetic set from the file of another program."""
 
 from __future__ import annotations
 
@@ -24,39 +24,43 @@ if TYPE_CHECKING:
     "--dataset",
     required=True,
     shell_complete=completing(datasets_of),
-    help="The data that the set was made of, with options as in 'cifar10?zca=true'.",
+    help="Dataset that the set was made from, with options as in 'cifar10?zca=true'.",
 )
 @click.option(
     "--space",
     type=click.Choice(["normalised", "zca", "0..1", "0..255"]),
-    help="In which space its images are: it is asked for, never guessed.",
+    help="The space of its images; you must tell it, because it cannot be guessed.",
 )
-@click.option("--mean", metavar="NUMBERS", help="Of normalised images, by others than the data's.")
-@click.option("--std", metavar="NUMBERS", help="With --mean: one number a channel, as 0.2,0.2,0.2.")
+@click.option("--mean", metavar="NUMBERS", help="Mean of normalised images, if not the dataset's.")
+@click.option(
+    "--std", metavar="NUMBERS", help="With --mean: one number per channel, such as 0.2,0.2,0.2."
+)
 @click.option(
     "--layout",
     type=click.Choice(["auto", "dc", "mtt", "datm", "pair"]),
     default="auto",
     show_default=True,
-    help="Whose file it is: of DatasetCondensation, MTT, DATM, or (images, labels).",
+    help="Program that wrote it: DatasetCondensation, MTT, DATM, or (images, labels).",
 )
-@click.option("--labels", type=click.Path(path_type=Path), help="The file of the labels.")
-@click.option("--experiment", type=click.IntRange(min=0), help="Which of several sets, from 0.")
+@click.option("--labels", type=click.Path(path_type=Path), help="File with the labels.")
 @click.option(
-    "--first-label", type=click.IntRange(0, 1), help="Number of the first class, where unclear."
+    "--experiment", type=click.IntRange(min=0), help="Number of the set in the file, from 0."
 )
 @click.option(
-    "--soft", type=click.Choice(["logits", "probabilities"]), help="What rows of labels are."
+    "--first-label", type=click.IntRange(0, 1), help="Number of the first class, if unclear."
+)
+@click.option(
+    "--soft", type=click.Choice(["logits", "probabilities"]), help="Meaning of label rows."
 )
 @click.option(
     "--recipe",
     multiple=True,
     metavar="KEY=VALUE",
-    help="How it wants to be trained, as lr=0.02; keys: lr, batch, epochs, augment, labels.",
+    help="Its training recipe, such as lr=0.02; keys: lr, batch, epochs, augment, labels.",
 )
-@click.option("--method", default="", help="What made it, for the tables.  [default: its name]")
+@click.option("--method", default="", help="Method that made it, for tables.  [default: its name]")
 @click.option(
-    "--to", type=click.Path(path_type=Path), help="The file to write.  [default: FILE.safetensors]"
+    "--to", type=click.Path(path_type=Path), help="Output file.  [default: FILE.safetensors]"
 )
 @stacked(PLACES)
 @explained
@@ -102,7 +106,11 @@ def _check(target: Path, claim: Claim) -> str:
 
 
 def _target(path: Path) -> Path:
-    return path / "images_best.safetensors" if path.is_dir() else path.with_suffix(".safetensors")
+    if path.is_dir():
+        return path / "images_best.safetensors"
+    if path.suffix == ".safetensors":
+        return path.with_name(f"{path.stem}-imported.safetensors")
+    return path.with_suffix(".safetensors")
 
 
 def _data(session: Session, name: str) -> RealData:

@@ -25,10 +25,10 @@ from ddbench.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from ddbench.execution.run import Outcome, RunOptions
+    from ddbench.execution.run import Outcome
+    from ddbench.execution.run_options import RunOptions
     from ddbench.execution.signals import Stop
     from ddbench.planning.jobs import Plan
-    from ddbench.planning.prices import Priced
     from ddbench.planning.workspace import Session
     from ddbench.processes.fork_server import ForkServer
 
@@ -59,7 +59,7 @@ def run(
     Exit codes: 0 all jobs done, 1 a job failed, 2 wrong usage, 3 nothing could run, 4 stopped
     with jobs left, 130 interrupted.
     """
-    from ddbench.execution.run import jobs_at_once
+    from ddbench.execution.run_options import jobs_at_once
     from ddbench.reporting.terminal import at_work
 
     if print_registry:
@@ -73,12 +73,17 @@ def run(
         session = open_session(given, planning=True, server=server_of(options))
         with at_work("planning"):
             plan = session.plan(choices)
-        if require_all and plan.skipped:
-            reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
-            fail("\n  ".join(["--require-all:", *reasons]))
+        refuse_skipped(plan, require_all)
         if test:
             _require_validation(plan)
         close(carried_out(session, plan, options, stop, test), as_json)
+
+
+def refuse_skipped(plan: Plan, require_all: bool) -> None:
+    """End where rows are skipped and all are required."""
+    if require_all and plan.skipped:
+        reasons = dict.fromkeys(left_out.reason for left_out in plan.skipped)  # one a seed
+        fail("\n  ".join(["--require-all:", *reasons]))
 
 
 def stop_of(given: Mapping[str, Any]) -> Stop:
@@ -95,13 +100,13 @@ def server_of(options: RunOptions) -> ForkServer | None:
     from ddbench.execution.engines import PRELOAD
     from ddbench.processes.fork_server import ForkServer
 
-    return None if options.inline else ForkServer(PRELOAD, options.threads)
+    return ForkServer(PRELOAD, options.threads) if options.engine == "local" else None
 
 
 def run_options(given: Mapping[str, Any], out: Path) -> RunOptions:
     """Return how a plan is carried out, from the values of the options in `RUN` or `ENGINE`."""
     from ddbench.execution.devices import device_named
-    from ddbench.execution.run import RunOptions
+    from ddbench.execution.run_options import RunOptions
     from ddbench.planning.option_values import parse_duration, parse_size
 
     preset = given["preset"] or DEFAULT_PRESET
@@ -118,12 +123,25 @@ def run_options(given: Mapping[str, Any], out: Path) -> RunOptions:
         threads=given["threads"],
         checkpoint_s=parse_duration(given.get("checkpoint_every", "60s"), "--checkpoint-every"),
         keep_state=given.get("keep_state", False),
-        inline=given["debug"],
+        engine="inline" if given["debug"] else given.get("engine", "local"),
+        engine_options=_engine_options(given),
         keep_stale=given.get("keep_stale", False),
         observers=_observers(given["observers"]),
         command=("ddbench", *sys.argv[1:]),
         preset=preset,
     )
+
+
+def _engine_options(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the engine takes beside the jobs, by name."""
+    address = given.get("ray_address")
+    options = {} if address is None else {"address": address}
+    for text in given.get("engine_settings", ()):
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            fail(f"--engine-option {text}: expected NAME=VALUE")
+        options[name] = value
+    return options
 
 
 def carried_out(
@@ -139,7 +157,7 @@ def carried_out(
     from ddbench.reporting.leaderboard import load
     from ddbench.reporting.terminal import Progress
 
-    tracebacks = options.inline or debugging()
+    tracebacks = options.engine == "inline" or debugging()
     with Progress(tracebacks=tracebacks) as progress:
         outcome = carry_out(session, plan, options, progress, stop)
     if test and not outcome.stopped:
@@ -157,7 +175,7 @@ def _require_validation(plan: Plan) -> None:
 
 
 def _observers(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `names`, once each observer is known to be at hand."""
+    """Return `names`, after a check that each observer is installed."""
     from ddbench.discovery.observers import ObserverError, make
 
     try:
@@ -173,7 +191,7 @@ def close(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
     if not outcome.stopped.startswith("SIG"):  # a batch system grants seconds, not a report
         _show(outcome, as_json)
     if outcome.stopped:
-        left = len(outcome.jobs.pending)
+        left = outcome.jobs.left_over
         click.echo(
             f"stopped ({outcome.stopped}); {left} jobs left, the same command goes on", err=True
         )
@@ -200,93 +218,48 @@ def _show(outcome: Any, as_json: bool) -> None:  # noqa: ANN401
 
 @click.command()
 @stacked(CHOICES)
+@stacked(RUN)
 @stacked(PLACES)
 @JSON
-@click.option("--price", is_flag=True, help="Count the FLOPs of it, without running it.")
 @click.option(
-    "--rate",
-    type=click.FloatRange(min=0, min_open=True),
-    default=5.0,
+    "--price/--no-price",
+    default=True,
     show_default=True,
-    help="TFLOP/s that --price takes to tell the time; measure yours with a short run.",
+    help="Count the operations, and tell hours, memory and disk; nothing is run.",
 )
+@click.option("--fit", "fit", metavar="TIME", help="Say what to leave out to end within, as 2h.")
 @explained
-def plan(as_json: bool, price: bool, rate: float, **given: Any) -> None:  # noqa: ANN401
-    """Show what `run` with the same options would do, and with --price at what cost.
+def plan(as_json: bool, price: bool, fit: str | None, require_all: bool, **given: Any) -> None:  # noqa: ANN401
+    """Show what `run` with the same options would do, and at what cost.
+
+    Hours are known from jobs that have ended on this machine, else from a measurement of a few
+    seconds, made once. Counting takes seconds for each row; what is counted is kept.
 
     Exit codes: as `run` would give them for what cannot run: 1 a broken plugin, 3 nothing can run.
     """
-    from ddbench.execution.devices import device_named
-    from ddbench.execution.run import RunOptions, jobs_at_once
+    from ddbench.execution.costs import costs, to_fit
+    from ddbench.execution.run_options import jobs_at_once
+    from ddbench.planning.option_values import parse_duration
     from ddbench.reporting.terminal import at_work, print_plan
 
-    workers = jobs_at_once(RunOptions(Path(), device_named("auto")[0]))
+    within = parse_duration(fit, "--fit") if fit else None
+    options = run_options(given, given["out"] or Path("runs") / (given["preset"] or DEFAULT_PRESET))
+    workers = jobs_at_once(options)
     session = open_session(given, planning=True)
     with at_work("planning"):
         planned = session.plan(choices_of(given, workers))
-        shared = [] if price else session.shared(planned)
-    if price:
-        _print_prices(session.price(planned), rate, as_json)
-    else:
-        print_plan(planned, shared, jobs_at_once=workers, as_json=as_json)
+        refuse_skipped(planned, require_all)
+        shared = session.shared(planned)
+    found = None
+    if (price or within is not None) and (planned.condensations or planned.evaluations):
+        with at_work("counting operations"):
+            found = costs(session, planned, options)
+    proposals = to_fit(planned, found, within) if found and within is not None else []
+    print_plan(
+        planned, shared, jobs_at_once=workers, as_json=as_json,
+        costs=found, proposals=proposals, within_s=within,
+    )  # fmt: skip
     raise SystemExit(planned.exit_code)
-
-
-def _print_prices(prices: list[Priced], rate: float, as_json: bool) -> None:
-    from ddbench.reporting.terminal import print_json, print_table
-    from ddbench.text import number_format
-
-    if as_json:
-        print_json([_price(one, rate) for one in prices])
-    else:
-        some = any(one.unpriced for one in prices)
-        rows = [_price_row(one, rate, why=some) for one in prices]
-        print_table(rows, right=("FLOPs", "time"))
-    total = sum(one.flops for one in prices)
-    least = "at least " if any(one.lower_bound or one.unpriced for one in prices) else ""
-    click.echo(
-        f"{least}{number_format.flops(total)}, "
-        f"{number_format.duration(total / 1e12 / rate)} at {rate:g} TFLOP/s "
-        f"(matrix products and convolutions, 2 per multiply-add). Left out: {_left_out(prices)}",
-        err=True,
-    )
-
-
-def _left_out(prices: list[Priced]) -> str:
-    """Return what a total does not count, in words."""
-    left = ["testing"]
-    if missing := list(dict.fromkeys(one.row for one in prices if one.unpriced)):
-        left.append(f"what is not priced ({'; '.join(missing)})")
-    if some := list(dict.fromkeys(one.row for one in prices if one.lower_bound)):
-        left.append(f"work whose amount the images decide ({'; '.join(some)})")
-    return ", ".join(left)
-
-
-def _price(one: Priced, rate: float) -> dict[str, Any]:
-    """Return a price as plain data: numbers as counted, null where there are none."""
-    return {
-        "what": one.kind,
-        "row": one.row,
-        "jobs": one.jobs,
-        "flops": None if one.unpriced else one.flops,
-        "hours": None if one.unpriced else one.flops / 1e12 / rate / 3600,
-        "lower_bound": one.lower_bound,
-        "why": one.unpriced or None,
-    }
-
-
-def _price_row(one: Priced, rate: float, why: bool) -> dict[str, Any]:
-    """Return a price as a line of a table, in units that fit its size."""
-    from ddbench.text import number_format
-
-    row = {"what": one.kind, "row": one.row, "jobs": one.jobs}
-    if one.unpriced:
-        return row | {"FLOPs": "not priced", "why": one.unpriced}
-    counted = {
-        "FLOPs": ("≥ " if one.lower_bound else "") + number_format.count(one.flops),
-        "time": number_format.duration(one.flops / 1e12 / rate),
-    }
-    return row | counted | ({"why": ""} if why else {})
 
 
 @click.command("init-registry")

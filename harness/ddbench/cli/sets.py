@@ -33,7 +33,7 @@ SET = "synthetic.safetensors"  # as a run folder names it
 DATASET = click.option(
     "--dataset",
     shell_complete=completing(datasets_of),
-    help="Whose test images to test on.  [default: the data that the set was made of]",
+    help="Dataset with the test images.  [default: the data that the set was made of]",
 )
 
 
@@ -46,7 +46,7 @@ DATASET = click.option(
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Run folder; goes on with one there.  [default: runs/evaluate-<name>]",
+    help="Run folder; an existing run is continued.  [default: runs/evaluate-<name>]",
 )
 @stacked(ENGINE)
 @stacked(PLACES)
@@ -61,10 +61,10 @@ def evaluate(
 ) -> None:
     """Evaluate sets from FILES, each a synthetic.safetensors of any run, or an imported one.
 
-    The results go into a run folder of their own: `leaderboard` and `report` read it, and further
-    files may join it. A set with a recipe or soft labels of its own is evaluated by these too.
+    The results go into a new run folder, which `leaderboard` and `report` read; you can add files
+    to it later. A set with its own recipe or soft labels is also evaluated with these.
 
-    Exit codes: as `run`.
+    Exit codes: see `run`.
     """
     from ddbench.execution.given_sets import lay_in
     from ddbench.store.run_folder import RunFolder

@@ -330,6 +330,20 @@ RUN = (
     click.option(
         "--require-all", is_flag=True, help="Missing data is an error, not a skipped row."
     ),
+    click.option(
+        "--engine",
+        default="local",
+        show_default=True,
+        help="What runs the jobs: local, inline, ray, or an extension's engine.",
+    ),
+    click.option("--ray-address", help="A Ray cluster for --engine ray, instead of a new one."),
+    click.option(
+        "--engine-option",
+        "engine_settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="An option of the engine; repeatable.",
+    ),
     ENGINE[-1],
 )
 
@@ -401,7 +415,7 @@ def choices_of(given: Mapping[str, Any], workers: int | None = None) -> Choices:
         RegistryError: Nothing is chosen. What is wrong beside that waits for the planner, which
             tells it with all else.
     """
-    from ddbench.execution.run import default_jobs
+    from ddbench.execution.run_options import default_jobs
     from ddbench.planning.jobs import Choices
     from ddbench.planning.option_values import parse_duration, parse_percentage, parse_setting
     from ddbench.planning.registry import RegistryError

@@ -37,14 +37,12 @@ OF_A_FILE = ("spread", "networks", "own_recipe", "dataset", "evaluate_on", "prot
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path), metavar="FILE|RUN")
 @click.argument("wanted", nargs=-1, metavar="[JOB]...", shell_complete=complete_job)
+@click.option("--accuracy", metavar="PERCENT", help="Claimed mean accuracy of FILE, such as 45.2%.")
 @click.option(
-    "--accuracy", metavar="PERCENT", help="What is claimed of FILE: a mean accuracy, as 45.2%."
+    "--spread", metavar="PERCENT", help="Claimed standard deviation over networks, such as 0.8%."
 )
-@click.option("--spread", metavar="PERCENT", help="Its standard deviation over networks, as 0.8%.")
-@click.option(
-    "--networks", type=click.IntRange(min=1), help="How many networks the claim is the mean of."
-)
-@click.option("--own-recipe", is_flag=True, help="The claim is by the set's own recipe and labels.")
+@click.option("--networks", type=click.IntRange(min=1), help="Number of networks of the claim.")
+@click.option("--own-recipe", is_flag=True, help="The claim uses the set's own recipe and labels.")
 @DATASET
 @EVALUATE_ON
 @PROTOCOL
@@ -52,7 +50,7 @@ OF_A_FILE = ("spread", "networks", "own_recipe", "dataset", "evaluate_on", "prot
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Run folder of what is found again.  [default: runs/verify-<name>]",
+    help="Run folder for the new results.  [default: runs/verify-<name>]",
 )
 @stacked(ENGINE)
 @stacked(PLACES)
@@ -64,16 +62,16 @@ def verify(
     as_json: bool,
     **given: Any,  # noqa: ANN401
 ) -> None:
-    """Evaluate again, and say whether what is claimed holds.
+    """Evaluate again, and test whether a claimed accuracy holds.
 
-    Of RUN: all finished evaluations of its final sets, or those of JOB, the beginning of an id of a
-    set or of an evaluation. Of FILE: what the run says that it lies in; or with --accuracy what you
-    have read, on one network (--evaluate-on) and by one protocol (--protocol).
+    For RUN: all finished evaluations of its final sets, or those of JOB (the beginning of an id).
+    For FILE: the results in the run that holds it, or with --accuracy a published figure, on one
+    network (--evaluate-on) with one protocol (--protocol).
 
-    A claim holds where a test of equality does not refuse it at 5%, with Holm's correction for
-    several claims. The interval is the 95% one of what is found less what is claimed.
+    A claim holds if a test of equality does not reject it at 5%, with Holm's correction for
+    several claims. The 95% interval is that of the new result minus the claim.
 
-    Exit codes: 0 all claims hold, 1 one does not or could not be tested, 2 usage, 4 stopped.
+    Exit codes: 0 all claims hold, 1 one does not or was not tested, 2 wrong usage, 4 stopped.
     """
     from ddbench.reporting.terminal import print_verdicts
 
@@ -83,7 +81,7 @@ def verify(
             found = _of_run(target, wanted, given, stop)
         else:
             if wanted:
-                fail(f"{wanted[0]}: jobs are of a run, --accuracy is of one file; give one of them")
+                fail(f"{wanted[0]}: jobs belong to a run, --accuracy to one file; give one of them")
             found = _of_claim(target, given, stop)
         print_verdicts(found, as_json=as_json)
         raise SystemExit(0 if found.holds else 1)
@@ -120,7 +118,7 @@ def _of_run(target: Path, jobs: Sequence[str], given: Mapping[str, Any], stop: S
 
 def _run_of(target: Path, jobs: Sequence[str]) -> tuple[Path, Sequence[str]]:
     """Return the run folder and the jobs that a target means: a run, or a set that lies in one."""
-    place = target.parent if target.name == SET else target
+    place = (target.parent if target.name == SET else target).resolve()
     if place.parent.name != "condensations":
         if target.is_file():
             fail(
@@ -188,7 +186,7 @@ def _verified(
     from ddbench.store.records import DONE
 
     if outcome.stopped:
-        left = len(outcome.jobs.pending)
+        left = outcome.jobs.left_over
         fail(
             f"stopped ({outcome.stopped}); {left} jobs left, the same command goes on",
             outcome.exit_code,

@@ -206,7 +206,7 @@ class ArtifactStore:
                 yield Litter(path, "a stale lock file", lock=path)
 
     def remove(self, name: str) -> None:
-        """Remove an artifact, finished or not; waits for whoever is building it.
+        """Remove an artifact, finished or not; waits until a running build ends.
 
         Raises:
             OSError: A part of it cannot be removed.

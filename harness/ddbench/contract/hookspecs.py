@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ddbench.architectures import Architecture
+    from ddbench.contract.engines import Engine
     from ddbench.contract.synthetic_set import SyntheticSet
     from ddbench.contract.task import Task
     from ddbench.datasets import Source
     from ddbench.formations import Formation
 
-HOOK_API = 3  # raised when a hook is added or gains an argument; hooks never lose one
+HOOK_API = 4  # raised when a hook is added or gains an argument; hooks never lose one
 METHODS_GROUP = "ddbench.methods"
 EXTENSIONS_GROUP = "ddbench.extensions"
 
@@ -343,6 +344,10 @@ class ExtensionHooks:
     @hookspec
     def register_inits(self) -> Mapping[str, Init] | None:
         """Return inits by name."""
+
+    @hookspec
+    def register_engines(self) -> Mapping[str, Engine] | None:
+        """Return engines by name."""
 
     @hookspec
     def register_formations(self) -> Mapping[str, Formation] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ddbench.contract.synthetic_set import SyntheticSet, check_fit, check_recipe, check_space
+from ddbench.text.lines import brief
 
 LEAST_WHITE = 20.0  # above it values are no normalised pixels, where none is below 0
 
@@ -58,7 +59,7 @@ def _other_names(found: object, expected: Sequence[str]) -> str:
     if not isinstance(found, list | tuple) or list(found) == list(expected):
         return ""
     c = next((c for c, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), 0)
-    return f"; its class {c} is {found[c]!r}, theirs {expected[c]!r}" if found else ""
+    return f"; its class {c} is {brief(found[c])}, theirs {brief(expected[c])}" if found else ""
 
 
 def _class_order(synthetic: SyntheticSet, expected: Sequence[str]) -> list[str]:
@@ -69,8 +70,8 @@ def _class_order(synthetic: SyntheticSet, expected: Sequence[str]) -> list[str]:
         return []
     c = next(c for c, name in enumerate(found) if name != expected[c])
     return [
-        f"its classes stand in another order: its class {c} is {found[c]!r}, the data's"
-        f" {expected[c]!r}; number its labels as the data do, and save it again"
+        f"its classes stand in another order: its class {c} is {brief(found[c])}, the data's"
+        f" {brief(expected[c])}; number its labels as the data do, and save it again"
     ]
 
 

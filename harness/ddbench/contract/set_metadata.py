@@ -57,21 +57,17 @@ def about_data(name: str, dataset: Dataset, validate: int | None = None) -> dict
     }
 
 
+# Of a condensation, under the names that its record has.
+TOLD = (
+    "row", "method", "source", "init", "ipc", "seed", "steps", "published_steps", "budget_s",
+    "step_unit", "architecture", "reduced", "published", "quick", "setting", "paper", "bibtex",
+)  # fmt: skip
+
+
 def about_job(job: Condensation) -> dict[str, Any]:
     """Return what a set's provenance keeps of the condensation that made it, as plain values."""
-    return {
-        "method": job.method,
-        "source": job.source,
-        "id": job.id,
-        "row": job.row,
-        "options": dict(job.config),
-        "init": job.init,
-        "ipc": job.ipc,
-        "seed": job.seed,
-        "steps": job.steps,
-        "architecture": job.architecture,
-        "code": job.code,
-    }
+    told = {name: getattr(job, name) for name in TOLD}
+    return {**told, "options": dict(job.config), "code": job.code, "id": job.id}
 
 
 # -- for a person's own code -------------------------------------------------------------------
@@ -191,12 +187,30 @@ def _made(provenance: Mapping[str, Any]) -> dict[str, str]:
     return {
         "made by": f"{who} ({source})" if who and source else str(who),
         "imported from": str(provenance.get("imported_from") or ""),
+        "claimed there": _claimed(_mapping(provenance.get("claimed"))),
         "seed": brief(provenance["seed"]) if "seed" in provenance else "",
         "init": str(provenance.get("init") or ""),
         "matched on": str(provenance.get("architecture") or ""),
-        "steps": brief(provenance["steps"]) if "steps" in provenance else "",
+        "steps": _steps(provenance),
         "options": _pairs(_mapping(provenance.get("options"))),
     }
+
+
+def _claimed(claims: Mapping[str, Any]) -> str:
+    """Return the accuracies that a file of another program claims, by its names of networks."""
+    means = [
+        f"{100 * sum(values) / len(values):.1f}% on {network}"
+        for network, values in claims.items()
+        if isinstance(values, list) and values and all(map(number_format.known, values))
+    ]
+    return ", ".join(means)
+
+
+def _steps(provenance: Mapping[str, Any]) -> str:
+    taken, planned = (provenance.get(name) for name in ("taken", "steps"))
+    if taken is None or taken == planned:
+        return "" if planned is None else brief(planned)
+    return f"{brief(taken)} of {brief(planned)}"
 
 
 def _data(provenance: Mapping[str, Any]) -> dict[str, str]:

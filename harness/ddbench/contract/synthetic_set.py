@@ -304,7 +304,19 @@ def check_recipe(result: SyntheticSet) -> list[str]:
     problems = recipe_faults(result.recipe)
     if result.recipe.get("labels") == "soft" and not result.soft:
         problems.append("the recipe's labels are 'soft', but the set's are class indices: 'hard'")
-    return problems
+    return problems or _check_loss(result)
+
+
+def _check_loss(result: SyntheticSet) -> list[str]:
+    """Return why the labels are not what the recipe's loss takes; the recipe itself is right."""
+    loss = result.recipe.get("loss", {}).get("name", "cross_entropy")
+    hard = result.recipe.get("labels") == "hard"
+    if hard or result.label_kind != "regression" or loss == "mse":
+        return []
+    return [
+        f"the labels are regression targets, which are no distribution, and the recipe's loss is"
+        f" {loss}; take {{'name': 'mse'}}, or labels 'hard'"
+    ]
 
 
 def check_space(result: SyntheticSet, space: Mapping[str, Any]) -> list[str]:

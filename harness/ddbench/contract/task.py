@@ -251,11 +251,11 @@ class Task:
         """Return the folder of something costly that several condensations share.
 
         `spec` (plain values) must hold everything that determines it; the dataset's fingerprint
-        is added here. `build(work)` fills ``work.folder`` if nobody has yet. Neither building nor
+        is added here. `build(work)` fills ``work.folder`` once. Neither building nor
         waiting for another builder counts as condensing; the build is metered once, by itself.
 
         `steps` is how often `build` enters the meter: the progress shows it. `step` does one such
-        step on tensors of the task and keeps nothing: `plan --price` counts it. Where the task is
+        step on tensors of the task and keeps nothing: `ddbench plan` counts it. Where the task is
         `shapes_only` nothing is built, and the folder is empty.
         """
         spec = {"dataset": self.fingerprint, **spec}

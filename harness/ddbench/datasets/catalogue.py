@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from ddbench.datasets import cache as cached
 from ddbench.datasets.dataset import Dataset, check, class_counts, fingerprint_of, measure
@@ -36,6 +37,7 @@ from ddbench.text.lines import reason_of
 Sources = Mapping[str, Source]
 SUBSET_SEED = 0  # of the option train_per_class
 VALIDATION_SEED = 0  # of the option validate
+WHITENING_MATRICES = 3  # that fitting one holds at once: covariance, eigenvectors, the result
 
 
 def register_datasets() -> dict[str, Source]:
@@ -126,6 +128,8 @@ def load(
         DatasetError: An unknown name or option; corrupt, truncated or mislabelled files.
     """
     source, folders, resolved = _asked(name, roots, options, sources)
+    if resolved.get("zca") and (shape := _known_shape(source, resolved)):
+        check_whitening(name, shape)
 
     def build() -> Dataset:
         return _read(source, folders, resolved)
@@ -199,6 +203,14 @@ def sizes(
     return Sizes(dataset.num_classes, dataset.shape, *counts, measured=True)
 
 
+def _known_shape(source: Source, options: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    """Return (ch, H, W) of a dataset's images before any is read, None where nobody knows."""
+    if source.shape is None:
+        return None
+    size = options.get("size")
+    return (source.shape[0], size, size) if size else source.shape
+
+
 def _published_sizes(
     name: str, options: Mapping[str, Any] | None, sources: Sources | None
 ) -> Sizes | None:
@@ -206,8 +218,8 @@ def _published_sizes(
     if None in (source.num_classes, source.shape, source.train_size, source.test_size):
         return None
     assert source.num_classes and source.shape and source.train_size and source.test_size  # noqa: S101
-    size, per_class, train = resolved["size"], resolved["train_per_class"], source.train_size
-    shape = (source.shape[0], size, size) if size else source.shape
+    per_class, train = resolved["train_per_class"], source.train_size
+    shape = _known_shape(source, resolved) or source.shape
     train = min(train, per_class * source.num_classes) if per_class else train
     return Sizes(source.num_classes, shape, train, source.test_size, measured=False)
 
@@ -285,11 +297,30 @@ def complete(dataset: Dataset, source: Source, where: str) -> Dataset:
         dataset = _subset(dataset, per_class)
     if dataset.options.get("validate") is not None:
         dataset = _with_validation(dataset, dataset.options["validate"], where)
+    if dataset.zca:
+        check_whitening(where, dataset.shape)
     if not dataset.mean:
         mean, std = measure(dataset.train_images)
         dataset = replace(dataset, mean=mean, std=std)
     dataset = replace(dataset, notes="; ".join(note for note in notes if note))
     return replace(dataset, fingerprint=fingerprint_of(dataset))
+
+
+def check_whitening(name: str, shape: tuple[int, int, int]) -> None:
+    """See that a whitening (ZCA) of (ch, H, W) images can be fitted on this machine.
+
+    Raises:
+        DatasetError: Its matrices need more memory than there is.
+    """
+    pixels = shape[0] * shape[1] * shape[2]
+    matrix, memory = 8 * pixels**2, psutil.virtual_memory().total
+    if matrix * WHITENING_MATRICES > memory:
+        raise DatasetError(
+            f"{name}: whitening (zca=true) of {'×'.join(map(str, shape))} images needs matrices of "
+            f"{pixels:,} × {pixels:,} numbers: {matrix / 1e9:.3g} GB each, "
+            f"{WHITENING_MATRICES} at once, and this machine has {memory / 1e9:.3g} GB of memory; "
+            "leave zca out, or resize the images (size=32)"
+        )
 
 
 def _size_notes(dataset: Dataset, source: Source, per_class: int | None) -> list[str]:
@@ -308,7 +339,7 @@ def _size_notes(dataset: Dataset, source: Source, per_class: int | None) -> list
 
 
 def _asked_for(dataset: Dataset) -> tuple[Dataset, str]:
-    """Return the dataset without a validation split that nobody asked for, and a note of that."""
+    """Return the dataset without its validation split if that is not asked for, and a note."""
     if dataset.val_images is None or dataset.options.get("validate") is not None:
         return dataset, ""
     return replace(dataset, val_images=None, val_labels=None), "its validation split is left out"

@@ -281,7 +281,7 @@ class Mhist(Source):
         """Refuse annotations that are not MHIST's own: other counts, or other names of images.
 
         Raises:
-            DatasetError: With the name that data of one's own have.
+            DatasetError: With the dataset name to use for other data.
         """
         rows = [row for _, row in read_table(path).rows]
         found = Counter((row.get("Partition"), row.get("Majority Vote Label")) for row in rows)

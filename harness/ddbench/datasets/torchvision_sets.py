@@ -153,7 +153,7 @@ class TorchvisionSet(Source):
         return replace(dataset, mean=mean, std=std, augment=self.augment)
 
     def _check_pixels(self, dataset: Dataset, where: Path) -> None:
-        """Refuse the files of another set of the same form: their names do not tell MNIST's kin.
+        """Refuse the files of another set of the same form, such as those of MNIST's variants.
 
         Sets of another size than the published one may be anything, so nothing is said of them.
         """

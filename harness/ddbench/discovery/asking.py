@@ -148,22 +148,12 @@ class Child:
         """Answer a request, from what is kept if it is there.
 
         Raises:
-            MethodError: The process ended: a method that kills whoever imports it.
+            MethodError: The process ended, because a method kills it.
         """
-        names = {*request.get("describe", ())}
-        for question in _about_methods(request):
-            names |= {question["method"]} if "method" in question else set()
-        asked = {name: dataclasses.asdict(self.found[name]) for name in sorted(names)}
-        question = {"request": request, "methods": asked, "extensions": self.extensions}
-        text = json.dumps(question, sort_keys=True)
-        key = hash_of_text(f"{self.core}\0{sys.prefix}\0{text}", 24)
-        kept = self.kept / f"{key}.json"
-        with suppress(OSError, ValueError, RecursionError):
-            content = kept.read_bytes()
-            if _answers_to(request, content):
-                answers: dict[str, Any] = json.loads(content)
-                LOG.debug("about %s: answers kept in %s", ", ".join(asked) or "no method", kept)
-                return answers
+        asked, kept = self._place_of(request)
+        if (found := self.kept_answers(request)) is not None:
+            LOG.debug("about %s: answers kept in %s", ", ".join(asked) or "no method", kept)
+            return found
         started = time.monotonic()
         answers = self._answers(request, asked)
         LOG.debug("about %s: a process of its own answered in %.1f s",
@@ -173,6 +163,27 @@ class Child:
             with suppress(OSError):  # where they cannot be kept they are asked for again
                 write_json(kept, answers)
         return answers
+
+    def kept_answers(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the answers to a request if they are kept, else None; starts no process."""
+        _, kept = self._place_of(request)
+        with suppress(OSError, ValueError, RecursionError):
+            content = kept.read_bytes()
+            if _answers_to(request, content):
+                answers: dict[str, Any] = json.loads(content)
+                return answers
+        return None
+
+    def _place_of(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
+        """Return the methods that a request is about, and the file of its answers."""
+        names = {*request.get("describe", ())}
+        for question in _about_methods(request):
+            names |= {question["method"]} if "method" in question else set()
+        asked = {name: dataclasses.asdict(self.found[name]) for name in sorted(names)}
+        question = {"request": request, "methods": asked, "extensions": self.extensions}
+        text = json.dumps(question, sort_keys=True)
+        key = hash_of_text(f"{self.core}\0{sys.prefix}\0{text}", 24)
+        return asked, self.kept / f"{key}.json"
 
     def close(self) -> None:
         """End the process; the next question starts another."""

@@ -1,4 +1,4 @@
-"""Load extensions: datasets, architectures, inits and observers, built-in ones included."""
+"""Load extensions: datasets, architectures, inits, engines, observers, built-in ones included."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from ddbench.discovery.methods import from_file, import_file, is_extension
 from ddbench.text.lines import named
 
 if TYPE_CHECKING:
+    import torch
+
     from ddbench.architectures import Architecture
+    from ddbench.contract.engines import Engine
     from ddbench.contract.hookspecs import Init, Reporter
     from ddbench.datasets import Source
     from ddbench.formations import Formation
@@ -28,7 +31,7 @@ log = logging.getLogger("ddbench")
 
 
 class BuiltIn:
-    """What ddbench itself brings, through the same door as anyone else's."""
+    """The built-in parts of ddbench, registered like those of other packages."""
 
     @hookimpl
     def register_datasets(self) -> Mapping[str, Source]:
@@ -71,6 +74,23 @@ def canonical_architecture(name: str) -> str:
         return canonical(name)
     except ArchitectureError:  # a third party's, perhaps; asked second, for it takes its import
         return canonical(name, Extensions.installed().architectures)
+
+
+def outline(name: str, shape: tuple[int, int, int], num_classes: int) -> torch.nn.Module:
+    """Return a network of ddbench or of an installed extension, without the numbers of its weights.
+
+    For `MethodInfo.needs`, which is asked before there is a task: whether it has batch norm, say.
+
+    Raises:
+        ValueError: There is none of this name, or the images (ch, H, W) do not suit it.
+    """
+    from ddbench import architectures
+
+    try:
+        return architectures.outline(name, shape, num_classes)
+    except architectures.ArchitectureError:
+        catalogue = Extensions.installed().architectures
+        return architectures.outline(name, shape, num_classes, catalogue)
 
 
 class Extensions:
@@ -132,6 +152,11 @@ class Extensions:
         for name in observers:
             if not self.manager.has_plugin(name):
                 self._register(name, functools.partial(ours.make, name, folder))
+
+    def bring(self, name: str, plugin: object) -> None:
+        """Add a part of ddbench itself that lies in a room above; once added it stays."""
+        if not self.manager.has_plugin(name):
+            self._register(name, lambda: plugin)
 
     def _register(self, name: str, load: Callable[[], object]) -> None:
         try:
@@ -219,6 +244,11 @@ class Extensions:
     def inits(self) -> dict[str, Init]:
         """Inits by name."""
         return self._collect("register_inits")
+
+    @functools.cached_property
+    def engines(self) -> dict[str, Engine]:
+        """Engines by name; ddbench's own are brought by `execution`."""
+        return self._collect("register_engines")
 
     @functools.cached_property
     def formations(self) -> dict[str, Formation]:

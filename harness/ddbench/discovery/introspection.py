@@ -230,8 +230,6 @@ def _fits(
 
     ``unknown``: there is no such network. ``error``: it does not fit these images.
     """
-    import torch
-
     from ddbench import architectures
 
     catalogue = extensions.architectures
@@ -240,8 +238,7 @@ def _fits(
     except ValueError as error:
         return {"unknown": str(error)}
     try:
-        with torch.device("meta"):
-            architectures.build(name, shape, classes, catalogue=catalogue)
+        architectures.outline(name, shape, classes, catalogue)
     except Exception as error:  # a family may be someone else's code
         return {"canonical": canonical, "error": lines.shortened(lines.reason_of(error))}
     return {"canonical": canonical, "code": extensions.code_of_architecture(name)}

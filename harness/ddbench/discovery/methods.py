@@ -186,6 +186,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "ddbench-fedd3": ("fedd3",),
     "ddbench-frepo": ("frepo",),
     "ddbench-rded": ("rded",),
+    "ddbench-sre2l": ("sre2l",),
     "ddbench-coresets": ("random", "herding", "kcenter", "kmeans"),
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,10 +31,11 @@ from ddbench.discovery.methods import Method
 from ddbench.inits import initial_set
 from ddbench.meter import count_flops, forward_macs
 from ddbench.text.lines import named, shortened
-from ddbench.training import Recipe, fit
+from ddbench.training import Recipe, fit, predict
 from ddbench.training.evaluation import CHOOSING
 
 META = torch.device("meta")
+TEST_BATCH = 256  # images that are tested at once
 INDEXING = (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_)
 
 
@@ -43,7 +45,32 @@ class _Shapes(TorchDispatchMode):
     Labels and indices decide the course of a method, and cost nothing: they stay on the CPU. A
     number read from a shape-only tensor is 0, a truth value is False, and a copy of it in the CPU's
     memory holds zeros.
+
+    Attributes:
+        peak: The most bytes that shape-only tensors would have held at once, those aside that were
+            there before.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._held = 0
+        self._known: set[int] = set()  # storages
+
+    def _hold(self, made: object) -> None:
+        """Count what a new tensor would hold until nothing refers to it, autograd included."""
+        if not isinstance(made, torch.Tensor) or made.device != META:
+            return
+        storage = made.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._known:
+            self._known.add(key)
+            self._held += size
+            self.peak = max(self.peak, self._held)
+            weakref.finalize(storage, self._let_go, key, size)
+
+    def _let_go(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._held -= size
 
     def __torch_dispatch__(
         self,
@@ -67,7 +94,10 @@ class _Shapes(TorchDispatchMode):
             args, kwargs = tree_map_only(torch.Tensor, _as_shape, (args, kwargs))
         elif kwargs.get("device") == META and _whole_numbers(args, kwargs):
             kwargs["device"] = torch.device("cpu")
-        return func(*args, **kwargs)
+        made = func(*args, **kwargs)
+        for one in made if isinstance(made, tuple | list) else (made,):
+            self._hold(one)
+        return made
 
 
 def _as_numbers(indices: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
@@ -114,18 +144,38 @@ def _whole_numbers(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     return not dtype.is_floating_point
 
 
+class _Count:
+    """What a block costs: `total` FLOPs, at least if `lower_bound`, and `peak` bytes at once."""
+
+    def __init__(self, flops: Any, shapes: _Shapes) -> None:  # noqa: ANN401
+        self._flops, self._shapes = flops, shapes
+
+    @property
+    def total(self) -> int:
+        return int(self._flops.total)
+
+    @property
+    def lower_bound(self) -> bool:
+        return bool(self._flops.lower_bound)
+
+    @property
+    def peak(self) -> int:
+        return self._shapes.peak
+
+
 @contextmanager
-def _priced() -> Iterator[Any]:
-    with count_flops() as count, _Shapes():
-        yield count
+def _priced() -> Iterator[_Count]:
+    with count_flops() as count, _Shapes() as shapes:
+        yield _Count(count, shapes)
 
 
 def condensation(
     job: Mapping[str, Any], facts: Mapping[str, Any], method: Method, extensions: Extensions
 ) -> dict[str, Any]:
-    """Return ``{"flops", "lower_bound"}`` of a condensation, or ``{"unpriced": why}``.
+    """Return ``{"flops", "lower_bound", "memory"}`` of a condensation, or ``{"unpriced": why}``.
 
-    One cycle of steps is counted and taken for every other. `job` is a Condensation's record;
+    One cycle of steps is counted and taken for every other. ``memory`` is the most bytes that its
+    tensors hold at once, beside the training data. `job` is a Condensation's record;
     `facts` holds ``num_classes``, ``shape``, ``class_counts`` and ``augment``. Where it shares
     artifacts with others there are ``artifacts`` too, {id: {"kind", "flops"}}, whose FLOPs are in
     no other number.
@@ -151,7 +201,8 @@ def condensation(
     steps = cycle.total * job["steps"] // counted if counted else 0
     flops = setup.total + steps
     shared = {"artifacts": task.priced} if task.priced else {}
-    return {"flops": flops, "lower_bound": known, **shared}
+    memory = setup.peak + cycle.peak
+    return {"flops": flops, "lower_bound": known, "memory": memory, **shared}
 
 
 class _PricedTask(Task):
@@ -335,9 +386,10 @@ def network_costs(
 def evaluation(
     job: Mapping[str, Any], facts: Mapping[str, Any], images: int, extensions: Extensions
 ) -> dict[str, Any]:
-    """Return the FLOPs of training an evaluation's networks on a set of `images` images.
+    """Return the costs of an evaluation on a set of `images` images, as of a condensation.
 
-    One epoch is counted and taken for every other; testing is not in it.
+    ``flops`` is for training its networks, ``test_flops`` for testing them. One step on a full
+    batch and one on what is left of the set are counted, and taken for every other.
     """
     recipe = Recipe.of({**job["recipe"], "epochs": 1, "drop": None})
     channels, height, width = facts["shape"]
@@ -347,12 +399,35 @@ def evaluation(
             network = architectures.build(
                 job["architecture"], shape, facts["num_classes"], catalogue=extensions.architectures
             )
-        labels = torch.arange(images) % facts["num_classes"]
-        data = torch.empty(images, *shape, device=META)
-        with _priced() as count:
-            fit(network, data, labels, recipe, torch.Generator().manual_seed(0))
+        full, left = divmod(images, recipe.batch)
+        parts = [(recipe.batch, full), (left, 1)]
+        steps = [
+            (_training_step(network, shape, facts["num_classes"], recipe, size), times)
+            for size, times in parts
+            if size and times
+        ]
+        batch = min(TEST_BATCH, sum(facts["test_counts"]))
+        with _priced() as tested:
+            predict(network, torch.empty(batch, *shape, device=META), TEST_BATCH)
     except Exception as error:  # an architecture may be someone else's code
         return {"unpriced": shortened(named(error))}
     networks = job["networks"] + CHOOSING * len(recipe.learning_rates)
-    flops = count.total * job["recipe"]["epochs"] * networks
-    return {"flops": flops, "lower_bound": count.lower_bound}
+    flops = sum(step.total * times for step, times in steps) * job["recipe"]["epochs"] * networks
+    tests = sum(facts["test_counts"]) / max(1, batch) * job["networks"]
+    return {
+        "flops": flops,
+        "test_flops": round(tested.total * tests),
+        "lower_bound": any(step.lower_bound for step, _ in steps),
+        "memory": max([tested.peak, *(step.peak for step, _ in steps)]),
+    }
+
+
+def _training_step(
+    network: torch.nn.Module, shape: tuple[int, int, int], classes: int, recipe: Recipe, batch: int
+) -> _Count:
+    """Return what one step of training on `batch` images costs."""
+    labels = torch.arange(batch) % classes
+    data = torch.empty(batch, *shape, device=META)
+    with _priced() as count:
+        fit(network, data, labels, recipe, torch.Generator().manual_seed(0))
+    return count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from ddbench.execution.manifest import in_words
 from ddbench.planning.given_sets import GivenSet, PlanOfSets
-from ddbench.store.atomic_files import write_whole
+from ddbench.store.atomic_files import check_plain, write_whole
 from ddbench.store.records import DONE, Condensation, CondensationRecord, Costs
-from ddbench.store.run_folder import RunFolder, refuse_newer, stands, write_record
+from ddbench.store.run_folder import RunError, RunFolder, refuse_newer, stands, write_record
+from ddbench.text.lines import one_line
 
 
 def lay_in(folder: RunFolder, planned: PlanOfSets) -> None:
@@ -30,18 +31,24 @@ def lay_in(folder: RunFolder, planned: PlanOfSets) -> None:
             _lay_in(folder, job, planned.given[job.id])
 
 
-def copy_in(folder: RunFolder, source: RunFolder, records: Iterable[CondensationRecord]) -> None:
+def copy_in(folder: RunFolder, source: RunFolder, records: Collection[CondensationRecord]) -> None:
     """Copy sets of another run into a run folder, where they are not there yet.
 
     Raises:
-        OSError: A set is not there, or cannot be read.
-        RunError: The folder cannot be written, is something else than a run, or a later ddbench's.
+        RunError: A set is not there; the folder cannot be written, is something else than a run, or
+            a later ddbench's.
     """
+    paths = {record.id: source.set_file(record.id) for record in records}
+    if missing := [path for path in paths.values() if not path.is_file()]:
+        raise RunError(
+            f"{missing[0]}: is not there, so what is claimed of it cannot be tested; restore the"
+            " file, or name the jobs to verify"
+        )
     folder.create()
     refuse_newer(folder, "verify")
     for record in records:
         if not stands(folder, record.id):
-            path = source.set_file(record.id)
+            path = paths[record.id]
             write_whole(folder.set_file(record.id), path.read_bytes())
             values = {**record.record(), "from_file": str(path)}
             write_record(folder.result(record.id), "condensation", values)
@@ -67,13 +74,22 @@ def _record(job: Condensation, given: GivenSet) -> dict[str, Any]:
         "ended": now,
         "from_file": str(given.path),
         "costs": asdict(_costs(said.get("costs"), synthetic.bytes, job.steps)),
-        "hardware_class": str(said.get("hardware_class") or ""),
+        "hardware_class": one_line(str(said.get("hardware_class") or ""))[:200],
         "versions": {str(name): str(version) for name, version in known.items()},
-        "measures": dict(synthetic.measures),
+        "measures": _plain(synthetic.measures),
         "set_sha256": synthetic.sha256(),
         "images": len(synthetic),
         "missing_classes": [c for c in range(expected) if c not in present],
     }
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as they are, or none where a record could not hold them."""
+    try:
+        check_plain(dict(values), "measures", depth=1)
+    except ValueError:
+        return {}
+    return dict(values)
 
 
 def _costs(said: object, bytes_: int, steps: int) -> Costs:

@@ -17,7 +17,7 @@ from ddbench.store.atomic_files import write_json
 from ddbench.store.records import FROM_FILE
 
 if TYPE_CHECKING:
-    from ddbench.execution.run import RunOptions
+    from ddbench.execution.run_options import RunOptions
     from ddbench.planning.jobs import Plan
     from ddbench.planning.registry import Registry
 
@@ -34,8 +34,10 @@ class ManifestFile:
         write_json(self.path, {**self.content, **more})
 
 
-def manifest_of(plan: Plan, registry: Registry, options: RunOptions) -> ManifestFile:
-    """Return the manifest of a run that starts now."""
+def manifest_of(
+    plan: Plan, registry: Registry, options: RunOptions, seconds: Mapping[str, float] | None = None
+) -> ManifestFile:
+    """Return the manifest of a run that starts now; `seconds` are foretold of its jobs, by id."""
     started, host = datetime.now(UTC), socket.gethostname()
     commit, dirty = git_commit()
     content = {
@@ -46,7 +48,10 @@ def manifest_of(plan: Plan, registry: Registry, options: RunOptions) -> Manifest
         "versions": {"ddbench": ddbench.__version__, "python": platform.python_version()},
         "preset": options.preset,
         "registry": registry.dump(),
-        "plan": plan.record(),
+        "plan": {
+            **plan.record(),
+            "expected": {id: round(value, 3) for id, value in (seconds or {}).items()},
+        },
         "code": {
             job.method: job.code for job in plan.condensations if not job.code.startswith(FROM_FILE)
         },

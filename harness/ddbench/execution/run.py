@@ -2,62 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-from ddbench.execution.devices import cuda_devices
-from ddbench.execution.engines import Jobs, Observer, memory_of_a_job, run_local
+from ddbench.execution.costs import expected
+from ddbench.execution.engines import Jobs, Observer, Work, engine_named, memory_of_a_job
+from ddbench.execution.engines.catalogue import INLINE
 from ddbench.execution.job_context import JobContext
 from ddbench.execution.manifest import in_words, manifest_of
+from ddbench.execution.run_options import RunOptions, gpus_of, jobs_at_once
 from ddbench.execution.signals import Stop
-from ddbench.machine import usable_cores
 from ddbench.planning.job_ids import adopting, keeping
 from ddbench.planning.jobs import Plan
 from ddbench.planning.workspace import Session
+from ddbench.store.history import remember
 from ddbench.store.records import DONE
 from ddbench.store.run_folder import RunFolder, read_run, refuse_newer
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a plan is carried out.
-
-    Attributes:
-        out: The run folder.
-        device: "cpu", "cuda", "cuda:0".
-        jobs: Jobs at once; None is one for each core (CPU) or each GPU.
-        threads: CPU threads of a job.
-        checkpoint_s: Seconds between checkpoints.
-        keep_state: Keep the final state of each condensation.
-        gpus: The GPUs to use, as CUDA_VISIBLE_DEVICES names them; None is all.
-        jobs_per_gpu: Jobs at once on each of them.
-        job_s: Seconds that one job may take.
-        memory: Bytes that one job may hold: None is its share of what is free, 0 any.
-        inline: One job after the other in this process.
-        observers: Observers of `ddbench.discovery.observers` that watch the run.
-        keep_stale: Keep results of code that has been edited since, marked, instead of doing
-            them again.
-        command: What was typed, for the manifest.
-    """
-
-    out: Path
-    device: str = "cpu"
-    jobs: int | None = None
-    threads: int = 1
-    checkpoint_s: float = 60.0
-    keep_state: bool = False
-    gpus: tuple[str, ...] | None = None
-    jobs_per_gpu: int = 1
-    job_s: float | None = None
-    memory: int | None = None
-    inline: bool = False
-    keep_stale: bool = False
-    observers: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    preset: str = ""
+from ddbench.store.shared_locks import seen_by_others
 
 
 @dataclass(frozen=True)
@@ -81,7 +43,7 @@ class Outcome:
         """0 all done, 1 some job is not, 3 nothing could run, 4 more to do, 130 interrupted."""
         if self.stopped:
             return 130 if self.stopped == "interrupted" else 4
-        return self.plan.exit_code or int(bool(self.jobs.failed or self.jobs.pending))
+        return self.plan.exit_code or int(bool(self.jobs.failed or self.jobs.left_over))
 
 
 def carry_out(
@@ -97,6 +59,7 @@ def carry_out(
     """
     stop = stop or Stop()
     stop.within(plan.total_s, "--budget-total")
+    engine = engine_named(options.engine, session.extensions, options.engine_options)
     folder = RunFolder(options.out)
     folder.create()
     refuse_newer(folder, "run")
@@ -104,24 +67,36 @@ def carry_out(
     stale = stale_results(plan, folder)
     if options.keep_stale:
         plan = adopting(keeping(plan, stale), *folder.ids())
+    seconds = expected(session, plan, options)
     session.close()
-    manifest = manifest_of(plan, session.registry, options)
+    manifest = manifest_of(plan, session.registry, options, seconds)
     manifest.write()
     session.extensions.observe(options.observers, options.out.resolve())
-    jobs = Jobs.left(plan, folder)
-    observe({"event": "plan", "jobs": jobs, "plan": plan, "stale": stale})
+    jobs = Jobs.left(plan, folder, None if _under_a_budget(plan) else seconds or None)
+    told = {"seconds": seconds, "jobs_at_once": jobs_at_once(options)}
+    observe({"event": "plan", "jobs": jobs, "plan": plan, "stale": stale, **told})
     stopped = ""
     if any(jobs.ready()):  # an engine takes the seconds of importing torch
         context = _job_context(session, options, manifest.content["commit"])
-        with stop.heard(gently=True):
-            _work_off(jobs, session, context, options.inline, observe, stop)
-        stopped = stop.reason if jobs.pending else ""
+        with stop.heard(gently=True), seen_by_others(folder):
+            work = Work(jobs, context, session.found, observe, stop)
+            work.load, work.extensions = session.method, session.extensions
+            work.options = options.engine_options
+            work.memory_is_default = options.memory is None
+            engine.run(work)
+        stopped = stop.reason if jobs.left_over else ""
     with suppress(OSError):  # a disk that is full, or a folder that has gone, costs no more
         folder.check_there()
         ended = in_words(datetime.now(UTC))
         manifest.write(ended=ended, stopped=stopped, blocked=jobs.blocked)
+        remember(read_run(folder), folder, session.places.cache)
     session.extensions.notify("run_finished", folder=str(folder.root))
     return Outcome(folder, plan, jobs, stopped)
+
+
+def _under_a_budget(plan: Plan) -> bool:
+    """Say whether a run may end before it is done: it shall have compared all rows by then."""
+    return plan.total_s is not None or any(job.budget_s is not None for job in plan.condensations)
 
 
 def stale_results(plan: Plan, folder: RunFolder) -> dict[str, str]:
@@ -144,7 +119,7 @@ def stale_results(plan: Plan, folder: RunFolder) -> dict[str, str]:
 
 def _job_context(session: Session, options: RunOptions, commit: str | None) -> JobContext:
     """Return what every job of a run needs beside itself."""
-    device, gpus = (options.device, ()) if options.inline else _gpus(options)
+    device, gpus = (options.device, ()) if options.engine == INLINE else gpus_of(options)
     count = jobs_at_once(options)
     return JobContext(
         folder=options.out.resolve(),
@@ -164,45 +139,3 @@ def _job_context(session: Session, options: RunOptions, commit: str | None) -> J
         memory=memory_of_a_job(count) if options.memory is None else options.memory or None,
         commit=commit,
     )
-
-
-def _work_off(
-    jobs: Jobs,
-    session: Session,
-    context: JobContext,
-    inline: bool,
-    observe: Observer,
-    stop: Callable[[], bool],
-) -> None:
-    """Do the jobs, each in a process of its own unless `inline`."""
-    if not inline:
-        run_local(jobs, context, session.found, observe, stop)
-        return
-    from ddbench.execution.engines.inline import run_inline  # which imports torch
-
-    run_inline(jobs, context, session.method, session.extensions, observe, stop)
-
-
-def _gpus(options: RunOptions) -> tuple[str, tuple[str, ...]]:
-    """Return the device as jobs see it, and the GPUs to share among them.
-
-    Each job sees its own GPU alone, so there every one of them is "cuda".
-    """
-    name, _, number = options.device.partition(":")
-    if name != "cuda":
-        return options.device, options.gpus or ()
-    visible = options.gpus or cuda_devices()
-    return name, (visible[int(number)],) if number else visible
-
-
-def jobs_at_once(options: RunOptions) -> int:
-    """Return how many jobs run side by side."""
-    if options.inline:
-        return 1
-    _, gpus = _gpus(options)
-    return options.jobs or len(gpus) * options.jobs_per_gpu or default_jobs(options.threads)
-
-
-def default_jobs(threads: int) -> int:
-    """Return how many jobs run at once on the CPU: one for each core."""
-    return max(1, usable_cores() // threads)

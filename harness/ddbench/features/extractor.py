@@ -73,7 +73,7 @@ class TrainedNetwork:
 def trained_network(
     task: Task, architecture: str = "convnet", epochs: int = RECIPE.epochs, floor: float = FLOOR
 ) -> TrainedNetwork:
-    """Return the shared network of `task`'s dataset, trained now if nobody has yet.
+    """Return the shared network of `task`'s dataset; train it if that has not been done.
 
     It is trained by `RECIPE` on nine tenths of the training images and judged on the rest, class
     by class. `floor` is the least accuracy taken, as a share of the way from chance (1/C) to 1. Of
@@ -264,7 +264,7 @@ def _correct(network: torch.nn.Module, task: Task, indices: torch.Tensor) -> tor
 
 
 def _load(task: Task, architecture: str, epochs: int, folder: Path) -> TrainedNetwork:
-    """Return the stored network: whoever built it reads it too, so that all have the same."""
+    """Return the stored network; its builder reads it too, so that all jobs use the same one."""
     network = _untrained(task, architecture)
     try:
         record = json.loads((folder / ACCURACY).read_bytes())

@@ -126,24 +126,22 @@ def _crops(
     if scale == (1.0, 1.0):
         return whole.repeat(count, 1)
     low, high = (torch.tensor(ratio).log() for ratio in CROP_RATIO)
-    crops = []
-    for _ in range(count):
-        area = height * width * _between(*scale, TRIES, generator)
-        ratio = torch.exp(_between(float(low), float(high), TRIES, generator))
-        w, h = (area * ratio).sqrt().round().int(), (area / ratio).sqrt().round().int()
-        fits = torch.nonzero((w > 0) & (h > 0) & (w <= width) & (h <= height)).flatten()
-        place = torch.rand(2, generator=generator)
-        if not len(fits):
-            crops.append(whole)
-            continue
-        h0, w0 = int(h[fits[0]]), int(w[fits[0]])
-        top, left = int(place[0] * (height - h0 + 1)), int(place[1] * (width - w0 + 1))
-        crops.append(torch.tensor([top, left, h0, w0], dtype=torch.uint8))
-    return torch.stack(crops)
+    area = height * width * _between(*scale, (count, TRIES), generator)
+    ratio = torch.exp(_between(float(low), float(high), (count, TRIES), generator))
+    wide, tall = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    fits = (wide > 0) & (tall > 0) & (wide <= width) & (tall <= height)
+    first = fits.int().argmax(1, keepdim=True)
+    w, h = wide.gather(1, first)[:, 0], tall.gather(1, first)[:, 0]
+    place = torch.rand(count, 2, generator=generator)
+    top, left = (place[:, 0] * (height - h + 1)).floor(), (place[:, 1] * (width - w + 1)).floor()
+    crops = torch.stack([top, left, h, w], 1)
+    return torch.where(fits.any(1)[:, None], crops, whole.to(crops)).to(torch.uint8)
 
 
-def _between(low: float, high: float, count: int, generator: torch.Generator) -> torch.Tensor:
-    return low + (high - low) * torch.rand(count, generator=generator)
+def _between(
+    low: float, high: float, size: tuple[int, ...], generator: torch.Generator
+) -> torch.Tensor:
+    return low + (high - low) * torch.rand(size, generator=generator)
 
 
 def view(
@@ -151,16 +149,19 @@ def view(
 ) -> torch.Tensor:
     """Return one batch of views, (B, ch, H, W): cropped, flipped, and mixed out of place.
 
-    `images` are all M decoded images; the batch begins at place `start` of the epoch.
+    `images` are all M decoded images; the batch begins at place `start` of the epoch. The views
+    may be on the CPU, where they are drawn, and the images elsewhere. Differentiable in these.
     """
     places = slice(start, start + batch)
-    chosen = images[views.order[epoch, places].long()]
-    shown = cropped(chosen, views.crop[epoch, places])
-    flip = views.flip[epoch, places]
+    order, crop, flip, partner = (
+        one[epoch, places].to(images.device)
+        for one in (views.order, views.crop, views.flip, views.partner)
+    )
+    shown = cropped(images[order.long()], crop)
     shown = torch.where(flip[:, None, None, None], shown.flip(3), shown)
     top, left, height, width = views.box[epoch, start // batch].tolist()
     if height * width:
-        partner = views.partner[epoch, places].long() - start
+        partner = partner.long() - start
         shown = pasted(shown, partner, (top, left, height, width))
     return shown
 

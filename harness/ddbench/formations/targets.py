@@ -101,8 +101,7 @@ def _network(name: str, k: int, synthetic: SyntheticSet, fit: Fit) -> torch.nn.M
 def _expected(name: str, k: int, fit: Fit) -> dict[str, torch.Tensor]:
     """Return the state of a network with its shapes and without its numbers."""
     try:
-        with torch.device("meta"):
-            network = architectures.build(name, fit.shape, fit.num_classes, catalogue=fit.catalogue)
+        network = architectures.outline(name, fit.shape, fit.num_classes, fit.catalogue)
     except ValueError as error:
         raise SetError(f"teacher {k}: {error}") from error
     return {key.lower(): tensor for key, tensor in network.state_dict().items()}

@@ -23,8 +23,8 @@ NEGLIGIBLE = 10**7
 def is_lower_bound(counted: int, uncounted: int, opaque: bool) -> bool:
     """Return whether most of the work ran in operations that are not `counted`.
 
-    `uncounted` is the estimate of `FlopCount.work`; `opaque`: an operation ran whose work nobody
-    can tell and nothing was declared for it.
+    `uncounted` is the estimate of `FlopCount.work`; `opaque`: an operation of unknown work ran,
+    and nothing was declared for it.
     """
     return opaque or uncounted > max(counted, NEGLIGIBLE)
 

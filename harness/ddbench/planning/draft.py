@@ -59,7 +59,7 @@ class Draft:
         formations: The same of the parts that sets may name.
         plan: The plan as far as it goes.
         recipes: (protocol, the dataset's own augmentation) -> the recipe of an evaluation.
-        own_recipe: Condensation of a set that is at hand -> whether it has a recipe of its own.
+        own_recipe: Condensation of a given set -> whether the set has its own recipe.
     """
 
     registry: Registry

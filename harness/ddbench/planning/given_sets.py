@@ -14,18 +14,14 @@ from ddbench.formations.parts import Parts
 from ddbench.planning.axes import drop_second_spellings, find_architectures, find_datasets
 from ddbench.planning.draft import Draft, PlanningContext
 from ddbench.planning.evaluations import add_evaluations
-from ddbench.planning.job_ids import with_ids
 from ddbench.planning.jobs import Choices, DatasetFacts, Plan
 from ddbench.planning.name_checks import check_names
 from ddbench.planning.planner import begun
 from ddbench.planning.registry import Registry, RegistryError
+from ddbench.planning.stand_ins import condensation_of
 from ddbench.planning.table_checks import read_architectures
 from ddbench.planning.test_set import with_tests
-from ddbench.store.hashing import hash_of_values
-from ddbench.store.records import FROM_FILE, TEST, Condensation
-
-UNKNOWN = "unknown"  # where a set does not say it
-LARGEST = 10**6  # of the whole numbers that a file may claim
+from ddbench.store.records import TEST
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,7 @@ def _add(draft: Draft, one: GivenSet, dataset: str, facts: DatasetFacts) -> str:
     """Add the condensation that a set stands for, once; return its id."""
     names = formations.part_names(one.synthetic)
     code = {part: code for part in names if (code := draft.formations.get(part, ""))}
-    job = condensation_of(one, dataset, facts, code)
+    job = condensation_of(one.synthetic, one.path, (dataset, facts), code)
     own = bool(one.synthetic.recipe or one.synthetic.formation) or one.synthetic.soft
     if job.id not in [other.id for other in draft.plan.condensations]:
         draft.plan.condensations.append(job)
@@ -128,78 +124,16 @@ def _add(draft: Draft, one: GivenSet, dataset: str, facts: DatasetFacts) -> str:
     return job.id
 
 
-def condensation_of(
-    one: GivenSet, dataset: str, facts: DatasetFacts, code: Mapping[str, str]
-) -> Condensation:
-    """Return the condensation that a set stands for, as its file tells of it.
-
-    `code` holds the fingerprints of the parts that it names and others have brought.
-
-    Its id hangs on the set itself: another set is another job, whatever its file says.
-    """
-    said, synthetic = one.synthetic.provenance, one.synthetic
-    row = _text(said.get("row")) or _text(said.get("method")) or one.path.stem
-    options = said.get("options")
-    job = Condensation(
-        id="",
-        options_id="",
-        row=row,
-        method=_text(said.get("method")) or row,
-        source=_text(said.get("source")) or str(one.path),
-        code=f"{FROM_FILE}{_text(said.get('code'))}",
-        dataset=dataset,
-        dataset_fingerprint=facts.fingerprint,
-        architecture=_text(said.get("architecture")) or UNKNOWN,
-        init=_text(said.get("init")) or UNKNOWN,
-        ipc=_whole(said.get("ipc")) or max(1, -(-len(synthetic) // facts.num_classes)),
-        seed=_whole(said.get("seed")),
-        config=dict(options) if isinstance(options, dict) else {"set": synthetic.sha256()[:8]},
-        steps=_whole(said.get("steps")),
-        published_steps=_whole(said.get("steps")),
-        budget_s=None,
-        cycle=1,
-        step_unit="step",
-        labels="soft" if synthetic.soft else "hard",
-        balanced=False,
-        reduced={},
-        quick=False,
-        control_of=None,
-        paper="",
-        bibtex="",
-        published=False,
-        extensions=code,
-        validate=facts.validate,
-    )
-    return _with_ids(job, synthetic.sha256())
-
-
-def _with_ids(job: Condensation, sha256: str) -> Condensation:
-    job = with_ids(job)
-    name = job.id.rpartition("-")[0]
-    return replace(
-        job,
-        id=f"{name}-{hash_of_values({'set': sha256, 'job': job.id})}",
-        options_id=hash_of_values({"set": sha256, "options": job.options_id}),
-        series_id="",
-    )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _whole(value: object) -> int:
-    whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
-    return value if whole else 0  # type: ignore[return-value]
-
-
 def choices_for(sets: Sequence[GivenSet], dataset: str | None, **axes: Any) -> Choices:  # noqa: ANN401
-    """Return the choices for some sets: the data that they were made of, unless one is named.
+    """Return the choices for some sets: the data that they were made of, unless others are named.
+
+    Of data whose training images were held out in part, the same part is held out again: the
+    constants of the normalisation depend on it.
 
     Raises:
         RegistryError: They say none, or were made of different data.
     """
-    if dataset is not None:
+    if dataset is not None and any(one.made_of != dataset for one in sets):
         return Choices(datasets=(dataset,), **axes)
     made_of = dict.fromkeys((one.made_of, one.synthetic.provenance.get("validate")) for one in sets)
     unsaid = [f"{one.path}" for one in sets if one.made_of is None]
@@ -209,5 +143,5 @@ def choices_for(sets: Sequence[GivenSet], dataset: str | None, **axes: Any) -> C
         names = " and ".join(str(name) for name, _ in made_of)
         raise RegistryError([f"the sets were made of {names}; evaluate them apart"])
     ((name, validate),) = made_of
-    held_out = _whole(validate) or None
+    held_out = validate if isinstance(validate, int) and 1 <= validate <= 90 else None
     return Choices(datasets=(str(name),), validate=held_out, **axes)

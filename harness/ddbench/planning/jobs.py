@@ -22,8 +22,8 @@ class DatasetFacts:
         shape: (ch, H, W) of an image.
         class_counts: Training images of each class, C numbers.
         augment: Its siamese augmentation strategy.
-        class_names: C names; () where nobody has told.
-        test_counts: Test images of each class, C numbers; () where nobody has told.
+        class_names: C names; () if unknown.
+        test_counts: Test images of each class, C numbers; () if unknown.
         notes: What a report should say about the data, or "".
         validate: The option of that name, as the dataset was loaded with it.
         epoch_images: Training images that an epoch goes over at least.
@@ -120,7 +120,7 @@ class Shared:
 
     Attributes:
         kind: What it is.
-        id: Its id; "" where nobody knows before the rows run what they share.
+        id: Its id; "" if it is unknown before the rows run.
         rows: Labels of the rows.
         state: Of `store.artifact_folders`, or why nothing is known.
     """

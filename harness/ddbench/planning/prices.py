@@ -1,8 +1,8 @@
-"""Count the FLOPs of a plan by rows, from tensor shapes alone."""
+"""Count the FLOPs and the memory of a plan by rows, from tensor shapes alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,17 @@ from ddbench.store.records import Evaluation
 
 @dataclass(frozen=True)
 class Priced:
-    """The FLOPs of some jobs of a plan that cost the same.
+    """What some jobs of a plan cost that cost the same.
 
-    `kind` is condense or evaluate, or artifact: `jobs` are then the artifacts of a kind. With
-    `lower_bound` they are at least as many, because content decides about some of the work.
+    Attributes:
+        kind: "condense" or "evaluate", or "artifact": `jobs` are then the artifacts of a kind.
+        row: What they are, in words.
+        jobs: How many.
+        flops: Of all of them together, the testing of networks included.
+        unpriced: Why nothing is known, or "".
+        lower_bound: Whether content decides about some of the work: they are at least as many.
+        ids: Of the jobs, or of the artifacts.
+        memory: Bytes that the tensors of one hold at most, beside the data; None is not known.
     """
 
     kind: str
@@ -26,6 +33,8 @@ class Priced:
     flops: int
     unpriced: str = ""
     lower_bound: bool = False
+    ids: tuple[str, ...] = ()
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -34,29 +43,34 @@ class _Item:
 
     kind: str
     row: str
-    jobs: int
+    ids: tuple[str, ...]
     question: Mapping[str, Any]
 
     def priced(self, answer: Mapping[str, Any]) -> Priced:
-        flops = answer.get("flops", 0) * self.jobs
-        bound = bool(answer.get("lower_bound"))
-        return Priced(self.kind, self.row, self.jobs, flops, answer.get("unpriced", ""), bound)
+        jobs = len(self.ids)
+        flops = (answer.get("flops", 0) + answer.get("test_flops", 0)) * jobs
+        return Priced(
+            self.kind, self.row, jobs, flops, answer.get("unpriced", ""),
+            bool(answer.get("lower_bound")), self.ids, answer.get("memory"),
+        )  # fmt: skip
 
 
-def prices(plan: Plan, ask: Answer) -> list[Priced]:
-    """Return the FLOPs of each row of a plan and of its evaluations, artifacts first.
+def prices(plan: Plan, ask: Answer | Callable[[Any], dict[str, Any] | None]) -> list[Priced]:
+    """Return the costs of each row of a plan and of its evaluations, artifacts first.
 
-    Jobs that differ by seed alone are counted once, and so is each artifact, whoever shares it.
-    What cannot be priced says why.
+    Jobs that differ by seed alone are counted once, and so is each shared artifact.
+    What cannot be priced says why. Each question is one request, so that its answer is kept for
+    other plans too; where `ask` answers None, nothing is told of its jobs.
     """
     items = [
         item
         for dataset in dict.fromkeys(job.dataset for job in plan.condensations)
         for item in (*_condensations(plan, dataset), *_evaluations(plan, dataset))
     ]
-    answers = ask({"price": [item.question for item in items]})["price"] if items else []
-    each = [item.priced(answer) for item, answer in zip(items, answers, strict=True)]
-    return [*_artifacts(answers), *each]
+    asked = [(item, ask({"price": [item.question]})) for item in items]
+    answers = [(item, answer["price"][0]) for item, answer in asked if answer]
+    each = [item.priced(answer) for item, answer in answers]
+    return [*_artifacts(answer for _, answer in answers), *each]
 
 
 def _artifacts(answers: Iterable[Mapping[str, Any]]) -> list[Priced]:
@@ -64,10 +78,13 @@ def _artifacts(answers: Iterable[Mapping[str, Any]]) -> list[Priced]:
     found: dict[str, Mapping[str, Any]] = {}
     for answer in answers:
         found |= answer.get("artifacts", {})
-    kinds: dict[str, list[int]] = {}
-    for one in found.values():
-        kinds.setdefault(one["kind"], []).append(one["flops"])
-    return [Priced("artifact", kind, len(flops), sum(flops)) for kind, flops in kinds.items()]
+    kinds: dict[str, dict[str, int]] = {}
+    for id, one in found.items():
+        kinds.setdefault(one["kind"], {})[id] = one["flops"]
+    return [
+        Priced("artifact", kind, len(flops), sum(flops.values()), ids=tuple(flops))
+        for kind, flops in kinds.items()
+    ]
 
 
 def _condensations(plan: Plan, dataset: str) -> Iterator[_Item]:
@@ -75,7 +92,8 @@ def _condensations(plan: Plan, dataset: str) -> Iterator[_Item]:
     for jobs in alike(job for job in plan.condensations if job.dataset == dataset):
         job = jobs[0]
         row = f"{labels[job.id]}, {job.architecture}, {job.init}, ipc {job.ipc}"
-        yield _Item("condense", row, len(jobs), question_of(job, plan))
+        ids = tuple(job.id for job in jobs)
+        yield _Item("condense", row, ids, question_of(job, plan))
 
 
 def _evaluations(plan: Plan, dataset: str) -> Iterator[_Item]:
@@ -91,4 +109,5 @@ def _evaluations(plan: Plan, dataset: str) -> Iterator[_Item]:
         what = f"ipc {ipc}" if ipc else "the whole set"
         record = jobs[0].record() | {"id": "", "condensation": None}
         question = {"job": record, "facts": facts_asked(facts), "images": images}
-        yield _Item("evaluate", f"{what} on {architecture}, {protocol}", len(jobs), question)
+        ids = tuple(job.id for job in jobs)
+        yield _Item("evaluate", f"{what} on {architecture}, {protocol}", ids, question)

@@ -67,6 +67,7 @@ def facts_asked(facts: DatasetFacts) -> dict[str, Any]:
         "num_classes": facts.num_classes,
         "shape": list(facts.shape),
         "class_counts": list(facts.class_counts),
+        "test_counts": list(facts.test_counts),
         "augment": facts.augment,
         "epoch_images": facts.epoch_images,
         "fingerprint": facts.fingerprint,

@@ -122,7 +122,7 @@ class Session:
         return make(self.registry, choices, self._context())
 
     def plan_of_sets(self, choices: Choices, sets: Sequence[GivenSet]) -> PlanOfSets:
-        """Return the plan of evaluations of sets that are at hand, see `given_sets`.
+        """Return the plan of evaluations of given sets, see `given_sets`.
 
         Raises:
             RegistryError: Every unknown name, and every set that does not fit the data, at once.
@@ -152,9 +152,14 @@ class Session:
         if isinstance(self.ask, Child):
             self.ask.close()
 
-    def price(self, plan: Plan) -> list[Priced]:
-        """Return the FLOPs of each row of a plan and of its evaluations (see `prices`)."""
-        return prices(plan, self.ask)
+    def price(self, plan: Plan, kept: bool = False) -> list[Priced]:
+        """Return the FLOPs of each row of a plan and of its evaluations (see `prices`).
+
+        `kept`: only of those that have been counted before.
+        """
+        if not kept:
+            return prices(plan, self.ask)
+        return prices(plan, self.ask.kept_answers) if isinstance(self.ask, Child) else []
 
     def shared(self, plan: Plan) -> list[Shared]:
         """Return the artifacts that the rows of a plan share, and whether the cache has them."""

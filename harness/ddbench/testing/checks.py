@@ -139,7 +139,7 @@ def _faults_of(result: Any, subject: Subject, when: str = "") -> Faults:  # noqa
     if result.soft and info.labels == "hard":
         yield "hard labels, (N,) int64, as MethodInfo.labels says", "logits, (N, C)"
     if result.recipe and not (info.own_recipe or info.labels == "soft"):
-        yield "MethodInfo.own_recipe, else nobody evaluates the set by its recipe", "False"
+        yield "MethodInfo.own_recipe, else the recipe of the set is not used", "False"
     wanted = result.images.device.type
     if wanted != subject.device.type:
         yield f"images on task.device ({subject.device})", f"images on {wanted}"

@@ -128,7 +128,7 @@ class _Literals(TorchFunctionMode):
     """Makes tensors of Python's numbers on the CPU first: PyTorch forgets them on its own."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Replace torch.tensor(data, device=ELSEWHERE) and its kin."""
+        """Replace torch.tensor(data, device=ELSEWHERE) and similar functions."""
         kwargs = dict(kwargs or {})
         if func is torch.Tensor.new_tensor:
             kwargs = {"dtype": args[0].dtype, "device": args[0].device, **kwargs}

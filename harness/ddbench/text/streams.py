@@ -22,7 +22,7 @@ class _Lasting(io.FileIO):
     """A file that goes on taking bytes when the reader of its pipe, or the terminal, has left."""
 
     def write(self, data: Any) -> Any:  # noqa: ANN401  (a number, or None where it would block)
-        """Write `data`; where nobody can read it any more, it and all that follows is dropped.
+        """Write `data`; if the reader has gone, drop it and all later data.
 
         Raises:
             OSError: Standard output cannot be written, to a full disk say. What is lost of

@@ -86,7 +86,7 @@ class ExpertRecipe:
 def trajectories(
     task: Task, network: FlatNetwork, recipe: ExpertRecipe, count: int, together: int = 0
 ) -> Experts:
-    """Return the first `count` experts of `recipe`, trained now if nobody has yet.
+    """Return the first `count` experts of `recipe`; train those that do not exist.
 
     Each block of experts that train together is an artifact: alone on the CPU, where that is
     fastest (measured) and every smaller number of experts is then part of every larger one; by

@@ -59,7 +59,7 @@ class MTT:
 
     @hookimpl
     def init(self, task: Task, synthetic: SyntheticSet, config: MTTConfig) -> State:
-        """Get the experts, trained now if nobody has yet; start from the initial set."""
+        """Get the experts (train missing ones); start from the initial set."""
         network = student_network(task)
         experts = experts_of(task, network, config)
         require_experts(config, experts)
@@ -161,7 +161,7 @@ def own_init(config: DATMConfig) -> str | None:
 
 
 def experts_of(task: Task, network: FlatNetwork, config: MTTConfig) -> Experts:
-    """Return the experts that these options ask for, trained now if nobody has yet."""
+    """Return the experts that these options ask for; train those that do not exist."""
     recipe = config.recipe(task)
     return trajectories(task, network, recipe, config.experts, config.experts_together)
 

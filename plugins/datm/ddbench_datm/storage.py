@@ -52,7 +52,7 @@ class Experts:
 
 
 class ShapesOfExperts(Experts):
-    """Experts that nobody has trained, for a price: weights without content."""
+    """Experts without content, to price a plan: nothing is trained."""
 
     def __init__(self, count: int, parameters: int, device: torch.device) -> None:
         """Stand for `count` experts of so many parameters."""

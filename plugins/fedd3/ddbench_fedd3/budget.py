@@ -64,8 +64,9 @@ def obstacle(config: Config, class_counts: Sequence[int], ipc: int) -> str | Non
     if config.partition == "reference" and clients * local < num_classes:
         return (
             f"{clients} clients of {local} classes leave {num_classes - clients * local} of "
-            f"{num_classes} classes to nobody; take at least {-(-num_classes // local)} clients, "
-            f"or {-(-num_classes // clients)} classes_per_client"
+            f"{num_classes} classes without a client; take at least "
+            f"{-(-num_classes // local)} clients, or "
+            f"{-(-num_classes // clients)} classes_per_client"
         )
     return (
         _indivisible(clients, local, num_classes, ipc)
@@ -92,8 +93,8 @@ def _unbalanced(config: Config, local: int) -> str | None:
         return None
     nearest = max(1, round(config.batch_real / local)) * local
     return (
-        f"batch_real is {config.batch_real}, which {local} classes per client do not divide; "
-        f"{nearest} would do"
+        f"batch_real is {config.batch_real}, not a multiple of the {local} classes per "
+        f"client; use {nearest}"
     )
 
 

@@ -21,7 +21,7 @@ class Clients:
         valid: (K, G, n) bool on the CPU, False where a group is padded.
         mean: (K, ch, 1, 1) float64, of a client's own images.
         std: (K, ch, 1, 1) float64.
-        generators: One for each client, so that more clients reshuffle nobody.
+        generators: One for each client, so that more clients do not change the others' order.
     """
 
     partition: Partition

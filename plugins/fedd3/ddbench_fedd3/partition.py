@@ -30,7 +30,7 @@ class Partition:
 def owned(client: int, clients: int, per_client: int, num_classes: int) -> tuple[int, ...]:
     """Return the classes of one client: `per_client` neighbours, from class `client` on.
 
-    The reference starts client i at class i. With few clients that leaves classes to nobody (5
+    The reference starts client i at class i. With few clients, classes have no client then (5
     clients of 2 classes reach 6 of 10), and only then the starts are spread evenly instead.
     """
     reached = clients + per_client - 1 >= num_classes

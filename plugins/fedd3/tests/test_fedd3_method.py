@@ -443,7 +443,7 @@ def test_a_wrong_option_is_an_error(options, message):
         ({"clients": 10, "classes_per_client": 0}, 4, "nearest valid ipc is 10"),
         ({"clients": 3, "partition": "dirichlet"}, 1, "3 clients cannot share equally"),
         ({"clients": 500}, 50, "500 clients for 200 training images"),
-        ({"clients": 4, "classes_per_client": 2}, 4, "leave 2 of 10 classes to nobody"),
+        ({"clients": 4, "classes_per_client": 2}, 4, "leave 2 of 10 classes without a client"),
         ({"clients": 1, "classes_per_client": 11}, 1, "the data set has 10 classes"),
         ({"clients": 5, "batch_real": 9}, 1, "batch_real is 9"),
         ({"clients": 5, "batch_real": 50}, 1, "some client has 20 training images of a class"),

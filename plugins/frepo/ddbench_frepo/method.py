@@ -84,7 +84,7 @@ def describe() -> MethodInfo:
     return MethodInfo(
         config=Config,
         steps=lambda config, ipc: config.iterations,
-        quick={"iterations": 300, "lr_images": 0.01, "batch_real": 128, "pool": 4,
+        quick={"iterations": 300, "lr_images": 0.01, "batch_real": 64, "pool": 4,
                "train_steps": 150},
         labels="soft",
         published_at={
@@ -148,18 +148,18 @@ def init(task: Task, synthetic: SyntheticSet, config: Config) -> State:
     )
 
 
-# Algorithm 1 of the paper. T real set, (X, Y) synthetic set, f features of a network, lambda ridge.
+# Algorithm 1 of the paper. T real set, (X, Y) synthetic set, f features of a network, M networks.
 #
-# M networks, counts k/M of the most      | networks, updates = ..., see `init`
-# for t = 0, 1, ...: (a step is one t)    | iterations
-#   draw a network of the M               | k = torch.randint(config.pool, ...)
-#   sample (x, y) ~ T                     | real, targets = sample(state, task)
-#   K = f(X) f(X)^T                       | predict(...), which solves with
-#   p = f(x) f(X)^T (K + lambda I)^-1 Y   |   K + lambda (tr K / n) I
-#   L = |p - y|^2 / 2 (+ margin of Y)     | error_now + margin_loss(state.labels)
-#   (X, Y) <- opt((X, Y); grad L)         | lamb_step(leaf, gradient, ...)
-#   if count > K_max: fresh network       | advance(state, task, k)
-#   else: train it on (X, Y); count + 1   |
+# for t = 0, 1, ...: (a step is one t) | steps=lambda config, ipc: config.iterations
+#   draw one of the M networks         | k = int(torch.randint(config.pool, (1,)
+#   sample (x, y) ~ T                  | real, targets = sample(state, task)
+#   K = f(X) f(X)^T                    | kernel = synthetic @ synthetic.T
+#   K + lambda (tr K / n) I = L L^T    | torch.linalg.cholesky_ex(kernel + ridges.diag())
+#   p = f(x) f(X)^T (L L^T)^-1 Y       | predict(real, network.embed(images), labels, config.ridge)
+#   loss |p - y|^2 / 2 + margin of Y   | error_now + margin_loss(state.labels)
+#   (X, Y) <- opt((X, Y); grad loss)   | lamb_step(leaf, gradient, moments, step + 1, lr)
+#   it has had its updates: a new one  | if state.updates[k] > config.max_updates:
+#   else train it on (X, Y), one step  | regression_loss(network(images), labels).backward()
 @hookimpl
 def condense_step(state: State, task: Task, step: int) -> dict[str, float]:
     """Move images and labels by one step on one network, and train that network or replace it."""
@@ -174,11 +174,10 @@ def condense_step(state: State, task: Task, step: int) -> dict[str, float]:
         real = network.embed(real)
     try:
         predicted = predict(real, network.embed(images), labels, config.ridge)
-    except torch.linalg.LinAlgError as error:
-        raise OptionsError(
-            "the kernel of the synthetic images is not positive definite",
-            {"ridge": rounded(10 * config.ridge), "lr_images": rounded(config.lr_images / 10)},
-        ) from error
+    except FloatingPointError as error:
+        would_do = {"ridge": 10 * config.ridge, "lr_images": config.lr_images / 10}
+        rounded = {name: float(f"{value:.2g}") for name, value in would_do.items()}
+        raise OptionsError(str(error), rounded) from error
     error_now = regression_loss(predicted, targets)
     leaves = [state.images, state.labels] if config.learn_labels else [state.images]
     gradients = torch.autograd.grad(error_now + margin_loss(state.labels), leaves)
@@ -232,11 +231,6 @@ def share_at(step: int, steps: int) -> float:
     """Return the factor of `lr_images`: a cosine from 1 to 0.1, and 0.1 from `steps` on."""
     falling = (1 + math.cos(math.pi * min(step / steps, 1))) / 2
     return LAST_SHARE_IMAGES + (1 - LAST_SHARE_IMAGES) * falling
-
-
-def rounded(value: float) -> float:
-    """Return a value to suggest, in two digits."""
-    return float(f"{value:.2g}")
 
 
 def sample(state: State, task: Task) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,15 +1,13 @@
 """FRePo: its regression, its start, the pool, the step by hand, what training it asks for."""
 
 import math
+from importlib.metadata import entry_points
 
 import ddbench_frepo.method as frepo
 import pytest
 import torch
-from ddbench import Facts, OptionsError, SyntheticSet
-from ddbench.discovery.methods import bind, discover
-from ddbench.inits import register_inits
-from ddbench.store.tensor_trees import load_tree, restore_state, save_state, save_tree
-from ddbench.testing import condense, toy_task
+from ddbench import Facts, OptionsError
+from ddbench.testing import bind, built_init, load_checkpoint, save_checkpoint, toy_task
 from ddbench.training import Recipe
 from ddbench_frepo.lamb import lamb_step, zero_moments
 from ddbench_frepo.method import Config, centred_labels, share_at, train_steps_of
@@ -19,8 +17,7 @@ SMALL = Config(iterations=20, batch_real=16, pool=2, lr_images=0.02, train_steps
 
 
 def start(task, config=SMALL):
-    synthetic = register_inits()["real"].build(task)
-    return frepo.init(task=task, synthetic=synthetic, config=config)
+    return frepo.init(task=task, synthetic=built_init(task), config=config)
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -61,6 +58,14 @@ def test_the_regression_is_solved_in_float64_whatever_the_features_are():
     single = kernel + 1e-6 * kernel.trace() / 8 * torch.eye(8)
     off = real @ synthetic.T @ torch.linalg.solve(single, labels) - exact
     assert off.abs().max() > 1e-4 * exact.abs().max()
+
+
+def test_features_that_vanish_predict_nothing_and_move_nothing():
+    """As those of black images: `plan --price` has no others."""
+    synthetic = torch.zeros(4, 6, requires_grad=True)
+    found = predict(draw(3, 6), synthetic, draw(4, 2, seed=1), 1e-6)
+    (gradient,) = torch.autograd.grad(found.sum(), synthetic)
+    assert not found.any() and gradient.isfinite().all()
 
 
 def test_the_loss_is_half_of_the_squares_of_an_image():
@@ -267,13 +272,11 @@ def test_stopped_and_taken_up_again_it_ends_the_same(tmp_path):
     state = start(task, config)
     for step in range(6):
         if step == 4:
-            save_tree(tmp_path / "tree", [save_state(state), task.generator_states()])
+            save_checkpoint(tmp_path / "state", state, task)
         frepo.condense_step(state=state, task=task, step=step)
     other_task = toy_task(ipc=2, architecture="convnet-w4-d1-bn")
     other = start(other_task, config)
-    tree, generators = load_tree(tmp_path / "tree")
-    restore_state(other, tree)
-    other_task.restore_generators(generators)
+    load_checkpoint(tmp_path / "state", other, other_task)
     for step in (4, 5):
         frepo.condense_step(state=other, task=other_task, step=step)
     assert torch.equal(other.images, state.images) and torch.equal(other.labels, state.labels)
@@ -312,24 +315,6 @@ def test_what_is_exported_does_not_change_with_later_steps():
     assert not torch.equal(state.labels, labels)
 
 
-def test_networks_learn_the_set_by_its_own_recipe_and_hard_labels_ignore_its_targets():
-    from ddbench.training.evaluation import RealImages, evaluate
-
-    task = toy_task(size=16, per_class=10)
-    synthetic = condense(frepo, task, SMALL, steps=10)
-    real = RealImages(task.images, task.labels, 3)
-    how = {"architecture": "convnet-w8-d1", "recipe": Recipe(4), "networks": 2}
-    own = evaluate(synthetic, real, own=True, **how)
-    assert (own.regime, own.labels, own.steps_trained) == ("SL", "soft", 8)
-    assert own.recipe.loss.name == "mse"
-    common = evaluate(synthetic, real, **how)
-    other = SyntheticSet(
-        synthetic.images, 3 * synthetic.labels, synthetic.recipe, formation=synthetic.formation
-    )
-    assert common.labels == "hard"
-    assert evaluate(other, real, **how).accuracies == common.accuracies
-
-
 # -- what is said --------------------------------------------------------------------------------
 
 
@@ -366,4 +351,4 @@ def test_refuses_options_that_could_not_work(options, message):
 
 
 def test_is_installed_as_a_method():
-    assert discover()["frepo"].target == "ddbench_frepo.method"
+    assert entry_points(group="ddbench.methods")["frepo"].value == "ddbench_frepo.method"

@@ -29,8 +29,6 @@ from ddbench.augment import check_strategy, operations
 from ddbench.formations import upsample
 from ddbench.training import Mix, Recipe, cross_entropy, fit, new_optimizer
 
-__all__ = ["IDC", "IDCDM", "FormationMatching", "State", "idc", "idc_dm"]
-
 PAPER = (
     "Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022, "
     "arXiv:2205.14959"
@@ -57,7 +55,6 @@ class IDC:
     update: str = "class"  # the images move after the loss of each class; or of "all"
     lr_images: float = 5e-3  # of pixels in 0..1, times ipc / 10; of "feat": of normalised pixels
     momentum: float = 0.5  # of the images' SGD
-    clamp: bool = True  # images go back to the range of real pixels when a network is new
     batch_real: int = 64  # real images per class and step; all of a class that has fewer
     batch_synthetic: int | None = 128  # decoded images per class and step at most; None: all
     augment: str = "color+crop+cutout"  # siamese: "dsa" (the dataset's own), "none", or a strategy
@@ -92,7 +89,6 @@ class IDCDM(IDC):
     match: str = "feat"
     update: str = "all"
     lr_images: float = 1.0
-    clamp: bool = False
     batch_real: int = 256
     batch_synthetic: int | None = None
     augment: str = "dsa"
@@ -108,10 +104,8 @@ class State:
     network: Network  # theta, as the next step will match it
     trainer: torch.optim.Optimizer  # of the network
     order: torch.Tensor  # (m,) int64 on the CPU: the real images next in the network's training
+    pixels: torch.Tensor = field(metadata={"checkpoint": False})  # (2, 1, ch, 1, 1): least, most
     config: IDC = field(metadata={"checkpoint": False})
-    members: list[torch.Tensor] = field(metadata={"checkpoint": False})  # indices of each class
-    low: torch.Tensor = field(metadata={"checkpoint": False})  # (1, ch, 1, 1) darkest real pixel
-    high: torch.Tensor = field(metadata={"checkpoint": False})  # (1, ch, 1, 1) brightest
 
 
 class FormationMatching:
@@ -152,47 +146,38 @@ class FormationMatching:
         images = canvases(task, config).requires_grad_()
         labels = torch.arange(task.num_classes, device=task.device).repeat_interleave(task.ipc)
         rate = config.lr_images * (task.ipc / 10 if config.match == "grad" else 1)
-        network, trainer = new_network(task, config)
-        return State(
-            images,
-            labels,
-            torch.optim.SGD([images], lr=rate, momentum=config.momentum),
-            network,
-            trainer,
-            order=torch.empty(0, dtype=torch.int64),
-            config=config,
-            members=[torch.nonzero(labels == c).flatten() for c in range(task.num_classes)],
-            low=task.images.amin((0, 2, 3), keepdim=True),
-            high=task.images.amax((0, 2, 3), keepdim=True),
-        )
+        optimizer = torch.optim.SGD([images], lr=rate, momentum=config.momentum)
+        order = torch.empty(0, dtype=torch.int64)
+        pixels = torch.stack(torch.aminmax(task.images.transpose(0, 1).flatten(1), dim=1))
+        pixels = pixels[:, None, :, None, None]
+        return State(images, labels, optimizer, *new_network(task, config), order, pixels, config)
 
     # Algorithm 1 of the paper. T real set, S canvases, f decoder, A augmentation, theta network.
     #
-    # repeat: (N times)                       | iterations
-    #   initialise theta                      | new_network(task, config)
-    #   for m = 1 .. M: (a step is one m)     | if (step + 1) % config.inner:
-    #     for c = 0 .. C-1:                   | for c in range(task.num_classes)
-    #       sample B from T_c                 | task.real_images(c, config.batch_real)
-    #       f(S_c)                            | upsample(state.images[members], config.factor)
-    #       both under one A                  | task.augment_alike(real, decoded,
-    #       D(grad l(theta; A(f(S_c))),       | gradient_distance(network, real, synthetic, c,
-    #         grad l(theta; A(B)))            |
-    #       S_c <- S_c - eta grad_S D         | move(state)
-    #     theta <- theta - eta grad l(theta; T)  | train_network(state, task)
+    # repeat N times:                     | config.iterations * config.inner
+    #   initialise theta                  | network = task.new_network()
+    #   for m = 1..M: (a step is one m)   | if (step + 1) % config.inner:
+    #     for c = 0 .. C-1:               | for c in range(task.num_classes):
+    #       sample B from T_c             | task.real_images(c, config.batch_real)
+    #       take f(S_c)                   | decoded = upsample(
+    #       both under one A              | real, synthetic = task.augment_alike(
+    #       grad l(theta; A(B))           | targets = gradients(network, real, c)
+    #       grad l(theta; A(f(S_c)))      | gradients(network, synthetic, c, create_graph=True)
+    #       D of both                     | d.square().sum() if metric == "mse" else d.abs().sum()
+    #       S <- S - eta grad_S D         | state.optimizer.step()
+    #     theta <- theta - eta grad l(T)  | train_network(state, task)
     @hookimpl
     def condense_step(self, state: State, task: Task, step: int) -> dict[str, float]:
         """Move the images class by class, then train or replace the network; log the mean loss."""
         config = state.config
-        if config.clamp and step % config.inner == 0:
+        if config.match == "grad" and step % config.inner == 0:
             with torch.no_grad():
-                state.images.clamp_(state.low, state.high)
+                state.images.clamp_(*state.pixels)
         loss = state.images.new_zeros(())
         for c in range(task.num_classes):
             loss += match_class(c, state, task)
-            if config.update == "class":
+            if config.update == "class" or c == task.num_classes - 1:
                 move(state)
-        if config.update == "all":
-            move(state)
         if (step + 1) % config.inner:
             train_network(state, task)
         else:
@@ -240,26 +225,20 @@ def canonical(config: IDC, facts: Facts) -> IDC:
     """Return the options with those that leave the result as it is at one value.
 
     Iterations are told by the steps; a batch of all images is one whatever its number; a network
-    that is matched once is never trained. Without a step only canvas and evaluation count.
+    that is matched once is never trained. Without a step only tiles and evaluation count.
     """
-    plain = type(config)()
-    kept = {name: getattr(config, name) for name in ("factor", "shrink", "mix", "epochs")}
-    if config.factor == 1:
-        kept["shrink"] = plain.shrink
-    if not facts.steps:
-        return replace(plain, **kept)
     decoded, most = facts.ipc * config.factor**2, config.batch_synthetic
+    idle = {"iterations"}
+    idle |= {"shrink"} if config.factor == 1 else set()
+    idle |= {"metric"} if config.match == "feat" else set()
+    idle |= {"train_steps", "batch_network", "lr_network"} if config.inner == 1 else set()
+    if not facts.steps:
+        idle |= {*vars(config)} - {"factor", "shrink", "mix", "epochs"}
     same = {
-        "iterations": plain.iterations,
         "batch_real": min(config.batch_real, max(facts.class_counts)),
         "batch_synthetic": None if most is None or most >= decoded else most,
     }
-    if config.match == "feat":
-        same["metric"] = plain.metric
-    if config.inner == 1:
-        for name in ("train_steps", "batch_network", "lr_network"):
-            same[name] = getattr(plain, name)
-    return replace(config, **{**kept, **same})
+    return replace(config, **{**same, **{name: getattr(type(config), name) for name in idle}})
 
 
 def needs(config: IDC, facts: Facts) -> str | None:
@@ -272,13 +251,13 @@ def needs(config: IDC, facts: Facts) -> str | None:
             f"use factor {' or '.join(map(str, fitting))}"
         )
     wanted, fewest = facts.ipc * factor**2, min(facts.class_counts)
-    if fewest < wanted:
-        return (
-            f"class {facts.class_counts.index(fewest)} has {fewest} training images, and "
-            f"{facts.ipc} canvases of {factor}x{factor} tiles start from {wanted}; "
-            f"use ipc <= {fewest // factor**2}{', or a smaller factor' if factor > 1 else ''}"
-        )
-    return None
+    if fewest >= wanted:
+        return None
+    return (
+        f"class {facts.class_counts.index(fewest)} has {fewest} training images, and {facts.ipc} "
+        f"canvases of {factor}x{factor} tiles start from {wanted}; "
+        f"use ipc <= {fewest // factor**2}{', or a smaller factor' if factor > 1 else ''}"
+    )
 
 
 def canvases(task: Task, config: IDC) -> torch.Tensor:
@@ -342,7 +321,7 @@ def train_network(state: State, task: Task) -> None:
 def match_class(c: int, state: State, task: Task) -> torch.Tensor:
     """Add the gradient of class `c`'s matching distance to the images; return the distance."""
     config = state.config
-    decoded = upsample(state.images[state.members[c]], config.factor)
+    decoded = upsample(state.images.unflatten(0, (task.num_classes, -1))[c], config.factor)
     if config.batch_synthetic is not None and len(decoded) > config.batch_synthetic:
         drawn = torch.randperm(len(decoded), generator=task.generator)[: config.batch_synthetic]
         decoded = decoded[drawn.to(task.device)]
@@ -364,7 +343,7 @@ def move(state: State) -> None:
     1 / std is the range of real pixels.
     """
     if state.config.match == "grad" and state.images.grad is not None:
-        state.images.grad.mul_((state.high - state.low).square())
+        state.images.grad *= (state.pixels[1] - state.pixels[0]).square()
     state.optimizer.step()
     state.optimizer.zero_grad()
 
@@ -408,7 +387,7 @@ idc = FormationMatching(
     IDC,
     quick={
         "batch_real": 16, "inner": 10, "train_steps": 2, "metric": "l1", "lr_images": 0.1,
-        "augment": "color+crop", "mix": "none", "epochs": 150, "steps": 60,
+        "augment": "color+crop", "mix": "none", "epochs": 150, "steps": 40,
     },
     published_at={
         "dataset": ("cifar10", "cifar100", "svhn", "fashionmnist", "mnist"),
@@ -420,6 +399,6 @@ idc = FormationMatching(
 
 idc_dm = FormationMatching(
     IDCDM,
-    quick={"batch_real": 16, "lr_images": 10.0, "mix": "none", "epochs": 150, "steps": 200},
+    quick={"batch_real": 16, "lr_images": 10.0, "mix": "none", "epochs": 150, "steps": 140},
     published=False,  # the reference code has it in part, and publishes no settings
 )

@@ -1,4 +1,4 @@
-"""The scaffold of a plugin: a complete, working distribution under a name of one's own."""
+"""The scaffold of a plugin: a complete, working distribution under a given name."""
 
 from __future__ import annotations
 

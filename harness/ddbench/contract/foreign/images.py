@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ddbench.datasets.tensors import Whitening
 
 SPACES = ("normalised", "zca", "0..1", "0..255")
+MOST_OUTSIDE = 0.5  # of the values of pixels that were optimised
 MOST = {"0..1": 3.0, "0..255": 765.0}  # synthetic pixels leave their range, but not so far
 
 
@@ -86,7 +87,14 @@ def _pixels(images: torch.Tensor, space: str, source: Source) -> torch.Tensor:
         raise ForeignError(f"--space {space}: images have values up to {largest:.3g}")
     if space == "0..255" and largest <= 1:
         raise ForeignError(f"--space 0..255: no value is above {largest:.3g}; is it 0..1?")
-    return images / 255 if space == "0..255" else images
+    pixels = images / 255 if space == "0..255" else images
+    outside = float(((pixels < 0) | (pixels > 1)).float().mean())
+    if outside > MOST_OUTSIDE:
+        raise ForeignError(
+            f"--space {space}: {100 * outside:.0f}% of the values lie outside {space}, as in images"
+            " that are normalised or whitened"
+        )
+    return pixels
 
 
 def _networks_take(

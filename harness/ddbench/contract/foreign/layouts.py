@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ddbench.contract.foreign.errors import ForeignError
+from ddbench.contract.synthetic_set import SetError, SyntheticSet
 from ddbench.text.lines import named
 
 LAYOUTS = ("dc", "mtt", "datm", "pair")
@@ -38,7 +39,8 @@ class Foreign:
         images: Whatever shape and dtype it has.
         labels: The same.
         layout: Of `LAYOUTS`.
-        lr: The learned learning rate, None where the file says none.
+        recipe: How the set wants to be trained: the learned learning rate of DATM's files, and all
+            that a set of ours says.
         accuracies: Network -> the accuracies that the file claims of this set, in [0, 1].
         unwhitened: Whether its name says that whitened images have been turned back into pixels.
     """
@@ -46,7 +48,7 @@ class Foreign:
     images: torch.Tensor
     labels: torch.Tensor
     layout: str
-    lr: float | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     accuracies: Mapping[str, Sequence[float]] = field(default_factory=dict)
     unwhitened: bool = False
 
@@ -77,6 +79,8 @@ def read_foreign(
         return _of_experiments(path, content, experiment)
     if experiment is not None:
         raise ForeignError(f"--experiment {experiment}: {path} holds one set; leave it out")
+    if isinstance(content, SyntheticSet):
+        return _ours(path, content)
     if found == "pair":
         images, of_images = _pair(path, content)
         return Foreign(images, of_images, found)
@@ -87,7 +91,7 @@ def _content(path: Path) -> Any:  # noqa: ANN401  (whatever a file holds)
     """Return what a file holds: tensors, numbers and words in lists and dicts, and nothing else."""
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _safetensors(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_numbers()):
             warnings.simplefilter("ignore")  # of pickles of another protocol: refused, or read
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -104,6 +108,13 @@ def _content(path: Path) -> Any:  # noqa: ANN401  (whatever a file holds)
             f"{path}: is torn, or no file that torch.save or safetensors wrote"
             f" ({named(error)[:80]})"
         ) from error
+
+
+def _safetensors(path: Path) -> Any:  # noqa: ANN401  (a set of ours, or tensors by name)
+    try:
+        return SyntheticSet.load(path)
+    except SetError:
+        return load_file(path)
 
 
 def _numpy_numbers() -> list[Any]:
@@ -181,7 +192,7 @@ def _of_files(path: Path, images: torch.Tensor, labels: Path | None) -> Foreign:
     rate, pixels = _beside(path, "lr"), path.name.startswith(UNWHITENED)
     if not rate.is_file() or rate == path:
         return Foreign(images, found, "mtt", unwhitened=pixels)
-    return Foreign(images, found, "datm", lr=_rate(rate), unwhitened=pixels)
+    return Foreign(images, found, "datm", recipe={"lr": _rate(rate)}, unwhitened=pixels)
 
 
 def _beside(path: Path, kind: str) -> Path:
@@ -197,6 +208,21 @@ def _rate(path: Path) -> float:
         raise ForeignError(f"{path}: holds no single learning rate; move it away to leave it out")
     shortest = np.float32(value.item()) if isinstance(value, torch.Tensor) else value
     return float(str(shortest))
+
+
+def _ours(path: Path, content: SyntheticSet) -> Foreign:
+    """Return what a set of ours holds that does not say in which space its images are."""
+    if content.formation or content.payload:
+        raise ForeignError(
+            f"{path}: is a set of ddbench with a formation or payload, which are not converted;"
+            " save it with the provenance of its data (contract.set_metadata.about_data)"
+        )
+    if content.provenance.get("zca") or "mean" in content.provenance:
+        raise ForeignError(
+            f"{path}: is a set of ddbench that describes itself; `ddbench evaluate` takes it as it"
+            " is"
+        )
+    return Foreign(content.images, content.labels, "pair", content.recipe)
 
 
 # -- pairs ------------------------------------------------------------------------------------

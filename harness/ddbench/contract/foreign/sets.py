@@ -72,7 +72,7 @@ def set_of(path: Path, found: Foreign, data: RealData, how: HowToRead) -> tuple[
     labels, words = labels_of(
         found.labels, len(images), real.num_classes, how.first_label, how.soft
     )
-    recipe = ({} if found.lr is None else {"lr": found.lr}) | dict(how.recipe)
+    recipe = {**found.recipe, **how.recipe}
     about: dict[str, Any] = about_data(data.name, real) | {
         "imported_from": path.name,
         "layout": found.layout,

@@ -10,14 +10,12 @@ import logging
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddbench.discovery.methods import MethodEntry
 from ddbench.execution.engines import worker_channel
 from ddbench.execution.engines.crash_records import (
     INFRASTRUCTURE,
@@ -25,9 +23,10 @@ from ddbench.execution.engines.crash_records import (
     dead,
     exit_words,
 )
-from ddbench.execution.engines.job_queue import Job, Jobs, Observer
+from ddbench.execution.engines.job_queue import Job
 from ddbench.execution.engines.limits import exceeds, relieve_log, shorten_log
 from ddbench.execution.engines.reaper import Reaper, kill_family
+from ddbench.execution.engines.work import RETRIES, Work
 from ddbench.processes.fork_server import (
     end_server,
     let_server_import,
@@ -37,21 +36,16 @@ from ddbench.processes.fork_server import (
     try_to_start,
 )
 from ddbench.processes.start_errors import StartError, refuse_few_files
-from ddbench.store.atomic_files import is_claimed
 from ddbench.store.records import Condensation
 from ddbench.text import streams
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess, SpawnProcess
 
-    from ddbench.execution.job_context import JobContext
-
 LOG = logging.getLogger(__name__)
 
 GRACE = 6.0  # seconds a stopped worker has to end its step and save; batch systems allow ten
-CLAIM_WAIT = 1.0  # seconds before a job that another run has claimed is looked at again
 PRELOAD = "ddbench.execution.engines.preload"  # what the fork server of a run imports
-RETRIES = 2  # of a job whose process somebody else has killed
 
 
 @dataclass
@@ -59,7 +53,6 @@ class _Worker:
     job: Job
     process: ForkServerProcess | SpawnProcess
     pipe: Connection
-    slot: int
     record: dict[str, Any] | None = None
     claimed: bool = False
     stopped: bool = False
@@ -72,50 +65,25 @@ class _Worker:
         return self.process.pid
 
 
-def run_local(
-    jobs: Jobs,
-    setting: JobContext,
-    found: Mapping[str, MethodEntry],
-    observe: Observer = lambda event: None,
-    stop: Callable[[], bool] = lambda: False,
-) -> None:
-    """Do all jobs that are left, `setting.jobs` at once.
+def run_local(work: Work) -> None:
+    """Do all jobs that are left, `work.jobs_at_once` at once.
 
-    When `stop` says so, no more jobs start and the running ones save a checkpoint and end; they
+    When the run shall stop, no more jobs start and the running ones save a checkpoint and end; they
     stay pending.
     """
-    _Local(jobs, setting, found, observe, stop).run()
-
-
-def slots(setting: JobContext) -> list[str | None]:
-    """Return the GPU of each slot in which one job at a time runs, None for no particular one."""
-    if not setting.gpus:
-        return [None] * setting.jobs
-    return list[str | None](setting.gpus * setting.jobs_per_gpu)[: setting.jobs]
+    _Local(work).run()
 
 
 class _Local:
-    def __init__(
-        self,
-        jobs: Jobs,
-        setting: JobContext,
-        found: Mapping[str, MethodEntry],
-        observe: Observer,
-        stop: Callable[[], bool],
-    ) -> None:
-        self.jobs, self.setting, self.found = jobs, setting, found
-        self.observe, self.stop = observe, stop
-        self.slots = slots(setting)
+    def __init__(self, work: Work) -> None:
+        self.work, self.setting, self.stop = work, work.context, work.stop
         self.workers: list[_Worker] = []
-        self.not_before: dict[str, float] = {}
-        self.retries: dict[str, int] = {}
         self.not_started = 0  # processes in a row that could not be started
         self.suspects: set[str] = set()  # jobs that ran when a fork server was lost
         self.asked_to_stop = 0.0
-        self.switched_off: dict[str, str] = {}  # extensions that have raised, and what
 
     def run(self) -> None:
-        refuse_few_files(len(self.slots))
+        refuse_few_files(self.work.jobs_at_once)
         # Any: typeshed's BaseContext has no Process
         self.context: Any = multiprocessing.get_context(start_method())
         let_server_import(PRELOAD)
@@ -159,7 +127,7 @@ class _Local:
             return False
         if first.exitcode:
             raise StartError.of(EOFError())
-        LOG.debug("the fork server has torch loaded; %d jobs at once", len(self.slots))
+        LOG.debug("the fork server has torch loaded; %d jobs at once", self.work.jobs_at_once)
         return True
 
     def _turn(self) -> bool:
@@ -210,21 +178,16 @@ class _Local:
         Raises:
             StartError: No process can be started, again and again.
         """
-        now = time.monotonic()
-        waiting = False
-        for job in self.jobs.ready():
-            if len(self.workers) >= len(self.slots):
-                return True
-            if self.not_before.get(job.id, 0.0) > now or self._not_beside_others(job):
-                waiting = True
-            elif is_claimed(self.jobs.folder.claim(job.id)):
-                self.not_before[job.id] = now + CLAIM_WAIT
-                waiting = True
-            elif self.stop():
-                return True
-            elif not self._start(job):
-                waiting = True
-        return waiting
+        if len(self.workers) < self.work.jobs_at_once:
+            for job in self.work.ready():
+                if self._not_beside_others(job):
+                    continue
+                if self.stop():
+                    break
+                self._start(job)
+                if len(self.workers) >= self.work.jobs_at_once:
+                    break
+        return self.work.left
 
     def _not_beside_others(self, job: Job) -> bool:
         """Say whether a job must wait because it, or one that runs, may have lost a fork server.
@@ -234,32 +197,28 @@ class _Local:
         running = {worker.job.id for worker in self.workers}
         return bool(running) and bool({job.id, *running} & self.suspects)
 
-    def _start(self, job: Job) -> bool:
-        """Start the process of a job; say whether it has started."""
-        taken = {worker.slot for worker in self.workers}
-        slot = next(slot for slot in range(len(self.slots)) if slot not in taken)
+    def _start(self, job: Job) -> None:
+        """Start the process of a job."""
         ours, theirs = self.context.Pipe()
-        found = self.found.get(job.method) if isinstance(job, Condensation) else None
-        setting = replace(self.setting, silenced=tuple(self.switched_off))
-        about = (job.record(), setting, found and asdict(found), self.slots[slot])
+        gpu = self.work.begin(job)
+        setting = replace(self.setting, silenced=tuple(self.work.switched_off))
+        about = (job.record(), setting, self.work.method_of(job), gpu)
         process = self.context.Process(target=_enter, args=(theirs, *about))
-        self.jobs.start(job)
         try:
             with no_main_module():
                 process.start()
         except (OSError, EOFError) as error:
             ours.close()
             self._could_not_start(job, error)
-            return False
+            return
         finally:
             theirs.close()
         self.not_started = 0
-        worker = _Worker(job, process, ours, slot)
+        worker = _Worker(job, process, ours)
         self.workers.append(worker)
         self.reaper.watch(worker.pid)
         LOG.debug("job %s: process %d starts", job.id, worker.pid)
-        self.observe({"event": "start", "job": job})
-        return True
+        self.work.observe({"event": "start", "job": job})
 
     def _could_not_start(self, job: Job, error: Exception) -> None:
         """Put a job back whose process could not be started: that is no fault of its own.
@@ -268,10 +227,9 @@ class _Local:
         """
         self.not_started += 1
         LOG.debug("job %s: no process can be started: %r", job.id, error)
+        self.work.put_back(job)
         if not self.workers and self.not_started > RETRIES:
-            self.jobs.put_back(job)
             raise StartError.of(error) from error
-        self._put_back(job)
 
     # -- watching ----------------------------------------------------------------------------
 
@@ -296,7 +254,7 @@ class _Local:
             kill_family(worker.pid)
 
     def _log(self, job: Job) -> Path:
-        return self.jobs.folder.log(job.id, isinstance(job, Condensation))
+        return self.work.jobs.folder.log(job.id, isinstance(job, Condensation))
 
     # -- hearing -----------------------------------------------------------------------------
 
@@ -318,12 +276,9 @@ class _Local:
         elif event["event"] == "stopped":
             worker.stopped = True
         elif event["event"] == "switched off":
-            new = event["reasons"].keys() - self.switched_off.keys()
-            self.switched_off |= event["reasons"]
-            for name in sorted(new):
-                self.observe({"event": "switched off", "reason": event["reasons"][name]})
+            self.work.silence(event["reasons"])
         else:
-            self.observe({**event, "job": worker.job})
+            self.work.observe({**event, "job": worker.job})
 
     def _ended(self, worker: _Worker) -> None:
         worker.process.join()
@@ -338,31 +293,17 @@ class _Local:
         if code == SERVER_LOST:
             self.suspects.add(job.id)
         if worker.record is not None:
-            self._end(job, worker.record)
+            self.work.close(job, worker.record)
         elif worker.claimed or worker.stopped:
-            self._put_back(job)
+            self.work.put_back(job)
         elif worker.killed:
-            self._end(job, dead(job, self.setting.run, worker.killed))
-        elif code not in INFRASTRUCTURE or not self._again(job):
+            self.work.close(job, dead(job, self.setting.run, worker.killed))
+        else:
             reason = f"its process ended without a result: {exit_words(code)}"
-            self._end(job, dead(job, self.setting.run, reason))
-
-    def _again(self, job: Job) -> bool:
-        """Put a job back whose process was lost through no fault of its own, if it may be."""
-        done = self.retries[job.id] = self.retries.get(job.id, 0) + 1
-        if done > RETRIES:
-            return False
-        self._put_back(job)
-        return True
-
-    def _put_back(self, job: Job) -> None:
-        self.not_before[job.id] = time.monotonic() + CLAIM_WAIT
-        self.jobs.put_back(job)
-        self.observe({"event": "put back", "job": job})
-
-    def _end(self, job: Job, record: dict[str, Any]) -> None:
-        self.jobs.end(job, record)
-        self.observe({"event": "end", "job": job, "record": record})
+            if code in INFRASTRUCTURE:
+                self.work.lost(job, reason)
+            else:
+                self.work.close(job, dead(job, self.setting.run, reason))
 
 
 def _tell(worker: _Worker, word: str) -> None:

@@ -281,7 +281,7 @@ class Condensing:
     def _complete(self, result: SyntheticSet) -> SyntheticSet:
         """Return the set with what training on it elsewhere needs to know."""
         parts = self.extensions.bringers_of(formations.part_names(result))
-        about = self.about | ({"parts": parts} if parts else {})
+        about = {**self.about, "taken": self.at.step} | ({"parts": parts} if parts else {})
         return replace(result, provenance={**result.provenance, **about})
 
     def _snapshot(self, state: Any) -> None:  # noqa: ANN401

@@ -16,6 +16,7 @@ from ddbench.reporting.markdown import (
     rankings,
 )
 from ddbench.reporting.markdown.document import Document
+from ddbench.reporting.markdown.forecasts import forecast_section
 from ddbench.reporting.markdown.published import published_section
 from ddbench.reporting.markdown.statistics import statistics_section
 
@@ -62,6 +63,7 @@ def write_end(leaderboard: Leaderboard, document: Document, export_command: str 
         "Environment: hardware, versions, commands",
         lambda d: provenance.environment_section(d, leaderboard, export_command),
     )
+    document.fold("Foretold and actual times", lambda d: forecast_section(d, leaderboard))
     document.fold("Methods and papers", lambda d: provenance.method_section(d, leaderboard))
 
 

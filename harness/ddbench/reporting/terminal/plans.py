@@ -8,12 +8,14 @@ from dataclasses import asdict
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+from ddbench.reporting.terminal.costs import cost_lines, costs_record, print_costs
 from ddbench.reporting.terminal.tables import cell, print_json, print_table, stdout
 from ddbench.store.artifact_folders import ABSENT, BEGUN, DONE
 from ddbench.store.records import VALIDATION
 from ddbench.text.number_format import duration, listed, number, several
 
 if TYPE_CHECKING:
+    from ddbench.execution.costs import Costs, Proposal
     from ddbench.planning.jobs import DatasetFacts, Plan, Shared
     from ddbench.store.records import Condensation, Skipped
 
@@ -29,6 +31,9 @@ def print_plan(
     *,
     jobs_at_once: int = 1,
     as_json: bool = False,
+    costs: Costs | None = None,
+    proposals: Sequence[Proposal] = (),
+    within_s: float | None = None,
 ) -> None:
     """Print the jobs of a plan, one line for all seeds of a row, what they share, and how many.
 
@@ -37,6 +42,8 @@ def print_plan(
         shared: The artifacts of its rows.
         jobs_at_once: How many jobs would run side by side.
         as_json: Print every job in full instead.
+        costs: What it costs, if that was asked for.
+        proposals: What to leave out so that it ends within `within_s` seconds.
     """
     if as_json:
         print_json(
@@ -46,6 +53,7 @@ def print_plan(
                 "skipped": plan.record()["skipped"],
                 "datasets": plan.record()["datasets"],
                 "artifacts": [asdict(one) for one in shared],
+                **({"costs": costs_record(costs, proposals)} if costs else {}),
             }
         )
         return
@@ -58,8 +66,11 @@ def print_plan(
         _print_rows("artifacts", found)
     if plan.skipped:
         _print_rows("skipped", _skipped(plan))
-    times = _time(plan, jobs_at_once)
-    _print_lines([*_captions(plan), *_not_known(shared), *_counts(plan), times])
+    _print_lines([*_captions(plan), *_not_known(shared)])
+    if costs is not None and costs.rows:
+        print_costs(costs)
+    known = [] if costs is None else list(cost_lines(costs, proposals, within_s))
+    _print_lines([*_counts(plan), *_budget(plan, jobs_at_once), *known])
 
 
 def _data(plan: Plan) -> list[str]:
@@ -246,15 +257,15 @@ def _counts(plan: Plan) -> list[str]:
     return lines
 
 
-def _time(plan: Plan, jobs_at_once: int) -> str:
-    """Return how long the run takes, as far as that is known."""
+def _budget(plan: Plan, jobs_at_once: int) -> list[str]:
+    """Return how the time of a run is divided that has a budget."""
     parts = [job.budget_s for job in plan.condensations if job.budget_s is not None]
     if not parts:
-        return "time: not known; --price counts the operations, --budget-total 30m sets an end"
+        return []
     condensing = (
         f"{len(parts)} × {parts[0]:g} s of condensing take {duration(sum(parts) / jobs_at_once)} "
         f"with {several(jobs_at_once, 'job')} at once"
     )
     if plan.total_s is None:
-        return f"time: {condensing}; artifacts and evaluations come on top"
-    return f"time: the run ends after {duration(plan.total_s)}; {condensing}"
+        return [f"budget: {condensing}; artifacts and evaluations come on top"]
+    return [f"budget: the run ends after {duration(plan.total_s)}; {condensing}"]

@@ -16,9 +16,11 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, Time
 from rich.progress import Progress as Bars
 from rich.table import Column
 
+from ddbench.reporting.terminal.eta import Eta
 from ddbench.reporting.terminal.job_words import JobWords
 from ddbench.reporting.terminal.plans import data_notes
 from ddbench.text.lines import printable
+from ddbench.text.number_format import duration
 
 if TYPE_CHECKING:
     from ddbench.execution.engines.job_queue import Event, Job, Jobs
@@ -43,6 +45,7 @@ class Progress:
         self.started: dict[str, float] = {}
         self.shown: dict[str, TaskID] = {}
         self.said: dict[tuple[str, str], float] = {}  # (job, artifact) -> when it was last named
+        self.eta: Eta | None = None
         self.ended = self.failed = 0
 
     def __enter__(self) -> Progress:
@@ -73,18 +76,23 @@ class Progress:
             self._say(line)
         for line in data_notes(event["plan"]):
             self._say(line)
+        self.eta = Eta(self.jobs, event.get("seconds") or {}, event.get("jobs_at_once", 1))
         before = f", {self.jobs.kept} done before" if self.jobs.kept else ""
         blocked = len(self.jobs.blocked)
         without = f", {blocked} without a set to evaluate" if blocked else ""
         of = f": {words.common}" if words.common else ""
         to_do = _several(self.jobs.total - blocked, "job")
-        self._say(f"{to_do} to do{before}{without}{of}")
+        self._say(f"{to_do} to do{before}{without}{of}{self._left()}")
         if self.bars:
             total = self.jobs.total
             at = f"{blocked}/{total}"
             self.overall = self.bars.add_task(
                 "all jobs", total=total, completed=blocked, metrics="", at=at
             )
+
+    def _on_workers(self, event: Event) -> None:
+        if self.eta:
+            self.eta.workers = max(1, event["jobs_at_once"])
 
     def _on_start(self, event: Event) -> None:
         job = event["job"]
@@ -120,10 +128,13 @@ class Progress:
         self._remove(job)
         self.ended += 1
         self.failed += record["status"] == "failed"
+        if self.eta:
+            self.eta.ended(job, seconds)
         total = self.jobs.total if self.jobs else 0
         count = f"[{self.ended:>{len(str(total))}}/{total}]"
         self._say(
-            f"{count} {self.words(job)}: {outcome(record, seconds)}{self._explained(job, record)}"
+            f"{count} {self.words(job)}: {outcome(record, seconds)}{self._left()}"
+            f"{self._explained(job, record)}"
         )
         if self.tracebacks and record.get("traceback"):
             self._say(f"{job.id}:\n{record['traceback'].rstrip()}")
@@ -133,6 +144,11 @@ class Progress:
             self.bars.update(
                 self.overall, completed=done, total=total, metrics=text, at=f"{done}/{total}"
             )
+
+    def _left(self) -> str:
+        """Return how long the run will go on, "" where nobody knows."""
+        seconds = self.eta.remaining_s if self.eta else None
+        return f"; about {duration(round(seconds))} left" if seconds and seconds >= 1 else ""
 
     def _explained(self, job: Job, record: Mapping[str, Any]) -> str:
         """Return the command that explains a failure, if its record has been kept."""
