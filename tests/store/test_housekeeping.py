@@ -16,6 +16,7 @@ from ddbench.cli import main
 from ddbench.contract.artifacts import ArtifactStore
 from ddbench.contract.stored_sets import differing_sets
 from ddbench.contract.synthetic_set import SyntheticSet
+from ddbench.store import run_folder
 from ddbench.store.atomic_files import claimed
 from ddbench.store.housekeeping import find_litter, merge, status_of, to_retry
 from ddbench.store.run_folder import RunError, RunFolder, read_run, refuse_newer, write_record
@@ -264,11 +265,11 @@ def test_clean_finds_all_litter_and_nothing_else(folder, tmp_path):
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
 def test_clean_leaves_records_that_could_not_be_opened_now(folder, monkeypatch, number):
-    def gone(path):
+    def gone(path, *how, **more):
         raise OSError(number, os.strerror(number), str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", gone)
+        patch.setattr(run_folder, "open", gone, raising=False)
         unreadable = read_run(folder).unreadable
         assert len(unreadable) == 4 and "cannot be read (" in unreadable[0][1]
         assert find_litter(folder) == []
@@ -276,15 +277,15 @@ def test_clean_leaves_records_that_could_not_be_opened_now(folder, monkeypatch, 
 
 def test_merge_replaces_no_record_that_cannot_be_opened_now(folder, other, monkeypatch):
     condense(other, "b")
-    before, read = files_of(folder), Path.read_bytes
+    before = files_of(folder)
 
-    def gone(path):
-        if path == folder.result("b"):
+    def gone(path, *how, **more):
+        if Path(path) == folder.result("b"):
             raise OSError(errno.EIO, "Input/output error", str(path))
-        return read(path)
+        return open(path, *how, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", gone)
+        patch.setattr(run_folder, "open", gone, raising=False)
         with pytest.raises(RunError, match=r"condensations/b/result.json: cannot be read \(Input"):
             merge(folder, [other])
     assert files_of(folder) == before

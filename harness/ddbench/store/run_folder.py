@@ -88,19 +88,24 @@ class RunFolder:
         """Return the file of an evaluation's record."""
         return self.root / "evaluations" / f"{id}.json"
 
-    def results(self) -> list[Path]:
-        """Return the files of condensations' records that are there, in the order of their ids."""
-        paths = map(self.result, _names_in(self.root / "condensations"))
-        return [path for path in paths if os.path.lexists(path)]
+    def results(self) -> list[tuple[str, str]]:
+        """Return the ids of condensations and the files of their records, in order.
 
-    def evaluations(self) -> list[Path]:
-        """Return the files of evaluations' records, likewise."""
-        names = _names_in(self.root / "evaluations")
-        return [self.root / "evaluations" / name for name in names if name.endswith(".json")]
+        Strings, because a `Path` for each of many files takes longer than reading them.
+        """
+        place = os.fspath(self.root / "condensations")
+        found = [(id, os.path.join(place, id, RESULT)) for id in _names_in(place)]
+        return [(id, path) for id, path in found if os.path.lexists(path)]
+
+    def evaluations(self) -> list[tuple[str, str]]:
+        """Return the ids of evaluations and the files of their records, likewise."""
+        place = os.fspath(self.root / "evaluations")
+        names = [name for name in _names_in(place) if name.endswith(".json")]
+        return [(name.removesuffix(".json"), os.path.join(place, name)) for name in names]
 
     def claims(self) -> frozenset[str]:
         """Return the ids of jobs that have a lock file, held by a process or not."""
-        return frozenset(_names_in(self.root / "claims"))
+        return frozenset(_names_in(os.fspath(self.root / "claims")))
 
     def log(self, id: str, of_condensation: bool) -> Path:
         """Return the file that holds what a job printed."""
@@ -169,7 +174,7 @@ class RunFolder:
         return self.check_there if self.is_run() else lambda: None
 
 
-def _names_in(place: Path) -> list[str]:
+def _names_in(place: str) -> list[str]:
     """Return the names in a folder in order; none where there is no folder."""
     try:
         return sorted(os.listdir(place))
@@ -221,18 +226,16 @@ class Records:
 def read_run(folder: RunFolder) -> Records:
     """Read every record of a run; torn, foreign and newer files are listed, never fatal."""
     records = Records()
-    kinds: dict[str, tuple[Iterable[Path], dict[str, Any]]] = {
+    kinds: dict[str, tuple[Iterable[tuple[str, str]], dict[str, Any]]] = {
         "condensation": (folder.results(), records.condensations),
         "evaluation": (folder.evaluations(), records.evaluations),
     }
     for kind, (paths, into) in kinds.items():
-        for path in paths:
+        for id, path in paths:
             try:
-                record = read_record(path, kind)
+                into[id] = _record(path, kind, id)
             except ValueError as error:
-                records.note(path, error)
-            else:
-                into[record.id] = record
+                records.note(Path(path), error)
     for path in sorted((folder.root / "manifests").glob("*.json")):
         try:
             records.manifests.append(read(_content(path), "manifest"))
@@ -249,16 +252,21 @@ def read_record(path: Path, kind: str) -> Any:  # noqa: ANN401  (of the kind tha
         NewerSchemaError: A later ddbench wrote it.
         ValueError: The file is torn, foreign, or of another kind; says which.
     """
-    record = read(_content(path), kind)
     home = path.parent.name if kind == "condensation" else path.stem
-    if record.id != home:
+    return _record(os.fspath(path), kind, home)
+
+
+def _record(path: str, kind: str, id: str) -> Any:  # noqa: ANN401  (of the kind asked for)
+    record = read(_content(path), kind)
+    if record.id != id:
         raise ValueError(f"holds the record of {record.id}; was it copied here?")
     return record
 
 
-def _content(path: Path) -> bytes:
+def _content(path: str | Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
     except OSError as error:
         kind = ValueError if isinstance(error, IsADirectoryError) else UnopenedError
         raise kind(f"cannot be read ({error.strerror})") from error
