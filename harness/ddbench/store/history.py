@@ -65,11 +65,14 @@ class Observation:
     memory: int | None = None
 
 
+_Place = tuple[str, str, str, str, str, int, int]  # the first fields of an Observation
+
+
 @dataclass(frozen=True)
 class _Seen:
     """One finished job."""
 
-    place: tuple[str, str, str, str, str, int, int]
+    place: _Place
     units: float
     seconds: float
     flops: float
@@ -113,7 +116,7 @@ def recall(cache: Path) -> list[Observation]:
 
 def observed(records: Iterable[CondensationRecord | EvaluationRecord]) -> list[Observation]:
     """Return the sums of the records that are done."""
-    groups: dict[Any, list[_Seen]] = {}
+    groups: dict[_Place, list[_Seen]] = {}
     for record in records:
         if record.status == DONE and (seen := _seen(record)) is not None:
             groups.setdefault(seen.place, []).append(seen)
