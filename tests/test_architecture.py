@@ -236,9 +236,19 @@ FOREIGN = sorted(
 )
 
 
+# What tests of plugins may use beside the list: nothing public evaluates a set or builds a network.
+UNDER_TEST = (
+    "ddbench.training.evaluation.", "ddbench.architectures.", "ddbench.contract.",
+    "ddbench.formations.",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("path", FOREIGN, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_plugins_use_only_the_public_names(path):
-    assert strangers(path.read_text()) == []
+    found = strangers(path.read_text())
+    if path.parent.name == "tests":
+        found = [name for name in found if not name.startswith(UNDER_TEST)]
+    assert found == []
 
 
 @pytest.mark.parametrize(

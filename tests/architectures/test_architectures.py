@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import ddbench
 import pytest
 import torch
 from ddbench import architectures
@@ -539,3 +540,18 @@ def test_a_family_without_a_base_width_receives_the_factor():
 def test_the_package_exports_what_it_says():
     for name in architectures.__all__:
         assert hasattr(architectures, name), name
+
+
+def test_an_outline_has_the_shapes_of_a_network_and_draws_nothing():
+    before = torch.get_rng_state()
+    outline = ddbench.outline("convnet-w8-bn", (1, 28, 28), 10)
+    assert torch.equal(torch.get_rng_state(), before)
+    state = build("convnet-w8-bn", (1, 28, 28), 10).state_dict()
+    assert {name: value.shape for name, value in outline.state_dict().items()} == {
+        name: value.shape for name, value in state.items()
+    }
+    assert all(value.is_meta for value in outline.parameters())
+    assert ddbench.has_batchnorm(outline)
+    assert not ddbench.has_batchnorm(ddbench.outline("lenet", (1, 28, 28), 10))
+    with pytest.raises(ValueError, match="unknown architecture 'convnot'"):
+        ddbench.outline("convnot", (1, 28, 28), 10)

@@ -19,7 +19,9 @@ from ddbench.store.run_folder import INITIAL, SET
 INITS = {
     **dict.fromkeys(("gm", "dsa", "dm", "frepo"), ("noise", "real", "spc", "kmeans")),
     **dict.fromkeys(("mtt", "datm"), ("noise", "real", "spc")),
-    **dict.fromkeys(("fedd3", "random", "herding", "kcenter", "kmeans"), ("real",)),
+    **dict.fromkeys(
+        ("idc", "idc-dm", "fedd3", "random", "herding", "kcenter", "kmeans"), ("real",)
+    ),
 }
 EXPERTS = {"experts": 1, "expert_epochs": 3, "expert_batch": 16, "student_steps": 2,
            "max_start_epoch": 1, "match_epochs": 1}  # fmt: skip
@@ -27,6 +29,7 @@ NETWORK = {"network": "convnet-w8-d1", "network_epochs": 3, "floor": 0.0}
 OPTIONS = {
     "mtt": EXPERTS,
     "datm": EXPERTS | {"first_max_start_epoch": 0},
+    **dict.fromkeys(("idc", "idc-dm"), {"factor": 1}),  # tiles are no images of the dataset
     "fedd3": {"clients": 2},
     "frepo": {"pool": 2},
     **dict.fromkeys(("herding", "kcenter", "kmeans"), NETWORK),

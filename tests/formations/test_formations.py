@@ -34,6 +34,7 @@ from ddbench.formations.mixing import mixed
 from ddbench.formations.replay import cropped, views_of
 from ddbench.formations.targets import Teacher, answer, teachers
 from ddbench.testing import one_thread, toy_task
+from ddbench.testing.fake_device import ELSEWHERE, elsewhere
 from ddbench.training import new_optimizer, train
 from ddbench.training.evaluation import RealImages, Registered, evaluate, own_recipe
 from safetensors import safe_open
@@ -615,3 +616,35 @@ def test_a_file_is_read_without_importing_what_it_names(tmp_path):
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["ddbench"])["format"] == 2
     assert "'os.system' is not installed" in wrong_with(SyntheticSet.load(path))[0]
+
+
+# -- drawing views -------------------------------------------------------------------------------
+
+
+def test_crops_have_the_shares_and_shapes_that_were_asked_for():
+    size = (32, 24)
+    views = draw_views(400, size, epochs=2, batch=400, generator=generator(), scale=(0.25, 0.5))
+    top, left, height, width = views.crop.flatten(0, 1).int().unbind(1)
+    assert (top + height <= 32).all() and (left + width <= 24).all()
+    assert (height > 0).all() and (width > 0).all()
+    shares, ratios = height * width / (32 * 24), width / height
+    assert shares.min() > 0.2 and shares.max() < 0.55 and 0.3 < shares.mean() < 0.45
+    assert ratios.min() > 0.65 and ratios.max() < 1.5
+    assert top.min() == 0 and left.min() == 0 and len(top.unique()) > 12
+    assert not torch.equal(views.crop[0], views.crop[1])
+
+
+def test_where_no_crop_fits_the_whole_image_is_taken():
+    views = draw_views(50, (4, 40), epochs=1, batch=50, generator=generator(), scale=(0.9, 1.0))
+    assert (views.crop == torch.tensor([0, 0, 4, 40], dtype=torch.uint8)).all()
+
+
+def test_views_that_were_drawn_on_the_cpu_are_of_images_on_any_device():
+    views = draw_views(6, (8, 8), epochs=1, batch=6, generator=generator(), scale=(0.3, 1.0),
+                       flip=True, mix=Mix("cutmix"))  # fmt: skip
+    images = torch.randn(6, 2, 8, 8, generator=generator(1))
+    here = view(images, views, 0, 0, 6)
+    with elsewhere():
+        there = view(images.to(ELSEWHERE), views, 0, 0, 6)
+        assert there.device == ELSEWHERE
+        assert torch.equal(there.cpu(), here)

@@ -4,6 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from ddbench.contract import synthetic_set
+from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.reporting.leaderboard import load
 from ddbench.reporting.markdown import galleries, make_report
 from ddbench.reporting.markdown.document import Document
@@ -159,6 +162,23 @@ def test_a_set_of_a_later_ddbench_is_not_shown(written):
     made, path = written
     save_file({"images": np.zeros(1)}, path, {"ddbench": '{"format": 99}'})
     assert "not shown, of a later ddbench (format 99): upgrade ddbench" in report(made)
+
+
+def test_a_set_with_a_formation_is_shown(written):
+    made, path = written
+    images, labels = torch.zeros(10, 1, 8, 8), torch.eye(10)
+    formation = {"targets": {"name": "stored", "kind": "regression"}}
+    SyntheticSet(images, labels, formation=formation).save(path)
+    assert galleries.FORMAT == synthetic_set.FORMAT
+    assert galleries.read_set(path).labels.tolist() == list(range(10))
+    assert "not shown" not in report(made)
+
+
+def test_a_set_without_stored_images_says_why_it_is_not_shown(written):
+    made, path = written
+    formation = {"decode": {"name": "mine"}}
+    SyntheticSet(torch.zeros(0, 1, 8, 8), torch.arange(10), formation=formation).save(path)
+    assert "not shown, its images are decoded from other tensors" in report(made)
 
 
 @pytest.mark.parametrize("kind", ["BF16", "F8_E4M3", "F8_E5M2"])

@@ -84,7 +84,7 @@ def describe() -> MethodInfo:
     return MethodInfo(
         config=Config,
         steps=lambda config, ipc: config.iterations,
-        quick={"iterations": 200, "lr_images": 0.01, "batch_real": 64, "pool": 4,
+        quick={"iterations": 300, "lr_images": 0.01, "batch_real": 64, "pool": 4,
                "train_steps": 150},
         labels="soft",
         published_at={
@@ -154,7 +154,7 @@ def init(task: Task, synthetic: SyntheticSet, config: Config) -> State:
 #   draw one of the M networks         | k = int(torch.randint(config.pool, (1,)
 #   sample (x, y) ~ T                  | real, targets = sample(state, task)
 #   K = f(X) f(X)^T                    | kernel = synthetic @ synthetic.T
-#   K + lambda (tr K / n) I = L L^T    | torch.linalg.cholesky(kernel + ridges.diag())
+#   K + lambda (tr K / n) I = L L^T    | torch.linalg.cholesky_ex(kernel + ridges.diag())
 #   p = f(x) f(X)^T (L L^T)^-1 Y       | predict(real, network.embed(images), labels, config.ridge)
 #   loss |p - y|^2 / 2 + margin of Y   | error_now + margin_loss(state.labels)
 #   (X, Y) <- opt((X, Y); grad loss)   | lamb_step(leaf, gradient, moments, step + 1, lr)
@@ -174,11 +174,10 @@ def condense_step(state: State, task: Task, step: int) -> dict[str, float]:
         real = network.embed(real)
     try:
         predicted = predict(real, network.embed(images), labels, config.ridge)
-    except torch.linalg.LinAlgError as error:
-        raise OptionsError(
-            "the kernel of the synthetic images is not positive definite",
-            {"ridge": rounded(10 * config.ridge), "lr_images": rounded(config.lr_images / 10)},
-        ) from error
+    except FloatingPointError as error:
+        would_do = {"ridge": 10 * config.ridge, "lr_images": config.lr_images / 10}
+        rounded = {name: float(f"{value:.2g}") for name, value in would_do.items()}
+        raise OptionsError(str(error), rounded) from error
     error_now = regression_loss(predicted, targets)
     leaves = [state.images, state.labels] if config.learn_labels else [state.images]
     gradients = torch.autograd.grad(error_now + margin_loss(state.labels), leaves)
@@ -232,11 +231,6 @@ def share_at(step: int, steps: int) -> float:
     """Return the factor of `lr_images`: a cosine from 1 to 0.1, and 0.1 from `steps` on."""
     falling = (1 + math.cos(math.pi * min(step / steps, 1))) / 2
     return LAST_SHARE_IMAGES + (1 - LAST_SHARE_IMAGES) * falling
-
-
-def rounded(value: float) -> float:
-    """Return a value to suggest, in two digits."""
-    return float(f"{value:.2g}")
 
 
 def sample(state: State, task: Task) -> tuple[torch.Tensor, torch.Tensor]:

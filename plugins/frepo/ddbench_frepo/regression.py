@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+LEAST = 1e-12  # of the ridge, for features that vanish: of black images, say
+
 
 def predict(
     real: torch.Tensor, synthetic: torch.Tensor, labels: torch.Tensor, ridge: float
@@ -17,15 +19,17 @@ def predict(
         real: (B, d) features.
         synthetic: (n, d) features.
         labels: (n, C) regression targets.
-        ridge: Relative to the mean diagonal of K.
+        ridge: Relative to the mean diagonal of K; `LEAST` at least.
 
     Raises:
-        torch.linalg.LinAlgError: K is not positive definite, or not finite.
+        FloatingPointError: K is not positive definite, or not finite.
     """
     real, synthetic, labels = real.double(), synthetic.double(), labels.double()
     kernel = synthetic @ synthetic.T
-    ridges = ridge * kernel.diagonal().mean().expand(len(kernel))
-    factor = torch.linalg.cholesky(kernel + ridges.diag())
+    ridges = (ridge * kernel.diagonal().mean()).clamp(min=LEAST).expand(len(kernel))
+    factor, failed = torch.linalg.cholesky_ex(kernel + ridges.diag())
+    if failed or not factor.isfinite().all():
+        raise FloatingPointError("the kernel of the synthetic images is not positive definite")
     weights = synthetic.T @ torch.cholesky_solve(labels, factor)  # (d, C)
     return real @ weights  # the kernel of real with synthetic, (B, n), is never made
 

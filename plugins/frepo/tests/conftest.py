@@ -1,10 +1,9 @@
 import pytest
-import torch
+from ddbench.testing import one_thread
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """A job has one CPU thread."""
+    with one_thread():
+        yield

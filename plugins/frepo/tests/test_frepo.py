@@ -60,6 +60,14 @@ def test_the_regression_is_solved_in_float64_whatever_the_features_are():
     assert off.abs().max() > 1e-4 * exact.abs().max()
 
 
+def test_features_that_vanish_predict_nothing_and_move_nothing():
+    """As those of black images: `plan --price` has no others."""
+    synthetic = torch.zeros(4, 6, requires_grad=True)
+    found = predict(draw(3, 6), synthetic, draw(4, 2, seed=1), 1e-6)
+    (gradient,) = torch.autograd.grad(found.sum(), synthetic)
+    assert not found.any() and gradient.isfinite().all()
+
+
 def test_the_loss_is_half_of_the_squares_of_an_image():
     predicted, targets = draw(6, 4), draw(6, 4, seed=1)
     mean = (predicted - targets).square().mean()

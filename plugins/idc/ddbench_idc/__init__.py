@@ -154,17 +154,18 @@ class FormationMatching:
 
     # Algorithm 1 of the paper. T real set, S canvases, f decoder, A augmentation, theta network.
     #
-    # repeat: (N times)                       | iterations
-    #   initialise theta                      | new_network(task, config)
-    #   for m = 1 .. M: (a step is one m)     | if (step + 1) % config.inner:
-    #     for c = 0 .. C-1:                   | for c in range(task.num_classes)
-    #       sample B from T_c                 | task.real_images(c, config.batch_real)
-    #       f(S_c)                            | upsample(images of c, config.factor)
-    #       both under one A                  | task.augment_alike(real, decoded,
-    #       D(grad l(theta; A(f(S_c))),       | gradient_distance(network, real, synthetic, c,
-    #         grad l(theta; A(B)))            |
-    #       S_c <- S_c - eta grad_S D         | move(state)
-    #     theta <- theta - eta grad l(theta; T)  | train_network(state, task)
+    # repeat N times:                     | config.iterations * config.inner
+    #   initialise theta                  | network = task.new_network()
+    #   for m = 1..M: (a step is one m)   | if (step + 1) % config.inner:
+    #     for c = 0 .. C-1:               | for c in range(task.num_classes):
+    #       sample B from T_c             | task.real_images(c, config.batch_real)
+    #       take f(S_c)                   | decoded = upsample(
+    #       both under one A              | real, synthetic = task.augment_alike(
+    #       grad l(theta; A(B))           | targets = gradients(network, real, c)
+    #       grad l(theta; A(f(S_c)))      | gradients(network, synthetic, c, create_graph=True)
+    #       D of both                     | d.square().sum() if metric == "mse" else d.abs().sum()
+    #       S <- S - eta grad_S D         | state.optimizer.step()
+    #     theta <- theta - eta grad l(T)  | train_network(state, task)
     @hookimpl
     def condense_step(self, state: State, task: Task, step: int) -> dict[str, float]:
         """Move the images class by class, then train or replace the network; log the mean loss."""

@@ -1,19 +1,22 @@
 """IDC and its relative of DM: canvases, the update by hand, what is matched, training, resuming."""
 
 from dataclasses import replace
+from importlib.metadata import entry_points
 
 import ddbench_idc
 import pytest
 import torch
 from ddbench import Facts, Unsupported
-from ddbench.discovery.methods import bind, discover
-from ddbench.formations import decode, decoding, upsample
-from ddbench.inits import register_inits
-from ddbench.store.tensor_trees import load_tree, restore_state, save_state, save_tree
-from ddbench.testing import condense, toy_task
-from ddbench.training import Recipe
-from ddbench.training.evaluation import evaluate as evaluate_set
-from ddbench.training.evaluation import own_recipe
+from ddbench.formations import decode, upsample
+from ddbench.testing import (
+    bind,
+    built_init,
+    condense,
+    load_checkpoint,
+    save_checkpoint,
+    toy_task,
+)
+from ddbench.training import Schedule
 from ddbench_idc import IDC, IDCDM, idc, idc_dm
 from torch.nn.functional import avg_pool2d, cross_entropy
 
@@ -62,7 +65,7 @@ def test_a_tile_is_a_real_image_of_the_class_and_none_stands_twice(factor, shrin
 
 
 def test_without_tiles_it_starts_from_the_images_of_the_init_real():
-    images = register_inits()["real"].build(toy_task(ipc=2)).images
+    images = built_init(toy_task(ipc=2)).images
     assert torch.equal(start(toy_task(ipc=2), IDC(factor=1)).images, images)
 
 
@@ -70,7 +73,7 @@ def test_the_set_is_decoded_by_the_function_that_condensing_decodes_with():
     """Tile by tile: all images' first tiles, then all second ones."""
     exported = condense(idc, toy_task(ipc=2), IDC(**SMALL), steps=1)
     decoded = decode(exported)
-    assert ddbench_idc.upsample is upsample is decoding.upsample
+    assert ddbench_idc.upsample is upsample
     assert torch.equal(decoded.images, upsample(exported.images, 2))
     assert decoded.source.tolist() == 4 * list(range(6))
 
@@ -85,12 +88,13 @@ def test_tiles_take_no_more_bytes(factor):
 
 def test_a_set_brings_the_papers_evaluation():
     exported = condense(idc, toy_task(), IDC(), steps=0)
-    recipe = own_recipe(Recipe(300, lr=1.0, batch=256, momentum=0.0), exported, 12)
-    assert (recipe.epochs, recipe.batch, recipe.lr, recipe.momentum) == (1000, 64, 0.01, 0.9)
-    lr = [recipe.lr * recipe.schedule.share(epoch, 1000, 0, 1) for epoch in (665, 666, 832, 833)]
-    assert lr == pytest.approx([0.01, 0.002, 0.002, 0.0004])
-    assert recipe.mix.name == "cutmix" and recipe.mix.p == 0.5
-    assert recipe.augment == "color+crop_scale_rotate"
+    recipe = exported.recipe
+    assert (recipe["epochs"], recipe["batch"], recipe["lr"]) == (1000, 64, 0.01)
+    schedule = Schedule(**recipe["schedule"])
+    shares = [schedule.share(epoch, 1000, 0, 1) for epoch in (665, 666, 832, 833)]
+    assert shares == pytest.approx([1, 0.2, 0.2, 0.04])
+    assert recipe["mix"] == {"name": "cutmix", "p": 0.5}
+    assert recipe["augment"] == "color+crop_scale_rotate"
     assert "mix" not in condense(idc, toy_task(), IDC(mix="none"), steps=0).recipe
 
 
@@ -291,12 +295,10 @@ def test_interrupted_after_any_step_it_goes_on_bit_by_bit(method, config, tmp_pa
     task, state = fresh()
     for step in range(5):
         hook.condense_step(state=state, task=task, step=step)
-        save_tree(tmp_path / str(step), [save_state(state), task.generator_states()])
+        save_checkpoint(tmp_path / str(step), state, task)
     for stop in range(5):
         other_task, other = fresh()
-        tree, generators = load_tree(tmp_path / str(stop))
-        restore_state(other, tree)
-        other_task.restore_generators(generators)
+        load_checkpoint(tmp_path / str(stop), other, other_task)
         for step in range(stop + 1, 5):
             hook.condense_step(state=other, task=other_task, step=step)
         assert torch.equal(other.images, state.images), f"stopped after step {stop}"
@@ -372,23 +374,7 @@ def test_published_numbers_of_steps():
     assert bind(idc_dm).info.steps(IDCDM(), 10) == 20_000
 
 
-def test_a_set_is_evaluated_under_a_protocol_and_by_its_own_recipe():
-    from ddbench.training.evaluation import RealImages
-
-    task = toy_task(per_class=20)
-    exported = condense(idc_dm, task, IDCDM(batch_real=8, epochs=6), steps=2)
-    real = RealImages(task.images, task.labels, 3)
-    common, own = (
-        evaluate_set(
-            exported, real, architecture="convnet-w4-d1", recipe=Recipe(4), networks=1, own=own
-        )
-        for own in (False, True)
-    )
-    assert (common.decoded_images, common.steps_trained, common.regime) == (12, 4, "")
-    assert (own.decoded_images, own.steps_trained, own.regime) == (12, 6, "HL")
-
-
 def test_both_are_installed_as_methods():
-    found = discover()
-    assert found["idc"].target == "ddbench_idc:idc"
-    assert found["idc-dm"].target == "ddbench_idc:idc_dm"
+    found = entry_points(group="ddbench.methods")
+    assert found["idc"].value == "ddbench_idc:idc"
+    assert found["idc-dm"].value == "ddbench_idc:idc_dm"

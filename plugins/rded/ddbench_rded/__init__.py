@@ -206,7 +206,7 @@ def init(task: Task, config: Config) -> State:
 #   crop x m times, at random               | crops = random_crops(task, state, images)
 #   s_i = -log phi(crop_i)[c]               | losses = judged(state.trained.network, crops,
 #   keep the crop of the least s_i          | best = losses.argmin(1)
-# sort the kept ones by s                   | losses.argsort(dim=1, stable=True)
+# sort the kept ones by s                   | order = found.argsort(dim=1, stable=True)
 # take the first ipc * N                    | order[:, : state.losses.shape[1]]
 # put N of them together into an image      | images=mosaics(state.patches, config.tiles)
 # labels: phi of each mixed view            | "targets": {"name": "teacher",

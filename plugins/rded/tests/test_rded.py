@@ -1,17 +1,22 @@
 """RDED: its patches against a search by hand, mosaics, the recipe, the control and resuming."""
 
+from importlib.metadata import entry_points
+
 import ddbench_rded as rded
 import pytest
 import torch
 import torch.nn.functional as F
-from ddbench import Facts, Unsupported
+from ddbench import Facts, Task, Unsupported
 from ddbench.contract.config import make_config
 from ddbench.contract.synthetic_set import check_recipe
-from ddbench.contract.task import Task
-from ddbench.discovery.methods import bind, discover
 from ddbench.formations import problems
-from ddbench.store.tensor_trees import load_tree, restore_state, save_state, save_tree
-from ddbench.testing import condense, toy_task
+from ddbench.testing import (
+    bind,
+    condense,
+    load_checkpoint,
+    save_checkpoint,
+    toy_task,
+)
 from ddbench.training import predict
 from ddbench_rded import Config
 
@@ -262,12 +267,10 @@ def test_interrupted_after_any_step_it_goes_on_bit_by_bit(task_of, tmp_path):
     straight = started(task := task_of(ipc=2))
     for step in range(5):
         rded.condense_step(state=straight, task=task, step=step)
-        save_tree(tmp_path / str(step), [save_state(straight), task.generator_states()])
+        save_checkpoint(tmp_path / str(step), straight, task)
     for stop in range(4):
         state = started(task := task_of(ipc=2))
-        tree, generators = load_tree(tmp_path / str(stop))
-        restore_state(state, tree)
-        task.restore_generators(generators)
+        load_checkpoint(tmp_path / str(stop), state, task)
         for step in range(stop + 1, 5):
             rded.condense_step(state=state, task=task, step=step)
         for name in ("patches", "losses", "sources"):
@@ -297,6 +300,6 @@ def test_refuses_options_that_could_not_work(options):
 
 
 def test_is_installed_as_a_method():
-    assert discover()["rded"].target == "ddbench_rded"
+    assert entry_points(group="ddbench.methods")["rded"].value == "ddbench_rded"
     info = bind(rded).info
     make_config(info, {**info.quick, **info.check})

@@ -16,7 +16,7 @@ from ddbench.reporting.leaderboard import Board, Leaderboard, RankedRow, table_f
 from ddbench.reporting.markdown.document import Document, escaped, image
 from ddbench.store.run_folder import INITIAL, SET, torn_files
 
-FORMAT = 1  # of `synthetic`, which imports torch
+FORMAT = 2  # of `synthetic_set`, which imports torch
 CLASSES, EACH = 10, 10  # shown at most: classes, and images of each
 WIDTH = {1: 600}  # pixels of a picture in the document, by ipc
 NARROW = 340
@@ -48,6 +48,9 @@ def read_set(path: Path) -> StoredSet:
     except (SafetensorError, TypeError, AttributeError, RecursionError) as error:
         # Metadata nested without end; a number format that numpy has no name for.
         raise ValueError(f"no synthetic set ({error})") from error
+    formation = about.get("formation") if isinstance(about, dict) else None
+    if not images.size and isinstance(formation, dict) and "decode" in formation:
+        raise ValueError("its images are decoded from other tensors")
     if images.ndim != 4 or not images.size or images.dtype.kind not in "fiu":
         raise ValueError(f"no synthetic set (images are {images.dtype} of shape {images.shape})")
     if labels.ndim not in (1, 2) or not labels.size or len(labels) != len(images):
