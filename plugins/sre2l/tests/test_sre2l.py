@@ -1,6 +1,7 @@
 """SRe2L: the statistics, recovering, labels of views, the controls and resuming."""
 
 import math
+from importlib.metadata import entry_points
 
 import ddbench_sre2l as sre2l
 import pytest
@@ -9,11 +10,15 @@ import torch.nn.functional as F
 from ddbench import Facts, Unsupported
 from ddbench.contract.config import make_config
 from ddbench.contract.synthetic_set import check_recipe
-from ddbench.discovery.methods import bind, discover
 from ddbench.formations import problems, regime
-from ddbench.inits import register_inits
-from ddbench.store.tensor_trees import load_tree, restore_state, save_state, save_tree
-from ddbench.testing import condense, toy_task
+from ddbench.testing import (
+    bind,
+    built_init,
+    condense,
+    load_checkpoint,
+    save_checkpoint,
+    toy_task,
+)
 from ddbench.training import predict
 from ddbench_sre2l import Config
 from ddbench_sre2l.batchnorm import distance, watched
@@ -36,7 +41,7 @@ def task_of(store):
 def started(task, **options):
     config = Config(**{**TAUGHT, **options})
     own = bind(sre2l).info.own_init(config)
-    synthetic = None if own else register_inits()["noise"].build(task)
+    synthetic = None if own else built_init(task, "noise")
     return sre2l.init(task=task, synthetic=synthetic, config=config)
 
 
@@ -258,7 +263,7 @@ def test_a_control_differs_in_its_images_and_the_answers_alone(task_of, images):
     options = {**TAUGHT, "batch": 4}
     result = condense(sre2l, one, Config(**options), steps=7, init="noise")
     control = condense(sre2l, other, Config(images=images, **options), steps=3, init="noise")
-    expected = register_inits()[images].build(task_of(ipc=2)).images
+    expected = built_init(task_of(ipc=2), images).images
     assert torch.equal(control.images, expected)
     assert dict(control.recipe) == dict(result.recipe)
     assert dict(control.formation) == dict(result.formation)
@@ -300,14 +305,12 @@ def test_interrupted_after_any_step_it_goes_on_bit_by_bit(task_of, tmp_path):
     straight = started(task)
     for step in range(11):
         sre2l.condense_step(state=straight, task=task, step=step)
-        save_tree(tmp_path / str(step), [save_state(straight), task.generator_states()])
+        save_checkpoint(tmp_path / str(step), straight, task)
     last = sre2l.export(state=straight, task=task)
     for stop in (1, 3, 5, 7, 8, 9):
         task = task_of(ipc=3)
         state = started(task)
-        tree, generators = load_tree(tmp_path / str(stop))
-        restore_state(state, tree)
-        task.restore_generators(generators)
+        load_checkpoint(tmp_path / str(stop), state, task)
         for step in range(stop + 1, 11):
             sre2l.condense_step(state=state, task=task, step=step)
         result = sre2l.export(state=state, task=task)
@@ -365,6 +368,6 @@ def test_refuses_options_that_could_not_work(options):
 
 
 def test_is_installed_as_a_method():
-    assert discover()["sre2l"].target == "ddbench_sre2l"
+    assert entry_points(group="ddbench.methods")["sre2l"].value == "ddbench_sre2l"
     info = bind(sre2l).info
     assert make_config(info, {**info.quick, **info.check}).teachers == (ARCHITECTURE,)
