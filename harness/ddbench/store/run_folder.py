@@ -236,11 +236,11 @@ def read_run(folder: RunFolder) -> Records:
                 into[id] = _record(path, kind, id)
             except ValueError as error:
                 records.note(Path(path), error)
-    for manifest in sorted((folder.root / "manifests").glob("*.json")):
+    for file in sorted((folder.root / "manifests").glob("*.json")):
         try:
-            records.manifests.append(read(_content(manifest), "manifest"))
+            records.manifests.append(read(_content(file), "manifest"))
         except ValueError as error:
-            records.note(manifest, error)
+            records.note(file, error)
     records.manifests.sort(key=lambda manifest: manifest.started)
     return records
 
