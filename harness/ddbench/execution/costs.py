@@ -125,8 +125,8 @@ def costs(session: Session, plan: Plan, options: RunOptions) -> Costs:
     builds = [_artifact(one, session.places.cache, forecaster) for one in priced
               if one.kind == "artifact"]  # fmt: skip
     limit = _memory_limit(options, found)
-    jobs: dict[str, Condensation | Evaluation]
-    jobs = {job.id: job for job in (*plan.condensations, *plan.evaluations)}
+    every: list[Condensation | Evaluation] = [*plan.condensations, *plan.evaluations]
+    jobs = {job.id: job for job in every}
     images = images_of(plan)
     rows = []
     for one in priced:

@@ -113,19 +113,21 @@ def recall(cache: Path) -> list[Observation]:
 
 def observed(records: Iterable[CondensationRecord | EvaluationRecord]) -> list[Observation]:
     """Return the sums of the records that are done."""
-    groups: dict[Any, list[_Seen]] = {}
+    groups: dict[tuple[str, str, str, str, str, int, int], list[_Seen]] = {}
     for record in records:
         if record.status == DONE and (seen := _seen(record)) is not None:
             groups.setdefault(seen.place, []).append(seen)
     return [
         Observation(
-            *place,
-            jobs=len(group),
-            units=sum(one.units for one in group),
-            seconds=sum(one.seconds for one in group),
-            flops=sum(one.flops for one in group),
-            overhead=statistics.median(one.overhead for one in group),
-            memory=max((one.memory for one in group if one.memory is not None), default=None),
+            *place[:5],
+            place[5],
+            place[6],
+            len(group),
+            sum(one.units for one in group),
+            sum(one.seconds for one in group),
+            sum(one.flops for one in group),
+            statistics.median(one.overhead for one in group),
+            max((one.memory for one in group if one.memory is not None), default=None),
         )
         for place, group in groups.items()
     ]
@@ -153,7 +155,8 @@ def wall_seconds(record: CondensationRecord | EvaluationRecord) -> float | None:
 def _metered(record: CondensationRecord | EvaluationRecord) -> float:
     if isinstance(record, CondensationRecord):
         costs = record.costs
-        return costs.init_s + costs.condense_s + costs.export_s if costs else 0.0
+        parts = (costs.init_s, costs.condense_s, costs.export_s) if costs else ()
+        return sum(part or 0.0 for part in parts)
     return sum(record.train_s) + sum(record.test_s)
 
 
@@ -164,7 +167,9 @@ def _seen(record: CondensationRecord | EvaluationRecord) -> _Seen | None:
         return None
     if isinstance(record, CondensationRecord):
         costs = record.costs
-        if costs is None or record.resumed or record.extended_from:  # a part of it alone was timed
+        if costs is None or costs.condense_s is None:  # of a set that came from a file
+            return None
+        if record.resumed or record.extended_from:  # a part of it alone was timed
             return None
         kind, method, images = CONDENSE, record.method, 0
         units, flops, memory = costs.steps_done, costs.flops_condense or 0.0, costs.peak_memory
