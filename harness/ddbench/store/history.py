@@ -65,14 +65,11 @@ class Observation:
     memory: int | None = None
 
 
-_Place = tuple[str, str, str, str, str, int, int]  # the first fields of an Observation
-
-
 @dataclass(frozen=True)
 class _Seen:
     """One finished job."""
 
-    place: _Place
+    place: tuple[str, str, str, str, str, int, int]
     units: float
     seconds: float
     flops: float
@@ -116,19 +113,21 @@ def recall(cache: Path) -> list[Observation]:
 
 def observed(records: Iterable[CondensationRecord | EvaluationRecord]) -> list[Observation]:
     """Return the sums of the records that are done."""
-    groups: dict[_Place, list[_Seen]] = {}
+    groups: dict[tuple[str, str, str, str, str, int, int], list[_Seen]] = {}
     for record in records:
         if record.status == DONE and (seen := _seen(record)) is not None:
             groups.setdefault(seen.place, []).append(seen)
     return [
         Observation(
-            *place,
-            jobs=len(group),
-            units=sum(one.units for one in group),
-            seconds=sum(one.seconds for one in group),
-            flops=sum(one.flops for one in group),
-            overhead=statistics.median(one.overhead for one in group),
-            memory=max((one.memory for one in group if one.memory is not None), default=None),
+            *place[:5],
+            place[5],
+            place[6],
+            len(group),
+            sum(one.units for one in group),
+            sum(one.seconds for one in group),
+            sum(one.flops for one in group),
+            statistics.median(one.overhead for one in group),
+            max((one.memory for one in group if one.memory is not None), default=None),
         )
         for place, group in groups.items()
     ]
@@ -137,11 +136,8 @@ def observed(records: Iterable[CondensationRecord | EvaluationRecord]) -> list[O
 def wall_seconds(record: CondensationRecord | EvaluationRecord) -> float | None:
     """Return the seconds from the start of a job to its end, None where no time was recorded.
 
-    Without those in which a condensation built artifacts, or waited for others to build them. A set
-    that a file brought was not made here, and took none.
+    Without those in which a condensation built artifacts, or waited for others to build them.
     """
-    if isinstance(record, CondensationRecord) and record.from_file:
-        return None
     try:
         ended = datetime.fromisoformat(record.ended)
         started = datetime.fromisoformat(record.started)
@@ -171,7 +167,9 @@ def _seen(record: CondensationRecord | EvaluationRecord) -> _Seen | None:
         return None
     if isinstance(record, CondensationRecord):
         costs = record.costs
-        if costs is None or record.resumed or record.extended_from:  # a part of it alone was timed
+        if costs is None or costs.condense_s is None:  # of a set that came from a file
+            return None
+        if record.resumed or record.extended_from:  # a part of it alone was timed
             return None
         kind, method, images = CONDENSE, record.method, 0
         units, flops, memory = costs.steps_done, costs.flops_condense or 0.0, costs.peak_memory

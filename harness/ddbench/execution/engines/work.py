@@ -109,7 +109,7 @@ class Work:
     def method_of(self, job: Job) -> dict[str, Any] | None:
         """Return the entry of a job's method as plain values, None for an evaluation."""
         found = self.found.get(job.method) if isinstance(job, Condensation) else None
-        return asdict(found) if found else None
+        return None if found is None else asdict(found)
 
     def begin(self, job: Job) -> str | None:
         """Take a job and the first free slot; return the slot's GPU."""

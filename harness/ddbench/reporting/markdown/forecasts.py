@@ -45,8 +45,8 @@ def foretold(leaderboard: Leaderboard) -> dict[str, list[Pair]]:
         expected |= manifest.plan.expected
     records = leaderboard.records
     pairs: dict[str, list[Pair]] = {}
-    every: list[Result] = [*records.condensations.values(), *records.evaluations.values()]
-    for record in every:
+    ended: list[Result] = [*records.condensations.values(), *records.evaluations.values()]
+    for record in ended:
         taken = wall_seconds(record)
         if record.status == DONE and record.id in expected and taken and not _in_parts(record):
             pairs.setdefault(_what(record), []).append((expected[record.id], taken))
