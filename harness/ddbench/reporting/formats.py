@@ -43,7 +43,7 @@ class Selection:
             ColumnError: No row has such a value.
         """
         self.where, self.sort, self.down = where, sort.removeprefix("-"), sort.startswith("-")
-        for row in leaderboard.rows[:1]:
+        for row in leaderboard.rows[:1] if where or sort else ():  # all of a row's values cost time
             names = [name for name, value in row.items() if not isinstance(value, list | dict)]
             places = [("--where", name) for name, _ in where]
             for place, name in [*places, *([("--sort", self.sort)] if self.sort else [])]:
@@ -52,6 +52,8 @@ class Selection:
 
     def views(self, rows: Sequence[View]) -> list[View]:
         """Return the rows that are chosen, in order; without a value they come last."""
+        if not self.where and not self.sort:
+            return list(rows)
         values = {id(view): columns.plain(view.boards[:1], view.place) for view in rows}
         return self._ordered(list(rows), lambda view: values[id(view)])
 
