@@ -248,7 +248,7 @@ def test_where_nothing_is_left_that_can_start_no_engine_does(tmp_path, monkeypat
             raise ZeroDivisionError
 
     first = in_process(tmp_path, Raises())
-    monkeypatch.setattr("ddbench.execution.run._work_off", lambda *_: pytest.fail("it starts"))
+    monkeypatch.setattr("ddbench.execution.run.Work", lambda *_: pytest.fail("it starts"))
     again = in_process(tmp_path, Raises())
     assert again.jobs.blocked == first.jobs.blocked != {}
 

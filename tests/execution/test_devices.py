@@ -1,8 +1,9 @@
 """Devices: what is named is there, or is refused before anything starts, with what there is."""
 
 import pytest
-from ddbench.execution import devices, run
+from ddbench.execution import devices
 from ddbench.execution.devices import device_named
+from ddbench.execution.run_options import RunOptions, gpus_of
 from ddbench.planning.registry import RegistryError
 
 
@@ -81,5 +82,5 @@ def test_without_a_gpu_nothing_that_needs_one_is_taken(gpus):
 
 def test_a_run_names_its_gpu_by_number_among_those_that_are_visible(gpus, tmp_path):
     gpus(2, visible="5,6")
-    options = run.RunOptions(tmp_path, device="cuda:1")
-    assert run._gpus(options) == ("cuda", ("6",))
+    options = RunOptions(tmp_path, device="cuda:1")
+    assert gpus_of(options) == ("cuda", ("6",))

@@ -99,7 +99,7 @@ EACH = pytest.mark.parametrize(
 def test_every_table_of_the_registry_that_is_published_is_tried():
     tables = {name for name, table in REGISTRY.methods.items() if table.get("published", True)}
     assert {row for row, _ in HOMES} == tables | {
-        "gm", "dsa", "dm", "idc", "mtt", "datm", "fedd3", "frepo", "rded", "sre2l",
+        "gm", "dsa", "dm", "idc", "mtt", "datm", "fedd3", "frepo", "rded",
     }  # fmt: skip
 
 
@@ -162,8 +162,6 @@ def reductions(row, *settings):
         ("rded", "batch", 50, False),  # that of ipc 10
         ("rded", "candidates", 299, True),
         ("rded", "teacher", "convnet-bn", False),  # the one that is condensed for
-        ("sre2l", "together", 10, True),
-        ("sre2l", "batch", 1000, True),
         ("fedd3", "alpha", 0.1, False),  # of another partition
         ("fedd3", "server", "convnet", False),  # which is only counted with
         ("fedd3", "ridge", 1e-5, True),

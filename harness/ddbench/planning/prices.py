@@ -88,12 +88,17 @@ def _artifacts(answers: Iterable[Mapping[str, Any]]) -> list[Priced]:
     ]
 
 
+_PLACE = {"dataset": "", "architecture": "", "init": "", "ipc": "ipc "}  # said where they differ
+
+
 def _condensations(plan: Plan, dataset: str) -> Iterator[_Item]:
     labels = row_labels(plan.condensations)
+    varied = [name for name in _PLACE if len({getattr(j, name) for j in plan.condensations}) > 1]
     own = [job for job in plan.condensations if not job.code.startswith(FROM_FILE)]
     for jobs in alike(job for job in own if job.dataset == dataset):
         job = jobs[0]
-        row = f"{labels[job.id]}, {job.architecture}, {job.init}, ipc {job.ipc}"
+        place = [f"{words}{getattr(job, name)}" for name, words in _PLACE.items() if name in varied]
+        row = ", ".join((labels[job.id], *place))
         ids = tuple(job.id for job in jobs)
         yield _Item("condense", row, ids, question_of(job, plan))
 

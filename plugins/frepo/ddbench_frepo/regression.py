@@ -28,7 +28,7 @@ def predict(
     kernel = synthetic @ synthetic.T
     ridges = (ridge * kernel.diagonal().mean()).clamp(min=LEAST).expand(len(kernel))
     factor, failed = torch.linalg.cholesky_ex(kernel + ridges.diag())
-    if failed or not factor.isfinite().all():
+    if failed or (~factor.isfinite()).any():
         raise FloatingPointError("the kernel of the synthetic images is not positive definite")
     weights = synthetic.T @ torch.cholesky_solve(labels, factor)  # (d, C)
     return real @ weights  # the kernel of real with synthetic, (B, n), is never made

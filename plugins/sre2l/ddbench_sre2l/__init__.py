@@ -112,6 +112,7 @@ def describe() -> MethodInfo:
             "init": ("noise",),
         },
         canonical=canonical,
+        published=False,  # the published labels come of mixup and a teacher in train mode
         needs=needs,
         controls=tuple({"options": {"images": one}} for one in ("real", "noise")) + RANDOM,
         paper="Yin, Xing & Shen, Squeeze, Recover and Relabel: Dataset Condensation at ImageNet "
