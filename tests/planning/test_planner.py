@@ -99,6 +99,18 @@ def test_rows_cross_datasets_ipc_and_seeds(session):
     }
 
 
+def test_what_a_preset_leaves_out_joins_by_its_name_alone(tmp_path):
+    methods = {"step": method(), "fast": method(), "slow": method()}
+    text = TEXT + 'others = true\nleave_out = ["slow"]\n'
+    session = open_session(tmp_path, text, **methods)
+
+    def of(**choices):
+        return {job.method for job in session.plan(Choices(**choices)).condensations}
+
+    assert of() == of(all_methods=True) == {"step", "fast"}
+    assert of(rows=("slow",)) == {"slow"}
+
+
 def test_choices_of_the_command_line_replace_the_presets(session):
     choices = Choices(rows=("step",), inits=("noise",), ipc=(3,), seeds=(7,), evaluate_on=("mlp",))
     plan = session.plan(choices)

@@ -182,7 +182,7 @@ CHOICES = (
         "--all",
         "all_methods",
         is_flag=True,
-        help="Run every row of the preset and every installed method.",
+        help="Run every row of the preset and every installed method that it does not leave out.",
     ),
     PRESET,
     click.option(

@@ -40,7 +40,7 @@ def rows_of(draft: Draft) -> list[Row]:
     if choices.ipc is not None:
         rows = at_ipc(rows, preset.ipc)
     if choices.all_methods or (choices.rows is None and preset.others):
-        named = {draft.method_of(row) for row in rows}
+        named = {draft.method_of(row) for row in rows} | set(preset.leave_out)
         rows += [Row(method=name) for name in draft.context.found if name not in named]
     return rows
 

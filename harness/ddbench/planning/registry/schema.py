@@ -65,6 +65,7 @@ class Preset(Strict):
     protocol: tuple[str, ...] = OneOrMore
     rows: tuple[Row, ...] = ()
     others: bool = False  # plus every other installed method
+    leave_out: tuple[str, ...] = ()  # of the other methods: those that another preset is for
     quick: bool = False  # take MethodInfo.quick of every method
     reference: str | None = None  # protocol of the whole training set's row
     reference_on: str | None = None  # its architecture; by default the first of evaluate_on
