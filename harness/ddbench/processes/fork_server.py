@@ -147,10 +147,21 @@ def let_server_import(module: str) -> None:
 
 
 def try_to_start(process: ForkServerProcess | SpawnProcess, faults: list[Exception]) -> None:
-    """Start a process; what the system refuses goes into `faults`."""
+    """Start a process; what the system refuses goes into `faults`.
+
+    A fork server that was up may end at this moment. Then another server is started.
+    """
+    server: Any = forkserver._forkserver
+    was_up = server._forkserver_pid is not None
     try:
         with no_main_module():
-            process.start()
+            try:
+                process.start()
+            except (ConnectionError, EOFError):
+                if not was_up:
+                    raise
+                server._stop()  # waits for its end
+                process.start()
     except (OSError, EOFError) as error:
         faults.append(error)
 
