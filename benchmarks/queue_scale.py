@@ -128,7 +128,7 @@ def written_record(job, run) -> dict:
 
 
 def worked_off(plan, place: Path, workers: int, sleep_s: float) -> dict:
-    """Work a plan off in a folder of its own; return what that has cost."""
+    """Carry out a plan in its own folder; return what that has cost."""
     from ddbench.store.run_folder import RunFolder
 
     folder = place / f"run-{workers}"

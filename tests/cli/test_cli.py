@@ -274,7 +274,7 @@ def test_costs_in_a_table_have_units_that_fit_and_what_does_not_fit_is_said(sess
     out = " ".join(costs_of(session, monkeypatch).split())
     assert "2 h 0 min" in out and "36 k" in out and "1.0 GiB 4.0 KiB same jobs" in out
     assert "FLOPs: at least 50 PFLOPs" in out
-    assert "time: not known; of mine, ipc 1 nobody can tell it" in out
+    assert "time: not known, because nothing predicts the time of mine, ipc 1" in out
     assert "does not fit: ipc 1: needs 3 GiB" in out
     known = replace(COSTS, rows=[COSTS.rows[0], COSTS.rows[1]])
     out = costs_of(session, monkeypatch, costs=known)

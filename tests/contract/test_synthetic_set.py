@@ -97,7 +97,7 @@ def test_a_right_set_has_no_problems():
         ({"provenance": 3}, "provenance is int; expected a dict"),
         (
             {"recipe": {"learning_rate": 0.5}},
-            "the recipe has the unknown key 'learning_rate' (known: lr, batch, epochs, ",
+            "the recipe has the unknown key 'learning_rate'; known: lr, batch, epochs, ",
         ),
         ({"recipe": {"epoch": 5}}, "the recipe has the unknown key 'epoch'; did you mean 'epochs'"),
         ({"recipe": {"lr": "0.1"}}, "the recipe's lr is '0.1'; expected a finite number above 0"),

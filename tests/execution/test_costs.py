@@ -109,7 +109,7 @@ def test_a_run_under_a_budget_goes_seed_by_seed_however_long_jobs_are(
     assert orders == [{"a": 1.0}, None]
 
 
-def test_a_run_foretells_from_what_ran_before_and_keeps_that_beside_its_results(
+def test_a_run_predicts_from_what_ran_before_and_keeps_that_beside_its_results(
     session, tmp_path, monkeypatch
 ):
     plan = session.plan(Choices(seeds=(0,)))

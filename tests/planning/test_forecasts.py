@@ -51,7 +51,7 @@ def forecaster(records, machine=None):
     return Forecaster(observed(records), machine or Machine("a processor", 1, 2))
 
 
-def test_the_same_job_with_another_seed_and_more_steps_is_foretold_from_it(plan):
+def test_the_same_job_with_another_seed_and_more_steps_is_predicted_from_it(plan):
     first, second = plan.condensations
     known = forecaster([record_of(first)])
     length = known.length(replace(second, steps=6), 0, None)
@@ -85,7 +85,7 @@ def test_a_budget_is_the_length_of_its_condensation(plan):
     assert forecaster([]).length(job, 0, None).seconds == 60 + JOB_S
 
 
-def test_evaluations_are_foretold_by_their_networks(plan):
+def test_evaluations_are_predicted_by_their_networks(plan):
     evaluation = plan.evaluations[0]
     took = 2.5 * evaluation.networks + 1.0
     known = forecaster([record_of(evaluation, took=took)])

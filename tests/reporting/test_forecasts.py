@@ -1,4 +1,4 @@
-"""Foretold and actual times in the report."""
+"""Predicted and actual times in the report."""
 
 from ddbench.reporting.leaderboard import load
 from ddbench.reporting.markdown.document import Document
@@ -10,7 +10,7 @@ def test_the_error_is_of_the_actual_time():
     assert median_error([(5.0, 10.0), (20.0, 10.0), (11.0, 10.0)]) == 0.5
 
 
-def test_what_was_foretold_stands_beside_what_it_took(made):
+def test_what_was_predicted_stands_beside_what_it_took(made):
     times = {"started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T00:00:10+00:00"}
     id = made.condensation("dm", **times)
     made.evaluation(id)

@@ -239,13 +239,13 @@ def evaluation(of="dm-1", id="e-1", **fields):
     return Evaluation(id=id, condensation=of, **values | fields)
 
 
-def test_the_time_that_is_left_goes_by_what_was_foretold_and_how_that_has_held():
+def test_the_time_that_is_left_goes_by_what_was_predicted_and_how_that_has_held():
     jobs = [condensation(seed=s, id=f"dm-{s}") for s in range(8)]
-    foretold = Eta(FakeJobs(pending=jobs), {job.id: 10.0 for job in jobs}, jobs_at_once=2)
-    assert foretold.remaining_s == 40
+    predicted = Eta(FakeJobs(pending=jobs), {job.id: 10.0 for job in jobs}, jobs_at_once=2)
+    assert predicted.remaining_s == 40
     for job in jobs[:4]:
-        foretold.ended(job, 30.0)  # three times as long
-    assert foretold.remaining_s == 3 * 40 / 2
+        predicted.ended(job, 30.0)  # three times as long
+    assert predicted.remaining_s == 3 * 40 / 2
     unknown = Eta(FakeJobs(pending=jobs), {}, jobs_at_once=1)
     unknown.ended(jobs[0], 5.0)
     assert unknown.remaining_s is None  # one job tells nothing of the others

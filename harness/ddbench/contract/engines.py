@@ -65,7 +65,7 @@ class Work(Protocol):
         """Take in what the assignment of a job has returned."""
 
     def lost(self, job: Any, why: str) -> None:  # noqa: ANN401
-        """Note that whoever did a job has gone, through no fault of the job.
+        """Note that the process that did a job is lost; the job itself did not fail.
 
         It is done again, twice at most; then it is a failed row that says `why`.
         """

@@ -1,8 +1,7 @@
-"""Recipes: how a network is trained, every constant of it, and what a set's own may say."""
+"""Recipes: how a network is trained, and what a set may change in a protocol's recipe."""
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from ddbench import augment
+from ddbench.text.suggestions import did_you_mean
 
 _STRICT: Any = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 WARMEST = 4.0  # the highest temperature at which SGD still learns from a loss not scaled by T^2
@@ -51,7 +51,7 @@ class Schedule:
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what is no schedule."""
+        """Refuse values that make no schedule."""
         if self.waves not in (0.25, 0.5):
             raise ValueError(f"waves is {self.waves!r}; expected 0.5 or 0.25")
         if not 0 <= self.end <= 1 or not self.factor > 0 or self.warmup_steps < 0:
@@ -95,7 +95,7 @@ class Mix:
     p: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no distribution."""
+        """Refuse values that make no distribution."""
         if not self.alpha > 0 or not 0 < self.p <= 1:
             raise ValueError(f"alpha {self.alpha}, p {self.p}; expected alpha > 0 and 0 < p <= 1")
 
@@ -124,7 +124,7 @@ class Loss:
     ce_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no loss."""
+        """Refuse values that make no loss."""
         if not self.temperature > 0 or self.ce_weight < 0:
             raise ValueError(
                 f"temperature {self.temperature}, ce_weight {self.ce_weight};"
@@ -229,10 +229,10 @@ def recipe_faults(recipe: Mapping[str, Any]) -> list[str]:
     problems = []
     for key, value in recipe.items():
         if key not in _OWN:
-            near = difflib.get_close_matches(str(key), _OWN, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(str(key), _OWN)
             problems.append(
-                f"the recipe has the unknown key {key!r}{hint} (known: {', '.join(_OWN)})"
+                f"the recipe has the unknown key {key!r}; {hint}{' ' if hint else ''}"
+                f"known: {', '.join(_OWN)}"
             )
         elif fault := _OWN[key](value):
             problems.append(f"the recipe's {key} is {value!r}; {fault}")

@@ -204,7 +204,7 @@ def sizes(
 
 
 def _known_shape(source: Source, options: Mapping[str, Any]) -> tuple[int, int, int] | None:
-    """Return (ch, H, W) of a dataset's images before any is read, None where nobody knows."""
+    """Return (ch, H, W) of a dataset's images before any is read, None where it is not known."""
     if source.shape is None:
         return None
     size = options.get("size")

@@ -253,7 +253,7 @@ def serve(pipe: Connection) -> None:
     streams.prepare_program()
     os.dup2(2, 1)
     loaded: dict[str, Method | str] = {}
-    with suppress(EOFError, OSError):  # nobody asks any more
+    with suppress(EOFError, OSError):  # the process that asked has ended
         while True:
             answers = respond(json.loads(pipe.recv_bytes()), loaded)
             pipe.send_bytes(json.dumps(answers).encode())

@@ -114,7 +114,7 @@ class _Probe:
 
 
 def costs(session: Session, plan: Plan, options: RunOptions) -> Costs:
-    """Return what a plan costs; counts on shapes, and measures the device if nobody has.
+    """Return what a plan costs; counts on shapes, and measures a new device.
 
     No data are loaded and nothing is run.
     """

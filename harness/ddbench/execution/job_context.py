@@ -162,7 +162,7 @@ class JobContext:
             return whitening
 
     def whitening(self, dataset: Dataset) -> Artifact | None:
-        """Return the artifact that whitens a dataset, fitted now if nobody has, metered as a whole.
+        """Return the artifact that whitens a dataset, fitted now if needed, metered as a whole.
 
         None for a dataset that is not to be whitened.
         """

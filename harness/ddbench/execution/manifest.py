@@ -37,7 +37,7 @@ class ManifestFile:
 def manifest_of(
     plan: Plan, registry: Registry, options: RunOptions, seconds: Mapping[str, float] | None = None
 ) -> ManifestFile:
-    """Return the manifest of a run that starts now; `seconds` are foretold of its jobs, by id."""
+    """Return the manifest of a run that starts now; `seconds` are predicted of its jobs, by id."""
     started, host = datetime.now(UTC), socket.gethostname()
     commit, dirty = git_commit()
     content = {

@@ -49,11 +49,8 @@ def upsample(images: torch.Tensor, factor: int) -> torch.Tensor:
     if factor == 1:
         return images
     height, width = images.shape[2:]
-    if height % factor or width % factor:
-        raise SetError(
-            f"upsample: images of {height}x{width} do not divide into {factor}x{factor} tiles;"
-            " take a factor that divides both"
-        )
+    if uneven := _uneven(images, factor):
+        raise SetError(uneven)
     tiles = [
         tile for row in images.split(height // factor, 2) for tile in row.split(width // factor, 3)
     ]
@@ -85,13 +82,19 @@ def _upsample(options: Upsample, synthetic: SyntheticSet) -> Decoded:
 
 
 def _check_upsample(options: Upsample, synthetic: SyntheticSet, fit: Fit) -> list[str]:
-    height, width = synthetic.images.shape[2:]
-    if height % options.factor or width % options.factor:
-        return [
-            f"upsample: images of {height}x{width} do not divide into"
-            f" {options.factor}x{options.factor} tiles"
-        ]
-    return []
+    uneven = _uneven(synthetic.images, options.factor)
+    return [uneven] if uneven else []
+
+
+def _uneven(images: torch.Tensor, factor: int) -> str:
+    """Return why images do not divide into tiles, "" where they do."""
+    height, width = images.shape[2:]
+    if not (height % factor or width % factor):
+        return ""
+    return (
+        f"upsample: images of {height}x{width} do not divide into {factor}x{factor} tiles;"
+        " take a factor that divides both"
+    )
 
 
 PARTS = {

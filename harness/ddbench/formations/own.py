@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ddbench.contract.synthetic_set import SyntheticSet
 from ddbench.formations.batches import Batches, joined
-from ddbench.formations.parts import Own, Parts, part_of
+from ddbench.formations.parts import FIRST, Own, Parts, name_of, part_of
 
 HARD, SOFT, SOFT_PER_VIEW = "HL", "SL", "SL+KD"  # the regimes of labels, as the literature says
 
@@ -32,7 +32,6 @@ def regime(synthetic: SyntheticSet) -> str:
     """
     if synthetic.recipe.get("labels") == "hard":
         return HARD
-    targets = synthetic.formation.get("targets", {})
-    if targets.get("name", "stored") != "stored":
+    if name_of(synthetic, "targets") != FIRST["targets"]:
         return SOFT_PER_VIEW
     return HARD if synthetic.label_kind == "index" else SOFT

@@ -96,7 +96,7 @@ class Formation:
     check: Callable[[Any, SyntheticSet, Fit], list[str]] = lambda options, synthetic, fit: []
 
     def __post_init__(self) -> None:
-        """Refuse what no set could name."""
+        """Refuse an unknown stage, and options that are no dataclass."""
         if self.stage not in STAGES:
             raise ValueError(f"stage is {self.stage!r}; expected one of {', '.join(STAGES)}")
         if not is_dataclass(self.options):
@@ -111,6 +111,11 @@ def register_formations() -> dict[str, Formation]:
     from ddbench.formations import decoding, replay, targets
 
     return {**decoding.PARTS, **replay.PARTS, **targets.PARTS}
+
+
+def name_of(synthetic: SyntheticSet, stage: str) -> str:
+    """Return the name of the part that a checked set names or means for a stage."""
+    return str(synthetic.formation.get(stage, {"name": FIRST[stage]})["name"])
 
 
 def part_names(synthetic: SyntheticSet) -> list[str]:

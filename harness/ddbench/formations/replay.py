@@ -34,7 +34,7 @@ class Replay:
     batch: int
 
     def __post_init__(self) -> None:
-        """Refuse counts that no file could hold."""
+        """Refuse counts outside their limits."""
         if not 1 <= self.epochs <= MOST_EPOCHS:
             raise ValueError(f"epochs is {self.epochs}; expected 1 to {MOST_EPOCHS:,}")
         if self.batch < 1:

@@ -7,7 +7,7 @@ part of the set, or there is none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ from ddbench import architectures
 from ddbench.contract.synthetic_set import SUM_WITHIN, SetError, SyntheticSet
 from ddbench.contract.task import build_network
 from ddbench.formations.batches import Targets, View, stored_targets
-from ddbench.formations.parts import Fit, Formation, Own
+from ddbench.formations.parts import Fit, Formation, Own, name_of
 from ddbench.meter import forward_macs
 
 MOST_TEACHERS = 16
@@ -141,8 +141,7 @@ def _check_stored(options: Stored, synthetic: SyntheticSet, fit: Fit) -> list[st
 
 
 def _check_replayed(options: Replayed, synthetic: SyntheticSet, fit: Fit) -> list[str]:
-    views = synthetic.formation.get("views", {})
-    if not isinstance(views, Mapping) or views.get("name") != "replay":
+    if name_of(synthetic, "views") != "replay":
         return ["replayed: labels of views need the stored views; name the views part replay"]
     targets, order = synthetic.payload.get("targets"), synthetic.payload.get("order")
     if targets is None or order is None:

@@ -70,7 +70,7 @@ class Forecaster:
     def length(
         self, job: Condensation | Evaluation, images: int, flops: float | None
     ) -> Length | None:
-        """Return how long a job will take; `flops` None are not known. None is nobody knows."""
+        """Return how long a job will take; None is unknown, of `flops` too."""
         condenses = isinstance(job, Condensation)
         kind = CONDENSE if condenses else EVALUATE
         units = float(job.steps if isinstance(job, Condensation) else job.networks)
@@ -153,7 +153,7 @@ def lengths(plan: Plan, forecaster: Forecaster, flops: Mapping[str, float]) -> d
 
 
 def seconds_of(plan: Plan, known: Mapping[str, Length]) -> dict[str, float]:
-    """Return the seconds of every job, those that nobody knows as the median of their kind.
+    """Return the seconds of every job, unknown ones as the median of their kind.
 
     {} where nothing is known.
     """

@@ -1,7 +1,7 @@
 """What finished jobs have taken, kept in the cache beyond their run folders.
 
 For each run folder that a run has ended in there is one file of sums: small, and replaced when the
-folder is run again. Costs of a plan are foretold from them.
+folder is run again. Costs of a plan are predicted from them.
 """
 
 from __future__ import annotations

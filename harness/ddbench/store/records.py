@@ -283,7 +283,7 @@ class Planned(BaseModel):
     skipped: list[Skipped] = []
     kept_stale: list[str] = []
     datasets: Plain = {}
-    expected: dict[str, Quantity] = {}  # seconds of each job by id, as foretold at the start
+    expected: dict[str, Quantity] = {}  # seconds of each job by id, as predicted at the start
 
 
 class Manifest(BaseModel):

@@ -15,7 +15,7 @@ from ddbench.datasets.splits import split_by_share
 from ddbench.formations.batches import Batches, drawn_batches
 from ddbench.formations.decoding import decode
 from ddbench.formations.own import HARD, own_batches, regime
-from ddbench.formations.parts import Decoded, Fit, Own, Parts
+from ddbench.formations.parts import FIRST, Decoded, Fit, Own, Parts, name_of
 from ddbench.meter import StepMeter, Stopwatch, forward_macs
 from ddbench.store.hashing import seed_of
 from ddbench.training.loop import accuracy, predict, train
@@ -148,8 +148,8 @@ def own_recipe(recipe: Recipe, synthetic: SyntheticSet, images: int | None = Non
         given["learning_rates"] = ()  # the set's own is no choice
     if "schedule" in given:
         given["drop"] = None
-    if synthetic.formation.get("views", {}).get("name") == "replay":
-        given["augment"] = "none"  # the views are stored
+    if name_of(synthetic, "views") != FIRST["views"]:
+        given["augment"] = "none"  # the part of the set makes its views, not the recipe
     changed = replace(recipe, **given)
     if changed.drop and given.keys() & {"epochs", "steps"}:
         epochs = changed.epochs_of(len(synthetic) if images is None else images)

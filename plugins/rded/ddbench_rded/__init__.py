@@ -168,7 +168,7 @@ def prepare(task: Task, config: Config) -> bool:
 
 
 def teacher_of(task: Task, config: Config) -> TrainedNetwork:
-    """Return the shared network that judges and labels, trained now if nobody has yet."""
+    """Return the shared network that judges and labels, trained now if it is not kept."""
     try:
         name = config.teacher or task.architecture
         return trained_network(task, name, config.teacher_epochs, config.floor)

@@ -172,7 +172,7 @@ def prepare(task: Task, config: Config) -> bool:
 
 
 def teachers_of(task: Task, config: Config) -> list[TrainedNetwork]:
-    """Return the shared networks that look and label, trained now if nobody has yet."""
+    """Return the shared networks that look and label, trained now if they are not kept."""
     names = config.teachers or (task.architecture,)
     try:
         return [trained_network(task, one, config.teacher_epochs, config.floor) for one in names]

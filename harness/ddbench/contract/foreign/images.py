@@ -42,7 +42,7 @@ def in_space_of(
     `whitening` is that of `real`, where it is whitened.
 
     Raises:
-        ForeignError: Their shape is another, or nobody has said in which space they are.
+        ForeignError: Their shape is another, or it is not said in which space they are.
     """
     images = _shaped(found.detach(), real.shape)
     space = source.space or ("0..255" if images.dtype == torch.uint8 else "")

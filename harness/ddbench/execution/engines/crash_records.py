@@ -14,7 +14,7 @@ from ddbench.store.records import FAILED, Condensation
 from ddbench.store.run_folder import RunFolder, hash_of_set, stands, write_record
 
 SERVER_LOST = 255  # what multiprocessing says of a process whose fork server has gone
-# Deaths that are nobody's fault in here: another process killed it, or its server went.
+# Deaths that no job has caused: another process killed it, or its server went.
 INFRASTRUCTURE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGUSR1, SERVER_LOST)
 CLAIM_S = 2.0  # in which the claim of a worker is free that has been killed with all it started
 

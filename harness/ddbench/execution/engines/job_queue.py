@@ -82,10 +82,10 @@ class Jobs:
     ) -> Jobs:
         """Return the jobs of a plan that `folder` has no standing record of.
 
-        Where `seconds` foretells how long jobs take, by id, the longest start first, so that none
+        Where `seconds` predicts how long jobs take, by id, the longest start first, so that none
         is left to run alone at the end. Else seed by seed, and each set is evaluated next: a run
         that ends early has compared all rows on some seeds, or as many as it could, rather than
-        condensed what nobody has evaluated.
+        condensed sets that are not evaluated.
         """
         jobs = cls(folder)
         records = {}

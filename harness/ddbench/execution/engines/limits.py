@@ -44,7 +44,7 @@ def _groups() -> Iterator[Path]:
 
 
 def _given_back_on_demand(group: Path) -> int:
-    """Return the bytes of a control group that hold pages of files, and are nobody's need."""
+    """Return the bytes of a control group that hold pages of files, which no process needs."""
     with suppress(OSError, ValueError):
         for line in (group / "memory.stat").read_text().splitlines():
             if line.startswith(("inactive_file ", "total_inactive_file ")):

@@ -1,4 +1,4 @@
-"""What workers and their runner say to each other: JSON, so that reading runs nobody's code."""
+"""What workers and their runner say to each other: JSON, so that reading runs no code."""
 
 from __future__ import annotations
 

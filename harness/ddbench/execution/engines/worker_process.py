@@ -94,7 +94,7 @@ def _done(
         yield {"event": "stopped"}
     except (OSError, ChangedError) as error:
         yield {"event": "end", "record": unwritten(job, setting.run, error)}
-    except BaseException as error:  # nobody presses Ctrl-C here: a plugin's code has raised it
+    except BaseException as error:  # no Ctrl-C reaches this process: a plugin's code has raised it
         fields = failure(error)
         record = dead(job, setting.run, fields["reason"], fields["traceback"])
         yield {"event": "end", "record": record}
@@ -104,7 +104,7 @@ def _done(
 
 
 def _listen(pipe: Connection, told_to_stop: threading.Event) -> None:
-    """Hear the runner; its death closes the pipe, and then nobody wants the result."""
+    """Hear the runner; its death closes the pipe, and the result is no longer needed."""
     with suppress(EOFError, OSError, ValueError):
         while worker_channel.receive(pipe)["event"] == "stop":
             told_to_stop.set()

@@ -92,7 +92,7 @@ class Condensing:
         return self._finish(result, self._peak(self.memory.bytes))
 
     def _prepare(self) -> None:
-        """Load the data and make the task, on nobody's clock."""
+        """Load the data and make the task; this is not timed."""
         job = self.job
         dataset = self.setting.dataset_of(job, self.extensions)
         data = self.setting.tensors(dataset)
@@ -169,7 +169,7 @@ class Condensing:
             return None
 
     def _seen(self, state: Any, saved: Any | None) -> SyntheticSet:  # noqa: ANN401
-        """Return the set as it stands between two steps, on nobody's clock, and without a trace.
+        """Return the set as it stands between two steps; this is not timed, and leaves no trace.
 
         An identity does not depend on when a set is looked at, so exporting must change nothing:
         `saved`, a copy of the state, is laid over it afterwards.
@@ -395,7 +395,7 @@ class Condensing:
         return {
             "costs": self._costs(result, peak),
             "artifacts": [artifact.record() for artifact in task.artifacts_used.values()],
-            # every row on the data has it alike, so it is in nobody's costs
+            # every row on the data has it alike, so it is not in their costs
             "whitening": self.whitening.record() if self.whitening else None,
             "measures": dict(result.measures),
             "metrics": {k: v for k, v in last.items() if k not in OWN_COLUMNS},

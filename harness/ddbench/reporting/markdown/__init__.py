@@ -63,7 +63,7 @@ def write_end(leaderboard: Leaderboard, document: Document, export_command: str 
         "Environment: hardware, versions, commands",
         lambda d: provenance.environment_section(d, leaderboard, export_command),
     )
-    document.fold("Foretold and actual times", lambda d: forecast_section(d, leaderboard))
+    document.fold("Predicted and actual times", lambda d: forecast_section(d, leaderboard))
     document.fold("Methods and papers", lambda d: provenance.method_section(d, leaderboard))
 
 

@@ -97,7 +97,7 @@ def equal_cost_section(
     if inner.blocks:
         inner.add(
             "<sub>Beside each row the accuracy in % of real images that cost no more, artifacts in "
-            f"full; {number_format.NOTHING}: they cost more, or nobody knows.</sub>"
+            f"full; {number_format.NOTHING}: they cost more, or it is not known.</sub>"
         )
     _times(inner, board, curves)
     document.folded("At equal cost", inner)

@@ -1,4 +1,4 @@
-"""How well the times of a run's jobs were foretold."""
+"""How well the times of a run's jobs were predicted."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ddbench.store.history import wall_seconds
 from ddbench.store.records import DONE, CondensationRecord, Result
 from ddbench.text import number_format
 
-Pair = tuple[float, float]  # seconds foretold, seconds taken
+Pair = tuple[float, float]  # seconds predicted, seconds taken
 
 
 def forecast_section(document: Document, leaderboard: Leaderboard) -> None:
-    """Write foretold and actual seconds of each method and of each network, and the error."""
-    pairs = foretold(leaderboard)
+    """Write predicted and actual seconds of each method and of each network, and the error."""
+    pairs = predicted(leaderboard)
     if not pairs:
         return
     rows = [
         {
             "jobs": escaped(what),
             "number": str(len(group)),
-            "foretold s": number_format.seconds(sum(pair[0] for pair in group)),
+            "predicted s": number_format.seconds(sum(pair[0] for pair in group)),
             "actual s": number_format.seconds(sum(pair[1] for pair in group)),
             "median error %": number_format.points(median_error(group), digits=0),
         }
@@ -32,14 +32,14 @@ def forecast_section(document: Document, leaderboard: Leaderboard) -> None:
     document.table(rows, set(rows[0]) - {"jobs"})
     every = [pair for group in pairs.values() for pair in group]
     document.add(
-        f"<sub>Foretold when the run began, from jobs that had ended before. The median error of "
+        f"<sub>Predicted when the run began, from jobs that had ended before. The median error of "
         f"all {len(every)} is {number_format.points(median_error(every), digits=0)}% of the actual "
         "time. A job that shares its processor with other work takes longer.</sub>"
     )
 
 
-def foretold(leaderboard: Leaderboard) -> dict[str, list[Pair]]:
-    """Return (foretold, actual) seconds of the jobs that were foretold, by what they are."""
+def predicted(leaderboard: Leaderboard) -> dict[str, list[Pair]]:
+    """Return (predicted, actual) seconds of the jobs that were predicted, by what they are."""
     expected: dict[str, float] = {}
     for manifest in leaderboard.records.manifests:  # the last one before a job has ended counts
         expected |= manifest.plan.expected
@@ -54,7 +54,7 @@ def foretold(leaderboard: Leaderboard) -> dict[str, list[Pair]]:
 
 
 def median_error(pairs: Iterable[Pair]) -> float:
-    """Return the median of |foretold - actual| / actual."""
+    """Return the median of |predicted - actual| / actual."""
     return statistics.median(abs(before - taken) / taken for before, taken in pairs)
 
 

@@ -95,7 +95,7 @@ def _time(costs: Costs) -> str:
     if costs.run_s is not None:
         return f"{duration(costs.run_s)} {beside}"
     unknown = [row.row for row in costs.rows if row.seconds is None]
-    return f"not known; of {number_format.listed(unknown[:3])} nobody can tell it"
+    return f"not known, because nothing predicts the time of {number_format.listed(unknown[:3])}"
 
 
 def _advice(costs: Costs, proposals: Sequence[Proposal], within_s: float | None) -> Iterator[str]:

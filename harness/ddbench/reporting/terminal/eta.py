@@ -1,4 +1,4 @@
-"""How long a run will go on: from what was foretold of its jobs, and from how that has held."""
+"""How long a run will go on: from what was predicted of its jobs, and from how that has held."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Eta:
     """Foretells the end of a run; told of each job that ends."""
 
     def __init__(self, jobs: Jobs, seconds: Mapping[str, float], jobs_at_once: int) -> None:
-        """Take the jobs that are left, and what is foretold of them by id, as far as it is."""
+        """Take the jobs that are left, and what is predicted of them by id, as far as it is."""
         self.jobs, self.seconds, self.workers = jobs, seconds, max(1, jobs_at_once)
-        self._foretold = sum(seconds.get(job.id, 0.0) for job in jobs.pending)
+        self._predicted = sum(seconds.get(job.id, 0.0) for job in jobs.pending)
         self._left = {True: 0, False: 0}  # number of condensations, and of evaluations
         for job in jobs.pending:
             self._left[isinstance(job, Condensation)] += 1
         self._spent = {True: [0, 0.0], False: [0, 0.0]}  # number and seconds of those that ended
-        self._was_foretold = 0.0
+        self._was_predicted = 0.0
 
     def ended(self, job: Job, seconds: float) -> None:
         """Take in that a job has ended after some seconds."""
@@ -32,9 +32,9 @@ class Eta:
         self._left[condenses] = max(0, self._left[condenses] - 1)
         self._spent[condenses][0] += 1
         self._spent[condenses][1] += seconds
-        foretold = self.seconds.get(job.id, 0.0)
-        self._was_foretold += foretold
-        self._foretold = max(0.0, self._foretold - foretold)
+        predicted = self.seconds.get(job.id, 0.0)
+        self._was_predicted += predicted
+        self._predicted = max(0.0, self._predicted - predicted)
 
     @property
     def remaining_s(self) -> float | None:
@@ -42,8 +42,8 @@ class Eta:
         number = sum(self._spent[kind][0] for kind in (True, False))
         spent = sum(self._spent[kind][1] for kind in (True, False))
         if self.seconds:
-            pace = spent / self._was_foretold if number >= ENOUGH and self._was_foretold else 1.0
-            return pace * self._foretold / self.workers
+            pace = spent / self._was_predicted if number >= ENOUGH and self._was_predicted else 1.0
+            return pace * self._predicted / self.workers
         if number < ENOUGH:
             return None
         mean = spent / number

@@ -146,7 +146,7 @@ class Progress:
             )
 
     def _left(self) -> str:
-        """Return how long the run will go on, "" where nobody knows."""
+        """Return how long the run will go on, "" where it is not known."""
         seconds = self.eta.remaining_s if self.eta else None
         return f"; about {duration(round(seconds))} left" if seconds and seconds >= 1 else ""
 
